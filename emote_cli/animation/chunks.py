@@ -1,0 +1,31 @@
+"""Which frames are generated together: pure planning, frame indices only."""
+
+from __future__ import annotations
+
+from emote_cli.errors import SettingsError
+from emote_cli.types import Chunk
+
+
+def plan_chunks(n_frames: int, chunk_frames: int) -> list[Chunk]:
+    """Cut a video into chunks of equal length that follow each other without gap or overlap.
+
+    Every chunk has `chunk_frames` frames, because the network works on full chunks; the last one may reach past
+    the end of the video, and its `keep` says how many of its frames belong to the video.
+
+    Args:
+        n_frames: frames of the whole video, 0 or more.
+        chunk_frames: frames of one chunk (EMO's `f`), 1 or more.
+
+    Raises:
+        SettingsError: a number is out of range.
+    """
+    if n_frames < 0 or chunk_frames < 1:
+        raise SettingsError(
+            f"cannot cut {n_frames} frames into chunks of {chunk_frames}",
+            hint="a video has 0 frames or more, a chunk at least 1",
+        )
+    starts = range(0, n_frames, chunk_frames)
+    return [
+        Chunk(index=index, start=start, stop=start + chunk_frames, keep=min(chunk_frames, n_frames - start))
+        for index, start in enumerate(starts)
+    ]

@@ -1,0 +1,121 @@
+"""What a prepared data set says of its clips: one JSON object a line, in manifest.jsonl and rejected.jsonl."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from emote_cli.errors import DataError, OutputError
+from emote_cli.media.video import part_name
+
+MANIFEST = "manifest.jsonl"
+REJECTED = "rejected.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRecord:
+    """One clip, accepted or rejected.
+
+    Attributes:
+        id: name of its files in clips/, audio/ and tracks/.
+        source: path of the video that it was cut from, relative to the input folder.
+        sha256: of that video; empty if it could not be read.
+        start_s: where the clip begins in the video.
+        end_s: where it ends.
+        fps: frames per second of the clip.
+        frames: number of frames.
+        size: side of the square picture.
+        has_audio: whether audio/<id>.flac is there.
+        reason: why it was rejected, None if it was not.
+        detail: the reason in words, with values.
+        marks: reasons of a clip that was kept in spite of them (`--keep-all`).
+        measured: what the filters looked at, by name.
+        crop_px: x0, y0, x1, y1 of the crop in the video's picture.
+        settings_hash: of the settings that made it.
+        licence: of the source, where known.
+    """
+
+    id: str
+    source: str
+    sha256: str
+    start_s: float
+    end_s: float
+    fps: float
+    frames: int
+    size: int
+    has_audio: bool
+    reason: str | None = None
+    detail: str = ""
+    marks: list[str] = field(default_factory=list)
+    measured: dict[str, float] = field(default_factory=dict)
+    crop_px: list[float] | None = None
+    settings_hash: str = ""
+    licence: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Length of the clip in seconds."""
+        return self.frames / self.fps if self.fps else 0.0
+
+
+def to_line(record: ClipRecord) -> str:
+    """One record as a line of JSON, keys in the order of the fields."""
+    return json.dumps(asdict(record), ensure_ascii=False, allow_nan=False)
+
+
+def from_dict(values: dict[str, Any]) -> ClipRecord:
+    """The record that `to_line` wrote; keys of later versions are ignored.
+
+    Raises:
+        TypeError: a required key is missing.
+    """
+    known = {f.name for f in fields(ClipRecord)}
+    return ClipRecord(**{key: value for key, value in values.items() if key in known})
+
+
+def write_records(path: Path, records: Iterable[ClipRecord]) -> None:
+    """Write a JSONL file that is never seen half-written.
+
+    Raises:
+        OutputError: the folder is missing, full or not writable.
+    """
+    write_text(path, "".join(to_line(record) + "\n" for record in records))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that is never seen half-written.
+
+    Raises:
+        OutputError: the folder is missing, full or not writable.
+    """
+    part = part_name(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}", hint="check space and permissions") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_records(path: Path) -> list[ClipRecord]:
+    """Read a JSONL file of records; a missing file is an empty list.
+
+    Raises:
+        DataError: a line is not a record.
+    """
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            records.append(from_dict(json.loads(line)))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path}, line {number}: not a clip record ({error})", hint="prepare the data set again"
+            ) from error
+    return records

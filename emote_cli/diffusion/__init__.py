@@ -1,0 +1,1 @@
+"""One noise schedule, its objective, and the samplers that run on it."""

@@ -1,0 +1,54 @@
+"""What the network predicts, and the loss: one value per sample before any weighting."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from emote_cli.diffusion.schedule import NoiseSchedule
+
+GAMMA = 5.0
+
+
+def target_for(
+    schedule: NoiseSchedule,
+    clean: Float[Tensor, "b *axes"],
+    noise: Float[Tensor, "b *axes"],
+    timestep: Int[Tensor, " b"],
+) -> Float[Tensor, "b *axes"]:
+    """v = alpha noise - sigma clean, or the noise, or the clean latents."""
+    objective = schedule.settings.objective
+    if objective == "epsilon":
+        return noise
+    if objective == "sample":
+        return clean
+    alpha, sigma = schedule.alpha_sigma(timestep, clean)
+    return alpha * noise - sigma * clean
+
+
+def min_snr_weight(
+    schedule: NoiseSchedule, timestep: Int[Tensor, " b"], gamma: float = GAMMA
+) -> Float[Tensor, " b"]:
+    """Min-SNR weights of the squared error of the prediction.
+
+    In units of the clean latents' error every objective is weighted min(SNR + 1, gamma): the "+ 1" keeps the last timestep,
+    where a zero-terminal-SNR schedule has no signal, in the loss. Few-step samplers start there.
+    """
+    snr = schedule.snr(timestep)
+    clean_weight = (snr + 1).clamp(max=gamma)
+    objective = schedule.settings.objective
+    if objective == "sample":
+        return clean_weight
+    return clean_weight / (snr + 1 if objective == "v" else snr.clamp_min(1e-8))
+
+
+def per_sample_loss(
+    predicted: Float[Tensor, "b f c h w"],
+    target: Float[Tensor, "b f c h w"],
+    weight: Float[Tensor, "b f 1 h w"] | None = None,
+) -> Float[Tensor, " b"]:
+    """Mean squared error of each sample; `weight` stresses places (the mouth) and is normalized to mean 1."""
+    error = (predicted.float() - target.float()) ** 2
+    if weight is not None:
+        error = error * (weight / weight.mean(dim=(1, 2, 3, 4), keepdim=True))
+    return error.flatten(1).mean(1)

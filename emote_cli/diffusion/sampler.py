@@ -1,0 +1,61 @@
+"""From noise to latents: a free function around diffusers' solvers, and noise that depends on (seed, frame) only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.shapes import VideoLatents
+
+Denoise = Callable[[VideoLatents, Int[Tensor, " b"]], VideoLatents]
+
+
+def frame_noise(seed: int, frame: int, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
+    """Standard normal noise of one frame, drawn on the CPU: the same on every device and for any chunking."""
+    mixed = np.random.SeedSequence([seed, frame]).generate_state(1, np.uint64)[0]
+    generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
+    return torch.randn(shape, generator=generator)
+
+
+def chunk_noise(seed: int, frames: range, shape: tuple[int, int, int]) -> Float[Tensor, "1 f c h w"]:
+    """The noise of several frames."""
+    return torch.stack([frame_noise(seed, frame, shape) for frame in frames])[None]
+
+
+def guided(conditional: Denoise, unconditional: Denoise, scale: float) -> Denoise:
+    """Classifier-free guidance: u + scale (c - u); at scale 1 only the conditional network runs."""
+    if scale == 1.0:
+        return conditional
+
+    def denoise(noisy: VideoLatents, timestep: Int[Tensor, " b"]) -> VideoLatents:
+        base = unconditional(noisy, timestep)
+        return base + scale * (conditional(noisy, timestep) - base)
+
+    return denoise
+
+
+def sample(
+    denoise: Denoise, noise: VideoLatents, schedule: NoiseSchedule, *, steps: int, solver: str = "ddim"
+) -> VideoLatents:
+    """Denoise from pure noise to latents.
+
+    Args:
+        denoise: noisy latents and timestep per row -> prediction (as the schedule's objective says).
+        noise: standard normal.
+        schedule: the schedule that the network was trained on.
+        steps: denoising steps.
+        solver: "ddim" or "dpm".
+    """
+    scheduler = schedule.solver(solver)
+    scheduler.set_timesteps(steps, device=noise.device)
+    latents = noise * scheduler.init_noise_sigma
+    for timestep in scheduler.timesteps:
+        rows = timestep.repeat(len(latents)).to(latents.device)
+        predicted = denoise(latents, rows)
+        latents = scheduler.step(predicted.float(), timestep, latents.float()).prev_sample.to(noise.dtype)
+    return latents

@@ -1,0 +1,96 @@
+"""Recordings in and out: any container through ffmpeg, mono, at the asked-for rate."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from emote_cli.errors import InputError, OutputError
+from emote_cli.media.ffmpeg import ffmpeg_exe, inspect, last_line, url
+from emote_cli.media.video import part_name
+from emote_cli.types import Waveform
+
+SPEECH_RATE_HZ = 16_000
+"""The sample rate of speech models, and of prepared data sets."""
+
+
+def read_audio(
+    path: Path, sample_rate_hz: int = SPEECH_RATE_HZ, start_s: float = 0.0, duration_s: float | None = None
+) -> Waveform:
+    """Read the first sound stream of any media file, mixed to mono.
+
+    Time zero is the file's, as in `read_frames`: sound that begins later is preceded by silence.
+
+    Args:
+        path: a recording, or a video with sound.
+        sample_rate_hz: rate to convert to.
+        start_s: where to begin, in seconds.
+        duration_s: how much to read at most; None reads to the end.
+
+    Returns:
+        float32 samples, at least one.
+
+    Raises:
+        InputError: missing, unreadable, without a sound stream, or empty in the asked-for span.
+    """
+    info = inspect(path, "recording")
+    if not info.has_audio:
+        raise InputError(f"{path} holds no audio stream", hint="give a recording, or a video with sound")
+    span = ["-ss", f"{start_s:.6f}"] if start_s > 0 else []
+    span += ["-t", f"{duration_s:.6f}"] if duration_s is not None else []
+    result = subprocess.run(
+        [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", *span, "-i", url(path)]
+        + ["-map", "0:a:0", "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar", str(sample_rate_hz)]
+        + ["-f", "f32le", "-"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if result.returncode != 0:
+        complaint = last_line(result.stderr.decode("utf-8", errors="replace"))
+        raise InputError(f"{path} could not be decoded: {complaint}", hint="convert it to WAV and try again")
+    samples = np.frombuffer(result.stdout, "<f4").astype(np.float32)
+    if len(samples) == 0:
+        raise InputError(
+            f"{path} has no sound from {start_s:g} s on", hint="check the recording: it holds not one sample there"
+        )
+    return Waveform(samples, sample_rate_hz)
+
+
+def cut_or_pad(waveform: Waveform, n_samples: int) -> Waveform:
+    """The same sound with exactly `n_samples`: cut at the end, or followed by silence."""
+    samples = waveform.samples[:n_samples]
+    return Waveform(np.pad(samples, (0, n_samples - len(samples))), waveform.sample_rate_hz)
+
+
+def write_flac(path: Path, waveform: Waveform) -> None:
+    """Write 16-bit FLAC, under its name only when complete.
+
+    Raises:
+        OutputError: the folder is missing, full or not writable.
+    """
+    _write(path, waveform, "FLAC")
+
+
+def write_wav(path: Path, waveform: Waveform) -> None:
+    """Write 16-bit WAV, under its name only when complete.
+
+    Raises:
+        OutputError: the folder is missing, full or not writable.
+    """
+    _write(path, waveform, "WAV")
+
+
+def _write(path: Path, waveform: Waveform, kind: str) -> None:
+    part = part_name(path)
+    try:
+        soundfile.write(part, np.clip(waveform.samples, -1, 1), waveform.sample_rate_hz, "PCM_16", format=kind)
+        os.replace(part, path)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise OutputError(f"cannot write {path}: {error}", hint="check free space and permissions") from error
+    finally:
+        part.unlink(missing_ok=True)

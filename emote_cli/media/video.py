@@ -1,0 +1,306 @@
+"""Video files in and out, one RGB frame at a time, through pipes to ffmpeg."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+
+from emote_cli.errors import InputError, OutputError
+from emote_cli.media.ffmpeg import MediaInfo, ffmpeg_exe, inspect, last_line, url
+from emote_cli.types import Pixels, VideoInfo
+
+PART_PREFIX = ".part-"
+"""Files that are being written start with this; one that stays behind belongs to a killed run."""
+
+_PREROLL_S = 2
+"""Seeking lands this much early, so that the frames wanted never depend on where the seek landed."""
+
+_SCALE_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int"
+
+
+def probe(path: Path) -> VideoInfo:
+    """Size, frame rate and length of a video, from its container.
+
+    Raises:
+        InputError: missing, unreadable, or without a picture stream.
+    """
+    return _video_info(path, inspect(path, "video"))
+
+
+def _video_info(path: Path, info: MediaInfo) -> VideoInfo:
+    if info.size is None or info.fps is None:
+        raise InputError(f"{path} holds no video stream", hint="give a video, not a sound recording")
+    seconds = info.duration_s or 0.0
+    return VideoInfo(
+        width=info.size[0],
+        height=info.size[1],
+        fps=info.fps,
+        duration_s=seconds,
+        n_frames=round(seconds * info.fps) if info.duration_s is not None else None,
+        has_audio=info.has_audio,
+    )
+
+
+def read_frames(
+    path: Path,
+    *,
+    fps: Fraction | float | None = None,
+    size: tuple[int, int] | None = None,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> Iterator[Pixels]:
+    """Decode a video frame by frame, upright and with square pixels.
+
+    Args:
+        path: the video.
+        fps: re-time to this constant rate (frames are repeated or dropped; also straightens variable frame
+            rates), in step with `read_audio` of the same file; None gives the frames as they are stored.
+        size: width and height to scale to; None keeps the displayed size.
+        start_s: where to begin; rounded to a whole frame when `fps` is given.
+        duration_s: how much to read; rounded to whole frames when `fps` is given.
+
+    Yields:
+        RGB pictures, uint8 [height, width, 3].
+
+    Raises:
+        InputError: missing, unreadable, without a picture stream, or no frame in the asked-for span.
+    """
+    info = probe(path)
+    width, height = size or (info.width, info.height)
+    command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error"]
+    command += _span_and_filters(path, fps, (width, height), start_s, duration_s)
+    command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    count = 0
+    for count, raw in enumerate(_pipe_out(command, width * height * 3, path), start=1):  # noqa: B007
+        yield np.frombuffer(raw, np.uint8).reshape(height, width, 3)
+    if count == 0:
+        raise InputError(
+            f"{path} has no frame from {start_s:g} s on (its length is {info.duration_s:g} s)",
+            hint="check the file, or ask for an earlier part of it",
+        )
+
+
+def _span_and_filters(
+    path: Path, fps: Fraction | float | None, size: tuple[int, int], start_s: float, duration_s: float | None
+) -> list[str]:
+    scale = f"scale={size[0]}:{size[1]}:{_SCALE_FLAGS},setsar=1"
+    if fps is None:
+        span = ["-ss", f"{start_s:.6f}"] if start_s > 0 else []
+        span += ["-t", f"{duration_s:.6f}"] if duration_s is not None else []
+        return [*span, "-i", url(path), "-vf", scale]
+    rate = Fraction(fps).limit_denominator(100_000)
+    first = round(start_s * rate)
+    skip = min(first, round(_PREROLL_S * rate))
+    seek = ["-ss", f"{float((first - skip) / rate):.6f}"] if first > skip else []
+    last = "" if duration_s is None else f":end_frame={skip + round(duration_s * rate)}"
+    # start_time=0 repeats the first frame where the picture begins after the sound.
+    timing = f"fps=fps={rate.numerator}/{rate.denominator}:start_time=0,trim=start_frame={skip}{last}"
+    return [*seek, "-i", url(path), "-vf", f"{timing},{scale}"]
+
+
+def _pipe_out(command: list[str], n_bytes: int, path: Path) -> Iterator[bytes]:
+    """Run ffmpeg and cut its output into pieces of `n_bytes`; the process never outlives the iterator."""
+    with tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
+        assert process.stdout is not None
+        try:
+            while len(piece := process.stdout.read(n_bytes)) == n_bytes:
+                yield piece
+            if process.wait() != 0:
+                raise InputError(
+                    f"{path} could not be decoded: {_complaint(stderr)}", hint="re-encode or copy the file again"
+                )
+        finally:
+            process.stdout.close()
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+def _complaint(stderr: IO[bytes]) -> str:
+    stderr.seek(0)
+    return last_line(stderr.read().decode("utf-8", errors="replace"))
+
+
+class VideoWriter:
+    """Streams RGB frames into an H.264 file; use it as a context manager.
+
+    The file appears under its name only when the block ends without an exception; until then it is written
+    beside it, and on any exception (Ctrl-C too) it is removed. Odd sizes lose their last row or column.
+
+    Args:
+        path: where the video goes; its folder must exist.
+        fps: frames per second, exact as a Fraction.
+        audio: a recording to mux as AAC, from `audio_start_s`, at most `audio_duration_s` long.
+        crf: x264 quality, 0 (lossless) to 51.
+        preset: x264 speed ("ultrafast" ... "veryslow").
+        threads: encoder threads; 1 gives the same bytes on every machine; None lets x264 choose.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fps: Fraction | float,
+        *,
+        audio: Path | None = None,
+        audio_start_s: float = 0.0,
+        audio_duration_s: float | None = None,
+        crf: int = 18,
+        preset: str = "medium",
+        threads: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.fps = Fraction(fps).limit_denominator(100_000)
+        self.n_frames = 0
+        self._audio = _audio_arguments(audio, audio_start_s, audio_duration_s)
+        self._encoder = ["-c:v", "libx264", "-preset", preset, "-crf", str(crf), "-pix_fmt", "yuv420p"]
+        self._encoder += [] if threads is None else ["-threads", str(threads)]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._shape: tuple[int, ...] = ()
+        self._stderr: IO[bytes] | None = None
+        self._part = self.path
+
+    def __enter__(self) -> VideoWriter:
+        self._part = part_name(self.path)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        return self
+
+    def write(self, frame: Pixels) -> None:
+        """Append one frame, uint8 [height, width, 3]; all frames must have the size of the first.
+
+        Raises:
+            OutputError: ffmpeg cannot write (a full disk, say).
+        """
+        if self._process is None:
+            self._start(frame)
+        elif frame.shape != self._shape:
+            raise ValueError(f"frame {self.n_frames} has shape {frame.shape}, the first had {self._shape}")
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(memoryview(np.ascontiguousarray(frame)).cast("B"))
+        except OSError as error:
+            self._process.wait()
+            raise self._failure() from error
+        self.n_frames += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._finish()
+        finally:
+            self._discard()
+
+    def _start(self, frame: Pixels) -> None:
+        height, width = frame.shape[:2]
+        self._shape = frame.shape
+        rate = f"{self.fps.numerator}/{self.fps.denominator}"
+        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", rate, "-i", "-"]
+        even = f"crop={width // 2 * 2}:{height // 2 * 2}:0:0"
+        colors = ["-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "tv"]
+        command = [ffmpeg_exe(), "-hide_banner", "-y", "-loglevel", "error", *source, *self._audio]
+        command += ["-map", "0:v", "-vf", f"{even},scale=out_color_matrix=bt709:out_range=tv:{_SCALE_FLAGS}"]
+        command += [*(["-map", "1:a:0", "-c:a", "aac", "-b:a", "160k"] if self._audio else []), *self._encoder]
+        command += [*colors, "-movflags", "+faststart", "-f", "mp4", url(self._part)]
+        # Its own session: Ctrl-C must reach this process only, which then ends ffmpeg.
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._stderr,
+            start_new_session=True,
+        )
+
+    def _finish(self) -> None:
+        if self._process is None:
+            raise ValueError(f"no frame was written to {self.path}")
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+        except OSError as error:
+            self._process.wait()
+            raise self._failure() from error
+        if self._process.wait() != 0:
+            raise self._failure()
+        os.replace(self._part, self.path)
+
+    def _failure(self) -> OutputError:
+        assert self._stderr is not None
+        return OutputError(
+            f"ffmpeg could not write {self.path}: {_complaint(self._stderr)}",
+            hint="check free space and write permission of the folder, and the audio file",
+        )
+
+    def _discard(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if self._process is not None and self._process.stdin is not None and not self._process.stdin.closed:
+            try:
+                self._process.stdin.close()
+            except BrokenPipeError:
+                pass  # the bytes still buffered for a killed process
+        if self._stderr is not None:
+            self._stderr.close()
+        if self._part != self.path:
+            self._part.unlink(missing_ok=True)
+
+
+def _audio_arguments(audio: Path | None, start_s: float, duration_s: float | None) -> list[str]:
+    if audio is None:
+        return []
+    if not inspect(audio, "recording").has_audio:
+        raise InputError(f"{audio} holds no audio stream", hint="give a recording, or write without sound")
+    span = ["-ss", f"{start_s:.6f}"] if start_s > 0 else []
+    span += ["-t", f"{duration_s:.6f}"] if duration_s is not None else []
+    return [*span, "-i", url(audio)]
+
+
+def part_name(path: Path) -> Path:
+    """A fresh empty file beside `path`, to be written and then renamed to it.
+
+    Raises:
+        OutputError: the folder is missing or not writable.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f"{PART_PREFIX}{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {path.parent}: {error.strerror}", hint="make the folder, or choose another"
+        ) from error
+    os.close(handle)
+    os.chmod(name, 0o666 & ~_umask())
+    return Path(name)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[Pixels],
+    fps: Fraction | float,
+    *,
+    audio: Path | None = None,
+    crf: int = 18,
+    preset: str = "medium",
+    threads: int | None = None,
+) -> int:
+    """Write all frames to an H.264 file and return how many there were; see `VideoWriter`."""
+    with VideoWriter(path, fps, audio=audio, crf=crf, preset=preset, threads=threads) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return writer.n_frames

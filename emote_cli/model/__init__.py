@@ -1,0 +1,1 @@
+"""EMO's network. Start reading at `emo.py`."""

@@ -1,0 +1,97 @@
+"""What the Backbone is told: plain tensors in one object, with a null form for each part.
+
+The same null serves dropout in training and guidance in animation: no reference, zero audio tokens, zero motion features
+(also used before the first chunk), zero face-region features, zero speed tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from emote_cli.shapes import ImageLatents
+
+ReferenceFeatures = Mapping[str, Float[Tensor, "b c h w"]]
+"""Site (module path, `down_blocks.0.attentions.1`) -> the normalized input of ReferenceNet's self-attention there."""
+
+
+class KeysValues(NamedTuple):
+    """Keys and values of a cross-attention, computed once and used by every denoising step."""
+
+    keys: Float[Tensor, "rows k d"]
+    values: Float[Tensor, "rows k d"]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """Everything a denoising step needs besides the noisy latents.
+
+    Attributes:
+        reference: site -> keys and values of the reference, one row per batch row (or per frame). Empty: no reference.
+        sees_reference: which batch rows attend to the reference; None means all.
+        reference_latents: for models that take them as extra channels, else None.
+        motion: site -> features of the n motion frames; zeros when there are none yet. Empty: no motion frames.
+        audio: audio tokens per frame; zeros are the null.
+        face_region: FaceLocator's features, added after conv_in; None is the null.
+        speed: speed tokens, one per frame; None is the null.
+        identity: face-identity tokens for models that have them, else None.
+        region_masks: full, face and lip weights per level for Hallo's audio modules, else empty.
+        temporal: whether TemporalModules run (not in stage 1, which sees single frames).
+    """
+
+    reference: Mapping[str, KeysValues] = field(default_factory=dict)
+    sees_reference: tuple[bool, ...] | None = None
+    reference_latents: ImageLatents | None = None
+    motion: Mapping[str, Float[Tensor, "b n c h w"]] = field(default_factory=dict)
+    audio: Float[Tensor, "b f k d"] | None = None
+    face_region: Float[Tensor, "b c h w"] | None = None
+    speed: Float[Tensor, "b f d"] | None = None
+    identity: Float[Tensor, "b k d"] | None = None
+    region_masks: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
+    temporal: bool = True
+
+    def drop(
+        self,
+        *,
+        reference: tuple[bool, ...] | None = None,
+        audio: tuple[bool, ...] | None = None,
+        motion: tuple[bool, ...] | None = None,
+        face_region: tuple[bool, ...] | None = None,
+        speed: tuple[bool, ...] | None = None,
+    ) -> Conditioning:
+        """Replace parts of chosen batch rows by their null: True drops. Used by training dropout and by guidance."""
+        return replace(
+            self,
+            sees_reference=_and_not(self.sees_reference, reference),
+            reference_latents=_zero_rows(self.reference_latents, reference),
+            motion={site: _zero_rows_of(maps, motion) for site, maps in self.motion.items()},
+            audio=_zero_rows(self.audio, audio),
+            face_region=_zero_rows(self.face_region, face_region),
+            speed=_zero_rows(self.speed, speed),
+        )
+
+    def null(self, batch: int) -> Conditioning:
+        """The unconditional form for guidance: no reference, no audio; motion, region and speed stay."""
+        every = (True,) * batch
+        return self.drop(reference=every, audio=every)
+
+
+def _zero_rows_of(value: Tensor, rows: tuple[bool, ...] | None) -> Tensor:
+    if rows is None or not any(rows):
+        return value
+    keep = value.new_tensor([not row for row in rows])
+    return value * keep.view(-1, *([1] * (value.ndim - 1)))
+
+
+def _zero_rows(value: Tensor | None, rows: tuple[bool, ...] | None) -> Tensor | None:
+    return None if value is None else _zero_rows_of(value, rows)
+
+
+def _and_not(sees: tuple[bool, ...] | None, dropped: tuple[bool, ...] | None) -> tuple[bool, ...] | None:
+    if dropped is None or not any(dropped):
+        return sees
+    return tuple(not drop and (sees is None or sees[row]) for row, drop in enumerate(dropped))

@@ -1,0 +1,126 @@
+"""EMO on one page (arXiv 2402.17485, section 3).
+
+    once per video    reference picture -> VAE -> ReferenceNet (timestep 0) -> features by site -> keys and values
+    once per chunk    n motion frames   -> VAE -> ReferenceNet (timestep 0) -> features by site
+    every step        noisy latents -> Backbone(timestep, Conditioning) -> prediction
+
+    Conditioning = reference (strong) + audio tokens (strong) + motion features + face region (weak) + head speed (weak)
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from emote_cli.model.audio import Windows, make_projector
+from emote_cli.model.autoencoder import Autoencoder
+from emote_cli.model.backbone import Backbone
+from emote_cli.model.conditioning import Conditioning, ReferenceFeatures
+from emote_cli.model.face_locator import FaceLocator
+from emote_cli.model.reference_net import ReferenceNet
+from emote_cli.model.speed import SpeedEncoder
+from emote_cli.settings import ModelSettings
+from emote_cli.shapes import ImageLatents, VideoLatents, VideoPixels
+
+
+class Emo(nn.Module):
+    """The whole model."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        latent_channels = settings.autoencoder.latent_channels
+        self.autoencoder = Autoencoder(settings.autoencoder)
+        self.reference_net = ReferenceNet(
+            latent_channels=latent_channels, shape=settings.unet, family=settings.family
+        )
+        self.backbone = Backbone(
+            latent_channels=latent_channels,
+            shape=settings.unet,
+            family=settings.family,
+            temporal=settings.temporal,
+            audio_width=settings.audio.token_width,
+            speed_width=settings.speed.width,
+        )
+        self.face_locator = FaceLocator(settings.unet.block_channels[0], settings.face_locator)
+        self.audio_projector = make_projector(settings.audio)
+        self.speed_encoder = SpeedEncoder(settings.speed)
+        if settings.family.reference_latents:  # no prior to keep: start as the still picture
+            nn.init.zeros_(self.backbone.conv_out.weight)
+            nn.init.zeros_(self.backbone.conv_out.bias)
+
+    def encode(self, pixels: VideoPixels) -> VideoLatents:
+        """Frames in [-1, 1] -> scaled latents, frame by frame."""
+        latents = self.autoencoder.encode(rearrange(pixels, "b f c h w -> (b f) c h w"))
+        return rearrange(latents, "(b f) c h w -> b f c h w", b=len(pixels))
+
+    def decode(self, latents: VideoLatents) -> VideoPixels:
+        """Scaled latents -> frames in [-1, 1], frame by frame."""
+        pixels = self.autoencoder.decode(rearrange(latents, "b f c h w -> (b f) c h w"))
+        return rearrange(pixels, "(b f) c h w -> b f c h w", b=len(latents)).clamp(-1, 1)
+
+    def encode_reference(self, reference: ImageLatents) -> ReferenceFeatures:
+        """Features of the reference at every site: once per video."""
+        features: ReferenceFeatures = self.reference_net(reference)
+        return features
+
+    def encode_motion(self, motion: VideoLatents) -> dict[str, Float[Tensor, "b n c h w"]]:
+        """Features of the motion frames at every site: once per chunk."""
+        features = self.reference_net(rearrange(motion, "b n c h w -> (b n) c h w"))
+        return {site: rearrange(maps, "(b n) c h w -> b n c h w", b=len(motion)) for site, maps in features.items()}
+
+    def no_motion(self, reference: ReferenceFeatures) -> dict[str, Float[Tensor, "b n c h w"]]:
+        """Zero features: the null before the first chunk, in training and animation alike (paper 3.2)."""
+        n = self.settings.temporal.motion_frames
+        return {site: torch.zeros_like(maps)[:, None].repeat(1, n, 1, 1, 1) for site, maps in reference.items()}
+
+    def condition(
+        self,
+        *,
+        reference: ImageLatents,
+        motion: VideoLatents | None,
+        audio: Windows,
+        face_region: Float[Tensor, "b c image_height image_width"],
+        speed: Float[Tensor, "b f window"] | None,
+        temporal: bool = True,
+    ) -> Conditioning:
+        """Encode every condition: the one way, for training and for animation.
+
+        Args:
+            reference: latents of the reference.
+            motion: latents of the n motion frames; None before the first chunk.
+            audio: speech features per frame and window.
+            face_region: mask of where the face may be, 0..1.
+            speed: head speed per frame and window, degrees per frame at 30 fps; None leaves the speed layers out.
+            temporal: False for stage 1, which sees single frames.
+        """
+        features = self.encode_reference(reference)
+        moved: dict[str, Tensor] = {}
+        if temporal:
+            moved = self.no_motion(features) if motion is None else self.encode_motion(motion)
+        return Conditioning(
+            reference=self.backbone.project_reference(features),
+            reference_latents=reference if self.settings.family.reference_latents else None,
+            motion=moved,
+            audio=self.audio_projector(audio),
+            face_region=self.face_locator(face_region),
+            speed=None if speed is None else self.speed_encoder(speed),
+            temporal=temporal,
+        )
+
+    def to_target(self, latents: VideoLatents, reference: ImageLatents) -> VideoLatents:
+        """What is diffused: the latents, or (mini) their change against the reference."""
+        return latents - reference[:, None] if self.settings.family.reference_latents else latents
+
+    def from_target(self, target: VideoLatents, reference: ImageLatents) -> VideoLatents:
+        """Inverse of `to_target`."""
+        return target + reference[:, None] if self.settings.family.reference_latents else target
+
+    def forward(
+        self, noisy: VideoLatents, timestep: Int[Tensor, " b"], conditioning: Conditioning
+    ) -> VideoLatents:
+        """One denoising step."""
+        out: Tensor = self.backbone(noisy, timestep, conditioning)
+        return out

@@ -1,0 +1,345 @@
+"""The layers of both U-Nets. Parameter names are SD 1.5's and AnimateDiff's, so that their weights load by name.
+
+A spatial site, top-down:
+
+    GroupNorm -> proj_in -> tokens
+      + self-attention(norm1)                      norm1's output is what ReferenceNet taps
+      + reference-attention(reference_norm)        keys and values from ReferenceNet, same site (paper 3.2)
+      + audio-attention(audio_norm)                keys and values: windowed audio tokens (paper 3.2)
+      + feed-forward(norm3)
+    -> proj_out -> + input
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from diffusers.models.attention import FeedForward
+from diffusers.models.attention_processor import Attention
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from emote_cli.model.conditioning import KeysValues
+from emote_cli.settings import FamilySettings, TemporalSettings, UNetSettings
+from emote_cli.shapes import Maps, Tokens
+
+
+def cross_attention(width: int, heads: int, memory_width: int | None = None) -> Attention:
+    """SD's attention layer: no bias on queries, keys and values; `memory_width` is the width of what is attended to."""
+    return Attention(width, cross_attention_dim=memory_width, heads=heads, dim_head=width // heads)
+
+
+def zero_output(attention: Attention) -> Attention:
+    """Start an added attention layer as the identity of its residual block."""
+    nn.init.zeros_(attention.to_out[0].weight)
+    nn.init.zeros_(attention.to_out[0].bias)
+    return attention
+
+
+def keys_values(attention: Attention, memory: Tokens) -> KeysValues:
+    """Project what is attended to, once, for many queries."""
+    return KeysValues(attention.to_k(memory), attention.to_v(memory))
+
+
+def attend(
+    attention: Attention, tokens: Float[Tensor, "b q d"], memory: KeysValues
+) -> Float[Tensor, "b q d"]:
+    """Scaled dot-product attention with the layer's own projections."""
+
+    def split(value: Tensor) -> Tensor:
+        return rearrange(value, "b k (m d) -> b m k d", m=attention.heads)
+
+    mixed = functional.scaled_dot_product_attention(
+        split(attention.to_q(tokens)), split(memory.keys), split(memory.values)
+    )
+    out: Tensor = attention.to_out[0](rearrange(mixed, "b m k d -> b k (m d)"))
+    return out
+
+
+def attend_rows(
+    attention: Attention, tokens: Float[Tensor, "bf k d"], memory: KeysValues, rows: tuple[bool, ...] | None
+) -> Float[Tensor, "bf k d"]:
+    """Cross-attention of every frame to memory shared by the frames of a batch row; rows that see none get zeros."""
+    per_row = len(tokens) // len(memory.keys)
+    shared = rearrange(tokens, "(b f) k d -> b (f k) d", f=per_row)
+    if rows is None or all(rows):
+        out = attend(attention, shared, memory)
+    else:
+        seen = torch.tensor([row for row, sees in enumerate(rows) if sees], device=tokens.device, dtype=torch.long)
+        out = torch.zeros_like(shared)
+        if len(seen):
+            part = KeysValues(memory.keys[seen], memory.values[seen])
+            out = out.index_copy(0, seen, attend(attention, shared[seen], part).to(out.dtype))
+    return rearrange(out, "b (f k) d -> (b f) k d", f=per_row)
+
+
+def attend_joined(
+    attention: Attention, tokens: Float[Tensor, "bf k d"], memory: KeysValues, rows: tuple[bool, ...] | None
+) -> Float[Tensor, "bf k d"]:
+    """Self-attention whose keys also hold the reference's, in one softmax; rows that see none attend to themselves."""
+    own = keys_values(attention, tokens)
+    keys, values = (_per_frame(value, len(tokens)) for value in memory)
+
+    def joined(index: Tensor | slice) -> Tensor:
+        both = KeysValues(
+            torch.cat([own.keys[index], keys[index].to(own.keys.dtype)], 1),
+            torch.cat([own.values[index], values[index].to(own.values.dtype)], 1),
+        )
+        return attend(attention, tokens[index], both)
+
+    if rows is None or all(rows):
+        return joined(slice(None))
+    sees = torch.tensor(rows, device=tokens.device).repeat_interleave(len(tokens) // len(rows))
+    alone = ~sees
+    out = torch.empty_like(tokens)
+    if bool(alone.any()):
+        out[alone] = attend(attention, tokens[alone], KeysValues(own.keys[alone], own.values[alone])).to(out.dtype)
+    if bool(sees.any()):
+        out[sees] = joined(sees).to(out.dtype)
+    return out
+
+
+def _per_frame(value: Tensor, count: int) -> Tensor:
+    return value if len(value) == count else repeat(value, "b k d -> (b f) k d", f=count // len(value))
+
+
+class TransformerBlock(nn.Module):
+    """One spatial site's tokens through its attentions; which ones exist is the family's choice."""
+
+    def __init__(
+        self, *, width: int, shape: UNetSettings, family: FamilySettings, audio_width: int | None, is_reference: bool
+    ) -> None:
+        super().__init__()
+        self.audio_ratio = family.audio_ratio
+        self.norm1 = nn.LayerNorm(width)
+        self.attn1 = cross_attention(width, shape.heads)
+        self.reference_attn: Attention | None = None
+        self.audio_attn: Attention | None = None
+        self.attn2: Attention | None = None
+        if family.reference == "own_attention" and not is_reference:
+            self.reference_norm = nn.LayerNorm(width)
+            self.reference_attn = cross_attention(width, shape.heads)
+        text_width = self._text_width(family, audio_width, is_reference)
+        if text_width is not None:
+            self.norm2 = nn.LayerNorm(width)
+            self.attn2 = cross_attention(width, shape.heads, text_width)
+        if family.audio == "own_layer" and audio_width is not None and not is_reference:
+            self.audio_norm = nn.LayerNorm(width)
+            self.audio_attn = zero_output(cross_attention(width, shape.heads, audio_width))
+        self.norm3 = nn.LayerNorm(width)
+        self.ff = FeedForward(width, mult=shape.feed_forward_mult, activation_fn="geglu")
+
+    @staticmethod
+    def _text_width(family: FamilySettings, audio_width: int | None, is_reference: bool) -> int | None:
+        """Width of what enters SD's text slot: identity tokens, audio, or nothing."""
+        if family.identity_tokens:
+            return family.identity_width
+        return audio_width if family.audio == "text_slot" and not is_reference else None
+
+    def forward(
+        self,
+        tokens: Tokens,
+        reference: KeysValues | None = None,
+        sees_reference: tuple[bool, ...] | None = None,
+        slot: Tokens | None = None,
+        audio: Tokens | None = None,
+    ) -> Tokens:
+        """Run the site.
+
+        Args:
+            tokens: one row per frame.
+            reference: keys and values from ReferenceNet; None leaves reference attention out.
+            sees_reference: which batch rows attend to it; None means all.
+            slot: tokens for SD's text slot (identity, or EchoMimic's audio), one row per frame.
+            audio: audio tokens for the own audio layer, one row per frame; None leaves it out.
+        """
+        tokens = tokens + self._self_attention(self.norm1(tokens), reference, sees_reference)
+        if self.reference_attn is not None and reference is not None:
+            seen = attend_rows(self.reference_attn, self.reference_norm(tokens), reference, sees_reference)
+            tokens = tokens + seen
+        if self.attn2 is not None and slot is not None:
+            heard = attend(self.attn2, self.norm2(tokens), keys_values(self.attn2, slot))
+            tokens = tokens + self.audio_ratio * heard
+        if self.audio_attn is not None and audio is not None:
+            tokens = tokens + attend(self.audio_attn, self.audio_norm(tokens), keys_values(self.audio_attn, audio))
+        return tokens + self.ff(self.norm3(tokens))
+
+    def _self_attention(
+        self, normed: Tokens, reference: KeysValues | None, sees_reference: tuple[bool, ...] | None
+    ) -> Tokens:
+        if self.reference_attn is None and reference is not None:
+            return attend_joined(self.attn1, normed, reference, sees_reference)
+        return attend(self.attn1, normed, keys_values(self.attn1, normed))
+
+    @property
+    def reference_projection(self) -> Attention:
+        """The layer whose keys and values the reference goes through."""
+        return self.attn1 if self.reference_attn is None else self.reference_attn
+
+
+class SpatialTransformer(nn.Module):
+    """A map to tokens, through one TransformerBlock, and back to a map."""
+
+    def __init__(self, *, width: int, groups: int, block: nn.Module, inner: int | None = None) -> None:
+        super().__init__()
+        inner = inner or width
+        self.norm = nn.GroupNorm(groups, width, eps=1e-6)
+        self.proj_in = nn.Conv2d(width, inner, 1)
+        self.transformer_blocks = nn.ModuleList([block])
+        self.proj_out = nn.Conv2d(inner, width, 1)
+
+    @property
+    def block(self) -> nn.Module:
+        """The one block (a list only for the sake of SD's key names)."""
+        return self.transformer_blocks[0]
+
+    def tokens(self, maps: Maps) -> Tokens:
+        """Normalize, project and flatten to one token per position."""
+        return rearrange(self.proj_in(self.norm(maps)), "b c h w -> b (h w) c")
+
+    def tap(self, maps: Maps) -> Maps:
+        """What ReferenceNet exports here: the normalized input of self-attention, as a map."""
+        tokens = self.block.norm1(self.tokens(maps))
+        return rearrange(tokens, "b (h w) c -> b c h w", h=maps.shape[-2])
+
+    def forward(self, maps: Maps, **conditions: object) -> Maps:
+        """Run the block on the map; `conditions` are its keyword arguments."""
+        tokens = self.block(self.tokens(maps), **conditions)
+        back = rearrange(tokens, "b (h w) c -> b c h w", h=maps.shape[-2])
+        out: Tensor = maps + self.proj_out(back)
+        return out
+
+
+def sinusoids(length: int, width: int) -> Float[Tensor, "1 length width"]:
+    """Sine on even channels, cosine on odd ones (AnimateDiff's position table)."""
+    position = torch.arange(length).unsqueeze(1)
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    table = torch.zeros(1, length, width)
+    table[0, :, 0::2] = torch.sin(position * rate)
+    table[0, :, 1::2] = torch.cos(position * rate)
+    return table
+
+
+class PositionEncoder(nn.Module):
+    """Adds the position table to a sequence of frames."""
+
+    def __init__(self, width: int, length: int) -> None:
+        super().__init__()
+        self.register_buffer("pe", sinusoids(length, width), persistent=False)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Positions count from the first motion frame."""
+        table: Tensor = self.pe
+        return tokens + table[:, : tokens.shape[1]].to(tokens.dtype)
+
+
+class TemporalAttention(Attention):  # type: ignore[misc]
+    """Self-attention over frames at one place of the picture."""
+
+    def __init__(self, width: int, heads: int, length: int) -> None:
+        super().__init__(width, heads=heads, dim_head=width // heads)
+        self.pos_encoder = PositionEncoder(width, length)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """Add positions, attend."""
+        placed = self.pos_encoder(tokens)
+        return attend(self, placed, keys_values(self, placed))
+
+
+class TemporalBlock(nn.Module):
+    """AnimateDiff's block: temporal self-attentions, then feed-forward."""
+
+    def __init__(self, width: int, shape: UNetSettings, temporal: TemporalSettings) -> None:
+        super().__init__()
+        self.attention_blocks = nn.ModuleList(
+            TemporalAttention(width, shape.heads, temporal.max_frames) for _ in range(temporal.attention_blocks)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(temporal.attention_blocks))
+        self.ff = FeedForward(width, mult=shape.feed_forward_mult, activation_fn="geglu")
+        self.ff_norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """One row per place of the picture, one token per frame."""
+        for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
+            tokens = tokens + attention(norm(tokens))
+        out: Tensor = tokens + self.ff(self.ff_norm(tokens))
+        return out
+
+
+class TemporalTransformer(nn.Module):
+    """AnimateDiff's temporal transformer on [motion frames | frames]; its output projection starts at zero."""
+
+    def __init__(self, width: int, shape: UNetSettings, temporal: TemporalSettings) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(32 if width % 32 == 0 else shape.norm_groups, width, eps=1e-6)
+        self.proj_in = nn.Linear(width, width)
+        self.transformer_blocks = nn.ModuleList([TemporalBlock(width, shape, temporal)])
+        self.proj_out = nn.Linear(width, width)
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
+
+    def forward(self, maps: Maps, frames: int) -> Maps:
+        """`maps` holds `frames` maps per batch row, motion frames first."""
+        height = maps.shape[-2]
+        tokens = rearrange(self.norm(maps), "(b f) c h w -> (b h w) f c", f=frames)
+        tokens = self.proj_out(self.transformer_blocks[0](self.proj_in(tokens)))
+        back = rearrange(tokens, "(b h w) f c -> (b f) c h w", h=height, w=maps.shape[-1])
+        out: Tensor = maps + back
+        return out
+
+
+class TemporalModule(nn.Module):
+    """Self-attention over frames with motion frames in front (cut off afterwards), then speed cross-attention.
+
+    Paper 3.2. Starts as the identity: both outputs are zero-initialized.
+    """
+
+    def __init__(
+        self, width: int, shape: UNetSettings, temporal: TemporalSettings, speed_width: int | None
+    ) -> None:
+        super().__init__()
+        self.temporal_transformer = TemporalTransformer(width, shape, temporal)
+        self.speed_attn: Attention | None = None
+        if speed_width is not None:
+            self.speed_norm = nn.LayerNorm(width)
+            self.speed_position = PositionEncoder(width, temporal.max_frames)
+            self.speed_token_position = PositionEncoder(speed_width, temporal.max_frames)
+            self.speed_attn = zero_output(cross_attention(width, shape.heads, speed_width))
+
+    def forward(
+        self,
+        maps: Maps,
+        frames: int,
+        motion: Float[Tensor, "b n c h w"] | None = None,
+        speed: Float[Tensor, "b f l"] | None = None,
+    ) -> Maps:
+        """Run over `frames` maps per batch row.
+
+        Args:
+            maps: `(b f) c h w`.
+            frames: f.
+            motion: features of the motion frames at this site, put in front of the frames.
+            speed: speed tokens per frame; None leaves the speed layer out.
+        """
+        if motion is None:
+            maps = self.temporal_transformer(maps, frames)
+        else:
+            n = motion.shape[1]
+            video = rearrange(maps, "(b f) c h w -> b f c h w", f=frames)
+            longer = rearrange(torch.cat([motion.to(maps.dtype), video], 1), "b f c h w -> (b f) c h w")
+            video = rearrange(self.temporal_transformer(longer, n + frames), "(b f) c h w -> b f c h w", f=n + frames)
+            maps = rearrange(video[:, n:], "b f c h w -> (b f) c h w")
+        return maps if self.speed_attn is None or speed is None else self._with_speed(maps, frames, speed)
+
+    def _with_speed(self, maps: Maps, frames: int, speed: Float[Tensor, "b f l"]) -> Maps:
+        assert self.speed_attn is not None
+        height, width = maps.shape[-2:]
+        tokens = rearrange(maps, "(b f) c h w -> b (h w f) c", f=frames)
+        placed = rearrange(self.speed_norm(tokens), "b (p f) c -> (b p) f c", f=frames)
+        placed = rearrange(self.speed_position(placed), "(b p) f c -> b (p f) c", b=len(speed))
+        memory = keys_values(self.speed_attn, self.speed_token_position(speed))
+        moved = attend(self.speed_attn, placed, memory)
+        return maps + rearrange(moved, "b (h w f) c -> (b f) c h w", h=height, w=width, f=frames)

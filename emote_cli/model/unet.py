@@ -1,0 +1,146 @@
+"""The U-Net skeleton that ReferenceNet and Backbone share: SD 1.5's topology and key names, any widths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from emote_cli.settings import UNetSettings
+
+MakeLayer = Callable[[str, int, int], nn.Module | None]
+"""(site path, width, input width of the level) -> the layer at that site, or None where there is none."""
+
+
+class UNetLevel(nn.Module):
+    """The layers of one level. `attentions`, `audio_modules` and `motion_modules` are empty where there are none."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        self.resnets = nn.ModuleList()
+        self.attentions = nn.ModuleList()
+        self.audio_modules = nn.ModuleList()
+        self.motion_modules = nn.ModuleList()
+
+    def add(self, kind: str, layer: nn.Module | None) -> None:
+        """Append a layer to `attentions`, `audio_modules` or `motion_modules`; None adds nothing."""
+        if layer is not None:
+            getattr(self, kind).append(layer)
+
+    def at(self, kind: str, index: int) -> nn.Module | None:
+        """The layer of that kind at one site, or None."""
+        layers = getattr(self, kind)
+        found: nn.Module | None = layers[index] if index < len(layers) else None
+        return found
+
+    def site(self, index: int) -> str:
+        """Name of the attention site, the same in both networks."""
+        return f"{self.path}.attentions.{index}"
+
+
+class UNet(nn.Module):
+    """conv_in, time embedding, down levels, mid level, up levels.
+
+    Args:
+        in_channels: channels of conv_in.
+        shape: widths and depths.
+        attention: makes the spatial transformer of a site.
+        audio_module: makes Hallo's audio module of a site.
+        motion: makes the TemporalModule of a site.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        shape: UNetSettings,
+        attention: MakeLayer,
+        audio_module: MakeLayer = lambda path, width, level_width: None,
+        motion: MakeLayer = lambda path, width, level_width: None,
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self._makers = {"attentions": attention, "audio_modules": audio_module, "motion_modules": motion}
+        widths = shape.block_channels
+        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.time_proj = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0])
+        skips = [widths[0]]
+        self.down_blocks = nn.ModuleList(self._down_level(depth, skips) for depth in range(len(widths)))
+        self.mid_block = self._mid_level()
+        self.up_blocks = nn.ModuleList(self._up_level(index, skips) for index in range(len(widths)))
+        del self._makers
+
+    def _resnet(self, width_in: int, width_out: int) -> ResnetBlock2D:
+        return ResnetBlock2D(
+            in_channels=width_in,
+            out_channels=width_out,
+            temb_channels=4 * self.shape.block_channels[0],
+            eps=1e-5,
+            groups=self.shape.norm_groups,
+        )
+
+    def _add_sites(self, level: UNetLevel, index: int, width: int, level_width: int, has_attention: bool) -> None:
+        for kind, make in self._makers.items():
+            if has_attention or kind == "motion_modules":
+                level.add(kind, make(level.site(index), width, level_width))
+
+    def _down_level(self, depth: int, skips: list[int]) -> UNetLevel:
+        widths, shape = self.shape.block_channels, self.shape
+        level = UNetLevel(f"down_blocks.{depth}")
+        width, level_width = widths[depth], widths[max(depth - 1, 0)]
+        for index in range(shape.layers_per_block):
+            level.resnets.append(self._resnet(level_width if index == 0 else width, width))
+            self._add_sites(level, index, width, level_width, shape.attention[depth])
+            skips.append(width)
+        if depth < len(widths) - 1:
+            level.downsamplers = nn.ModuleList([Downsample2D(width, use_conv=True, padding=1, name="op")])
+            skips.append(width)
+        return level
+
+    def _mid_level(self) -> UNetLevel:
+        level, width = UNetLevel("mid_block"), self.shape.block_channels[-1]
+        level.resnets.append(self._resnet(width, width))
+        self._add_sites(level, 0, width, width, True)
+        level.resnets.append(self._resnet(width, width))
+        return level
+
+    def _up_level(self, index: int, skips: list[int]) -> UNetLevel:
+        shape = self.shape
+        widths = shape.block_channels[::-1]
+        level = UNetLevel(f"up_blocks.{index}")
+        width = widths[index]
+        level_width = widths[min(index + 1, len(widths) - 1)]
+        incoming = widths[max(index - 1, 0)]
+        for layer in range(shape.layers_per_block + 1):
+            level.resnets.append(self._resnet(incoming + skips.pop(), width))
+            incoming = width
+            self._add_sites(level, layer, width, level_width, shape.attention[::-1][index])
+        if index < len(widths) - 1:
+            level.upsamplers = nn.ModuleList([Upsample2D(width, use_conv=True)])
+        return level
+
+    def embed_time(self, timestep: Int[Tensor, " b"], like: Tensor) -> Float[Tensor, "b d"]:
+        """Timestep (0 ... 999) -> embedding in the dtype of `like`."""
+        embedded: Tensor = self.time_embedding(self.time_proj(timestep).to(like.dtype))
+        return embedded
+
+    def levels(self) -> Iterator[UNetLevel]:
+        """All levels in the order of the data flow."""
+        yield from self.down_blocks  # type: ignore[misc]
+        yield self.mid_block
+        yield from self.up_blocks  # type: ignore[misc]
+
+    def sites(self) -> dict[str, nn.Module]:
+        """Attention sites by name, in the order of the data flow."""
+        return {
+            level.site(index): attention
+            for level in self.levels()
+            for index, attention in enumerate(level.attentions)
+        }

@@ -1,0 +1,273 @@
+"""Typed settings of a model and of its diffusion; a checkpoint carries its own. Unknown keys are errors.
+
+Presets are `presets/*.yaml`: `tiny` (tests), `mini` (bundled), `sd15` (the paper).
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from emote_cli.errors import SettingsError
+
+PRESETS = ("tiny", "mini", "sd15")
+
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base: frozen, and no key is accepted that is not declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AutoencoderSettings(Settings):
+    """The image autoencoder: diffusers' AutoencoderKL, optionally on pixels folded `patch` x `patch`."""
+
+    block_channels: tuple[int, ...] = Field((128, 256, 512, 512), description="widths, finest first")
+    layers_per_block: int = Field(2, gt=0)
+    latent_channels: int = Field(4, gt=0)
+    patch: int = Field(1, gt=0, description="pixels folded into channels before the first convolution")
+    norm_groups: int = Field(32, gt=0)
+    scaling_factor: float = Field(0.18215, gt=0, description="latents are multiplied by this after encoding")
+    tile_above: int = Field(1024, gt=0, description="decode in tiles above this size in pixels")
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell, along one side."""
+        return self.patch * 2 ** (len(self.block_channels) - 1)
+
+
+class UNetSettings(Settings):
+    """Shape shared by ReferenceNet and Backbone: SD 1.5's by default."""
+
+    block_channels: tuple[int, ...] = Field((320, 640, 1280, 1280), description="widths, finest first")
+    attention: tuple[bool, ...] = Field((True, True, True, False), description="levels with transformers")
+    layers_per_block: int = Field(2, gt=0)
+    heads: int = Field(8, gt=0, description="attention heads at every site")
+    norm_groups: int = Field(32, gt=0)
+    feed_forward_mult: int = Field(4, gt=0, description="inner width of feed-forwards / width")
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> UNetSettings:
+        if len(self.attention) != len(self.block_channels):
+            raise ValueError(f"attention has {len(self.attention)} levels, block_channels {len(self.block_channels)}")
+        for width in self.block_channels:
+            if width % self.norm_groups or width % self.heads:
+                raise ValueError(f"width {width} is not a multiple of norm_groups and heads")
+        return self
+
+
+class FamilySettings(Settings):
+    """Where the checkpoints of the EMO family differ: data, not code paths."""
+
+    reference: Literal["own_attention", "joined"] = Field(
+        "own_attention", description="own layer after self-attention (EMO), or keys joined to it (Hallo, EchoMimic)"
+    )
+    audio: Literal["own_layer", "text_slot", "audio_module"] = Field(
+        "own_layer", description="own layer (EMO), SD's text slot (EchoMimic), or Hallo's three-branch module"
+    )
+    identity_tokens: int = Field(0, ge=0, description="face-identity tokens in SD's text slot (Hallo: 4)")
+    identity_width: int = Field(768, gt=0, description="length of an identity token")
+    temporal_sites: Literal["all", "attention"] = Field("all", description="levels whose TemporalModules run")
+    long_video: Literal["motion_frames", "overlap"] = "motion_frames"
+    audio_ratio: float = Field(1.0, description="factor on the audio layer's output (EchoMimic: 3)")
+    reference_latents: bool = Field(
+        False, description="the reference latents enter as extra channels and the target is the change against them"
+    )
+
+
+class AudioSettings(Settings):
+    """Speech features and their way into tokens."""
+
+    encoder: Literal["wav2vec2", "whisper", "mel"] = "wav2vec2"
+    layers: int = Field(12, gt=0, description="vectors per video frame: wav2vec2 layers, or mel columns")
+    embed: int = Field(768, gt=0, description="length of each vector")
+    margin: int = Field(2, ge=0, description="m: frames on each side of the window (paper 3.2)")
+    hidden: int = Field(512, gt=0, description="inner width of the projector")
+    tokens: int = Field(32, gt=0, description="audio tokens per frame")
+    token_width: int = Field(768, gt=0)
+
+    @property
+    def window(self) -> int:
+        """Frames per window, 2m + 1."""
+        return 2 * self.margin + 1
+
+
+class TemporalSettings(Settings):
+    """TemporalModules (AnimateDiff form) and motion frames."""
+
+    attention_blocks: int = Field(2, gt=0)
+    max_frames: int = Field(32, gt=0, description="positions: motion frames + frames of a chunk")
+    motion_frames: int = Field(4, gt=0, description="n: last frames of the previous chunk")
+    chunk_frames: int = Field(12, gt=0, description="f: frames generated together")
+
+    @model_validator(mode="after")
+    def _fits(self) -> TemporalSettings:
+        if self.motion_frames + self.chunk_frames > self.max_frames:
+            raise ValueError(
+                f"motion_frames + chunk_frames = {self.motion_frames + self.chunk_frames} > max_frames {self.max_frames}"
+            )
+        return self
+
+
+class SpeedSettings(Settings):
+    """Speed buckets (paper 1.8): degrees per frame at 30 fps."""
+
+    buckets: int = Field(10, gt=1)
+    top: float = Field(1.8, gt=0, description="center of the last bucket")
+    radius: float = Field(0.2, gt=0)
+    margin: int = Field(2, ge=0, description="m: frames on each side of the window")
+    width: int = Field(128, gt=0, description="l: length of the embedding")
+
+
+class FaceLocatorSettings(Settings):
+    """Convolutions over the face-region mask."""
+
+    in_channels: int = Field(1, gt=0)
+    channels: tuple[int, ...] = Field((16, 32, 64, 128), description="each step after the first halves the size")
+
+
+class DiffusionSettings(Settings):
+    """One noise schedule for training and sampling."""
+
+    objective: Literal["v", "epsilon", "sample"] = "v"
+    timesteps: int = Field(1000, gt=0)
+    beta_start: float = Field(0.00085, gt=0)
+    beta_end: float = Field(0.012, gt=0)
+    beta_schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
+    zero_terminal_snr: bool = True
+    solver: Literal["ddim", "dpm"] = Field("ddim", description="default solver")
+    steps: int = Field(40, gt=0, description="default number of denoising steps")
+    guidance: float = Field(3.5, ge=0, description="default guidance scale; 1 = off")
+
+    @model_validator(mode="after")
+    def _solvable(self) -> DiffusionSettings:
+        if self.zero_terminal_snr and self.objective == "epsilon":
+            raise ValueError("zero_terminal_snr needs objective v or sample: epsilon cannot tell the picture at t = 999")
+        return self
+
+
+class ModelSettings(Settings):
+    """Everything that says how a model is built; saved as settings.yaml beside its weights."""
+
+    name: str
+    image_size: int = Field(512, gt=0, description="side of the square picture in pixels")
+    fps: int = Field(25, gt=0, description="frame rate that the model was trained for")
+    autoencoder: AutoencoderSettings = AutoencoderSettings()
+    unet: UNetSettings = UNetSettings()
+    family: FamilySettings = FamilySettings()
+    audio: AudioSettings = AudioSettings()
+    temporal: TemporalSettings = TemporalSettings()
+    speed: SpeedSettings = SpeedSettings()
+    face_locator: FaceLocatorSettings = FaceLocatorSettings()
+    diffusion: DiffusionSettings = DiffusionSettings()
+    head_speed: float = Field(0.4, ge=0, le=2, description="default head speed, degrees per frame at 30 fps")
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> ModelSettings:
+        cells = self.autoencoder.factor * 2 ** (len(self.unet.block_channels) - 1)
+        if self.image_size % cells:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of {cells}")
+        if 2 ** (len(self.face_locator.channels) - 1) != self.autoencoder.factor:
+            raise ValueError("the face locator must shrink by the autoencoder's factor: one channel entry per halving")
+        return self
+
+    @property
+    def latent_size(self) -> int:
+        """Side of the square latents."""
+        return self.image_size // self.autoencoder.factor
+
+
+def load_preset(name: str) -> ModelSettings:
+    """Read `presets/NAME.yaml`.
+
+    Raises:
+        SettingsError: if there is no such preset, or it does not validate.
+    """
+    if name not in PRESETS:
+        raise SettingsError(f"unknown preset '{name}'", f"known: {', '.join(PRESETS)}")
+    text = resources.files("emote_cli").joinpath("presets", f"{name}.yaml").read_text()
+    return parse_settings(ModelSettings, yaml.safe_load(text), f"preset {name}")
+
+
+def load_settings(path: Path) -> ModelSettings:
+    """Read a settings.yaml that `save_settings` wrote.
+
+    Raises:
+        SettingsError: if the file is missing or does not validate.
+    """
+    if not path.is_file():
+        raise SettingsError(f"no settings at {path}", "a model folder holds settings.yaml and model.safetensors")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not a settings file", "a model folder holds settings.yaml") from error
+    return parse_settings(ModelSettings, values, str(path))
+
+
+def save_settings(settings: Settings, path: Path) -> None:
+    """Write every value, defaults included, as YAML."""
+    path.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+
+
+def parse_settings(kind: type[S], values: Any, source: str) -> S:
+    """Validate a plain mapping.
+
+    Raises:
+        SettingsError: names the first bad key and, for an unknown key, the nearest known one.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{source}: {place or 'settings'}: {first['msg']}", nearest(kind, place)) from error
+
+
+def nearest(kind: type[Settings], place: str) -> str:
+    """A hint that names the known key closest to a dotted one."""
+    close = difflib.get_close_matches(place, dotted_keys(kind), n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else "see emote_cli/settings.py for every key"
+
+
+def dotted_keys(kind: type[Settings], prefix: str = "") -> list[str]:
+    """All keys of a settings tree, as `diffusion.steps`."""
+    keys: list[str] = []
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            keys += dotted_keys(inner, f"{prefix}{name}.")
+        else:
+            keys.append(f"{prefix}{name}")
+    return keys
+
+
+def override(settings: S, assignments: list[str]) -> S:
+    """Apply `a.b=value` assignments (YAML values) and validate again.
+
+    Raises:
+        SettingsError: for a malformed assignment, an unknown key or a value out of range.
+    """
+    values = settings.model_dump(mode="json")
+    for assignment in assignments:
+        place, equals, text = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f"'{assignment}' is not key=value", "for example --set optim.learning_rate=2e-5")
+        *folders, leaf = place.split(".")
+        target = values
+        for folder in folders:
+            inner = target.get(folder)
+            if not isinstance(inner, dict):
+                raise SettingsError(f"unknown setting '{place}'", nearest(type(settings), place))
+            target = inner
+        if leaf not in target:
+            raise SettingsError(f"unknown setting '{place}'", nearest(type(settings), place))
+        target[leaf] = yaml.safe_load(text)
+    return parse_settings(type(settings), values, "--set")
