@@ -68,12 +68,14 @@ class EmoteGroup(TyperGroup):
 
 
 def _as_emote_error(error: EmoteError | OSError) -> EmoteError | None:
-    """A full disk can strike at any write; everything else of the system's is a bug or has been dealt with."""
+    """A full disk can strike at any write; other errors of the system are dealt with where they arise."""
     if isinstance(error, EmoteError):
         return error
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = f" for {error.filename}" if error.filename else ""
-        return OutputError(f"no space left on the disk{place}", hint="free some space and run the command again")
+        return OutputError(
+            f"no space left on the disk{place}", hint="free some space and run the command again"
+        )
     return None
 
 
@@ -89,10 +91,11 @@ def _say(text: str) -> None:
     console.say(text)
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool) -> bool:
     if asked:
         typer.echo(f"emote {__version__}")
         raise typer.Exit
+    return asked
 
 
 app = typer.Typer(

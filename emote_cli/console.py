@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from emote_cli.errors import EmoteError
@@ -55,7 +63,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(label: str, total: float | None, unit: str = "items") -> Iterator[Callable[[int], None]]:
-    """Show a bar with items done, items per second and the time left while the block runs.
+    """Show a bar with items done, items per second and the time left while the block runs; on terminals only.
 
     Args:
         label: what is being done, in a word or two.
@@ -73,7 +81,7 @@ def progress(label: str, total: float | None, unit: str = "items") -> Iterator[C
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
     )
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(label, total=total, unit=unit)
         yield lambda done: bar.advance(task, done)
 

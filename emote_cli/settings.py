@@ -36,6 +36,7 @@ class AutoencoderSettings(Settings):
     patch: int = Field(1, gt=0, description="pixels folded into channels before the first convolution")
     norm_groups: int = Field(32, gt=0)
     scaling_factor: float = Field(0.18215, gt=0, description="latents are multiplied by this after encoding")
+    shortcut: bool = Field(False, description="add a linear path (one patch per latent cell) around encoder and decoder")
     tile_above: int = Field(1024, gt=0, description="decode in tiles above this size in pixels")
 
     @property

@@ -1,8 +1,8 @@
 """Which models exist, where their files lie on this disk, and whether they are whole.
 
-What ships (`mini/`, `face_landmarker.task`) is found in an installed wheel and in an editable tree alike. Downloaded
-models lie inside the hub's own cache, or in a plain folder; `installer.py` puts them there and leaves a lock file
-(`emote-lock.json`) that says where each file came from and what its sha256 is.
+What ships (`mini/`, `face_landmarker.task`) is found in an installed wheel and in an editable tree alike.
+Downloaded models lie inside the hub's own cache, or in a plain folder; `installer.py` puts them there and
+leaves a lock file (`emote-lock.json`) that says where each file came from and what its sha256 is.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from emote_cli.errors import WeightsError
+from emote_cli.registry import HubModel, human_size, registry
 
 KNOWN_MODELS = ("tiny", "mini", "sd15", "hallo", "echomimic")
 """The names that `--model` knows; everything else is a path."""
@@ -30,63 +28,6 @@ WEIGHTS_NAME = "model.safetensors"
 LOCK_NAME = "emote-lock.json"
 
 _PACKAGE = Path(__file__).resolve().parent
-_PICKLES = {".pth", ".pt", ".ckpt", ".bin"}
-
-
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """One file of a downloadable model.
-
-    Attributes:
-        repo: hub repository id.
-        path: path inside the repository.
-        to: path inside the model's folder; ends in .safetensors where a pickle is converted.
-        mb: megabytes, as listed; a guide only.
-        licence: name of its licence.
-        restricted: key of the licence text that the user has to accept first; empty for free files.
-    """
-
-    repo: str
-    path: str
-    to: str
-    mb: float
-    licence: str
-    restricted: str = ""
-
-    @property
-    def pickled(self) -> bool:
-        """Whether the hub's file is a pickle that is converted once to safetensors."""
-        return Path(self.path).suffix in _PICKLES and self.to.endswith(".safetensors")
-
-
-@dataclass(frozen=True, slots=True)
-class HubModel:
-    """A name that `emote download` knows. An add-on names its `base` and is put into the base's folder."""
-
-    name: str
-    purpose: str
-    files: tuple[HubFile, ...]
-    base: str = ""
-
-    @property
-    def main_repo(self) -> str:
-        """The repository that `--revision` means."""
-        return self.files[0].repo
-
-    @property
-    def licences(self) -> tuple[str, ...]:
-        """Licence names, each once, in the order of the files."""
-        return tuple(dict.fromkeys(file.licence for file in self.files))
-
-    @property
-    def size_bytes(self) -> int:
-        """About how much is downloaded, everything included."""
-        return round(sum(file.mb for file in self.files) * 1e6)
-
-    @property
-    def free_files(self) -> tuple[HubFile, ...]:
-        """Files that need no accepted licence: what a run cannot do without."""
-        return tuple(file for file in self.files if not file.restricted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,40 +106,16 @@ def check_folder(folder: Path) -> None:
         verify_sha256(folder / match[2], match[1])
 
 
-@cache
-def registry() -> dict[str, HubModel]:
-    """Everything that can be downloaded, by name (`presets/registry.yaml`)."""
-    table = _table()
-    models = {}
-    for name, row in table["models"].items():
-        rows = row["files"] + [file for part in row.get("include", []) for file in table["shared"][part]]
-        files = tuple(HubFile(**file) for file in rows)
-        models[name] = HubModel(name, row["purpose"], files, row.get("base", ""))
-    return models
+def home(name: str) -> Path:
+    """Where a downloaded model is assembled by default: inside its repository's entry of the hub cache.
 
-
-def licence_text(key: str) -> str:
-    """What a `restricted` licence says, in one paragraph."""
-    return str(_table()["licences"][key])
-
-
-@cache
-def _table() -> dict[str, dict]:  # type: ignore[type-arg]
-    text = resources.files("emote_cli").joinpath("presets", "registry.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(text))
-
-
-def cache_root() -> Path:
-    """The hub's cache folder (HF_HOME and HF_HUB_CACHE honored)."""
+    HF_HOME and HF_HUB_CACHE are honored.
+    """
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE)
-
-
-def home(name: str) -> Path:
-    """Where a downloaded model is assembled by default: inside its repository's entry of the hub cache."""
     model = registry()[registry()[name].base or name]
-    return cache_root() / f"models--{model.main_repo.replace('/', '--')}" / "emote" / model.name
+    entry = f"models--{model.main_repo.replace('/', '--')}"
+    return Path(constants.HF_HUB_CACHE) / entry / "emote" / model.name
 
 
 def read_lock(folder: Path) -> dict[str, Locked]:
@@ -207,22 +124,41 @@ def read_lock(folder: Path) -> dict[str, Locked]:
     Raises:
         WeightsError: if it is damaged.
     """
+    rows = _read_lock(folder).get("files", {})
+    try:
+        return {to: Locked(**row) for to, row in rows.items()}
+    except (TypeError, AttributeError) as error:
+        raise _lock_damaged(folder) from error
+
+
+def model_of(folder: Path) -> str:
+    """The name of the public model that a folder was downloaded for; empty if it was not."""
+    return str(_read_lock(folder).get("model", ""))
+
+
+def write_lock(folder: Path, model: str, files: dict[str, Locked]) -> None:
+    """Write the lock file, at once or not at all."""
+    rows = {to: asdict(locked) for to, locked in sorted(files.items())}
+    beside = folder / f"{LOCK_NAME}.{os.getpid()}"
+    beside.write_text(json.dumps({"model": model, "files": rows}, indent=1) + "\n", encoding="utf-8")
+    os.replace(beside, folder / LOCK_NAME)
+
+
+def _read_lock(folder: Path) -> dict[str, Any]:
     path = folder / LOCK_NAME
     if not path.is_file():
         return {}
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return {to: Locked(**row) for to, row in rows.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} is damaged", hint=f"delete {path}, then download again") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _lock_damaged(folder) from error
+    if not isinstance(content, dict):
+        raise _lock_damaged(folder)
+    return content
 
 
-def write_lock(folder: Path, files: dict[str, Locked]) -> None:
-    """Write the lock file, at once or not at all."""
-    rows = {to: asdict(locked) for to, locked in sorted(files.items())}
-    beside = folder / f"{LOCK_NAME}.{os.getpid()}"
-    beside.write_text(json.dumps({"format": 1, "files": rows}, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, folder / LOCK_NAME)
+def _lock_damaged(folder: Path) -> WeightsError:
+    return WeightsError(f"{folder / LOCK_NAME} is damaged", hint="delete that file, then download again")
 
 
 def fault(path: Path, locked: Locked | None, full: bool = False) -> str:
@@ -264,13 +200,6 @@ def locate(model: str) -> Path | None:
     return _model_folder(path)
 
 
-def human_size(n_bytes: float) -> str:
-    """Bytes for people: `5.8 GB`, `67 MB`, `3 kB`."""
-    if n_bytes >= 1e9:
-        return f"{n_bytes / 1e9:.1f} GB"
-    return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
-
-
 def unknown_model(name: str, known: tuple[str, ...], more: str = "") -> WeightsError:
     """The error for a name that is not in `known`, with the nearest that is."""
     near = difflib.get_close_matches(name, known, n=1)
@@ -300,7 +229,7 @@ def _model_folder(path: Path) -> Path:
     if lock := read_lock(path):
         for to, locked in lock.items():
             if wrong := fault(path / to, locked):
-                raise WeightsError(f"{path / to} is {wrong}", hint=f"run emote download ... --dir {path} again")
+                raise WeightsError(f"{path / to} is {wrong}", hint=f"emote download ... --dir {path}")
         return path
     if (path / SETTINGS_NAME).is_file() and any(path.glob("*.safetensors")):
         return path

@@ -1,8 +1,10 @@
-"""What all tests share: no network, few threads, fixed seeds, small made-up inputs, and the shared folder if there is one."""
+"""What all tests share: no network, few threads, fixed seeds, made-up inputs, the shared folder."""
+
+# ruff: noqa: E402
 
 import os
 
-# Before anything imports torch, OpenCV or MediaPipe: two cores are enough for everyone only if nobody takes more.
+# Before anything imports numpy or torch: tests are small, and threads only get in each other's way.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
@@ -11,8 +13,13 @@ import socket
 import wave
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("emote", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("emote")
 
 ROOT = Path(__file__).parent.parent
 ASSETS = Path(__file__).parent / "assets"
@@ -93,6 +100,12 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate_hz: int = 16_000) -> 
         file.setframerate(sample_rate_hz)
         file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
     return path
+
+
+@pytest.fixture
+def make_wav(tmp_path: Path):
+    """Call with a file name and samples (and a rate) to get a wav file in this test's folder."""
+    return lambda name, samples, rate_hz=16_000: write_wav(tmp_path / name, samples, rate_hz)
 
 
 @pytest.fixture

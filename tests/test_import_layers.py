@@ -14,7 +14,9 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
         f"import sys; sys.path.insert(0, {str(folder)!r});"
         "from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
     )
-    return subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_all_imports_go_downward():
@@ -32,7 +34,9 @@ def test_all_imports_go_downward():
     ],
 )
 def test_a_planted_import_is_reported(tmp_path, module, line, contract):
-    shutil.copytree(ROOT / "emote_cli", tmp_path / "emote_cli", ignore=shutil.ignore_patterns("__pycache__", "_bundled"))
+    shutil.copytree(
+        ROOT / "emote_cli", tmp_path / "emote_cli", ignore=shutil.ignore_patterns("__pycache__", "_bundled")
+    )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "emote_cli" / module / "planted.py").write_text(line + "\n")
     done = lint_imports(tmp_path)

@@ -9,8 +9,8 @@ from emote_cli.types import Chunk
 def plan_chunks(n_frames: int, chunk_frames: int) -> list[Chunk]:
     """Cut a video into chunks of equal length that follow each other without gap or overlap.
 
-    Every chunk has `chunk_frames` frames, because the network works on full chunks; the last one may reach past
-    the end of the video, and its `keep` says how many of its frames belong to the video.
+    Every chunk has `chunk_frames` frames, because the network works on full chunks. The last one may reach
+    past the end of the video; its `keep` says how many of its frames belong to it.
 
     Args:
         n_frames: frames of the whole video, 0 or more.

@@ -1,1 +1,1 @@
-"""One module per subcommand; each holds a function of the module's name: parse, call the library, print the result."""
+"""One module per subcommand, with a function of its name: parse, call the library, print the result."""

@@ -43,21 +43,25 @@ def parse_fps(text: str) -> Fraction:
     try:
         fps = _NTSC.get(text) or Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise typer.BadParameter(f"{text!r} is not a frame rate; for example 25, 29.97 or 30000/1001") from None
+        raise typer.BadParameter(
+            f"{text!r} is not a frame rate; for example 25, 29.97 or 30000/1001"
+        ) from None
     if not 1 <= fps <= 240:
         raise typer.BadParameter(f"{text} is out of range: 1 to 240 frames per second")
     return fps
 
 
 PortraitFile = Annotated[
-    Path, typer.Argument(metavar="PORTRAIT", help="A picture with a face, in any common format.", show_default=False)
+    Path,
+    typer.Argument(metavar="PORTRAIT", help="A picture with a face, in any format.", show_default=False),
 ]
 AudioFile = Annotated[
     Path, typer.Argument(metavar="AUDIO", help="Speech: any sound or video file.", show_default=False)
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 ModelName = Annotated[
-    str, typer.Option("--model", metavar="NAME|PATH", help="A known model, or a folder with settings and weights.")
+    str,
+    typer.Option("--model", metavar="NAME|PATH", help="A known model, or the folder of one."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same video.")]
 DeviceName = Annotated[Device, typer.Option("--device", help="Where to run.")]

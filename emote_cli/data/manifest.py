@@ -1,16 +1,15 @@
-"""What a prepared data set says of its clips: one JSON object a line, in manifest.jsonl and rejected.jsonl."""
+"""What a prepared data set says of its clips: one JSON object a line."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from emote_cli.errors import DataError, OutputError
-from emote_cli.media.video import part_name
+from emote_cli.errors import DataError
+from emote_cli.media.output import write_file
 
 MANIFEST = "manifest.jsonl"
 REJECTED = "rejected.jsonl"
@@ -83,23 +82,8 @@ def write_records(path: Path, records: Iterable[ClipRecord]) -> None:
     Raises:
         OutputError: the folder is missing, full or not writable.
     """
-    write_text(path, "".join(to_line(record) + "\n" for record in records))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that is never seen half-written.
-
-    Raises:
-        OutputError: the folder is missing, full or not writable.
-    """
-    part = part_name(path)
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}", hint="check space and permissions") from error
-    finally:
-        part.unlink(missing_ok=True)
+    text = "".join(to_line(record) + "\n" for record in records)
+    write_file(path, lambda file: file.write(text.encode("utf-8")))
 
 
 def read_records(path: Path) -> list[ClipRecord]:

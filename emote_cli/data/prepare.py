@@ -2,129 +2,250 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
+from emote_cli.data import files, filters
+from emote_cli.data.filters import Verdict, judge
+from emote_cli.data.footage import Footage
 from emote_cli.data.manifest import ClipRecord
+from emote_cli.data.measure import FrameStatistics, track_values
 from emote_cli.data.prepare_settings import PrepareSettings
-from emote_cli.errors import OutputError
+from emote_cli.data.scenes import Segment, find_cuts, plan_segments
+from emote_cli.data.sources import Source
+from emote_cli.errors import InputError
 from emote_cli.media.audio import SPEECH_RATE_HZ, cut_or_pad, read_audio, write_flac
 from emote_cli.media.image import crop_and_resize
-from emote_cli.media.video import part_name, probe, read_frames, write_video
-from emote_cli.perception.faces import (
-    FaceAnalyzer,
-    crop_square,
-    follow,
-    head_speed_deg_s,
-    mouth_box,
-    track_to_crop,
-    union_box,
-)
-from emote_cli.types import Box, Face, FaceTrack, Pixels
+from emote_cli.media.video import write_video
+from emote_cli.perception.faces import FaceAnalyzer, crop_square, union_box
+from emote_cli.perception.tracking import follow, track_to_crop
+from emote_cli.types import Box, FaceTrack, Waveform
+
+_MAX_FACES = 3
+"""More than one, so that a second person is noticed."""
+
+_SQUARE = 1.05
+"""Where others have cropped, pictures up to this aspect ratio are taken whole."""
+
+_TRUNCATED_S = 0.5
+"""A file that ends this much before its stated length is damaged."""
+
+_MIN_FRAMES = 2
+"""Shorter segments cannot be kept even with `keep_all`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of one video at the clips' frame rate: frames `start` to `stop` (not included)."""
+class Work:
+    """Everything that is the same for all sources of a run.
 
-    id: str
-    start: int
-    stop: int
+    Attributes:
+        dataset_dir: the data set, with its folders.
+        settings: how to cut, crop and judge.
+        face_model: path of `face_landmarker.task`.
+    """
 
-
-def plan_segments(name: str, n_frames: int, cuts: list[int], fps: float, max_s: float) -> list[Segment]:
-    """Cut a video at its scene cuts, and long scenes into equal pieces."""
-    edges = [0, *cuts, n_frames]
-    spans = []
-    for start, stop in zip(edges, edges[1:], strict=False):
-        pieces = max(1, int(np.ceil((stop - start) / (max_s * fps))))
-        marks = np.linspace(start, stop, pieces + 1).round().astype(int).tolist()
-        spans += list(zip(marks, marks[1:], strict=False))
-    if len(spans) == 1:
-        return [Segment(name, *spans[0])]
-    return [Segment(f"{name}-{i:03d}", a, b) for i, (a, b) in enumerate(spans)]
+    dataset_dir: Path
+    settings: PrepareSettings
+    face_model: Path
 
 
-def prepare_video(
-    source: Path, dataset_dir: Path, settings: PrepareSettings, *, name: str, face_model: Path
-) -> list[ClipRecord]:
-    """Turn one video into clips, sound and tracks under `dataset_dir`."""
-    info = probe(source)
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    n_frames = round(info.duration_s * settings.fps)
-    records = []
-    for segment in plan_segments(name, n_frames, [], settings.fps, settings.max_s):
-        frames = list(
-            read_frames(
-                source,
-                fps=settings.fps,
-                start_s=segment.start / settings.fps,
-                duration_s=(segment.stop - segment.start) / settings.fps,
-            )
-        )
-        with FaceAnalyzer(face_model, max_faces=3, video=True) as analyzer:
-            faces = [analyzer.analyze(f, round(i * 1000 / settings.fps)) for i, f in enumerate(frames)]
-        track = follow(faces, settings.fps)
-        records.append(_make_clip(source, dataset_dir, settings, segment, frames, track, digest, info.has_audio))
-    return records
+@dataclass(frozen=True, slots=True)
+class _Video:
+    """One source, decoded once."""
+
+    source: Source
+    footage: Footage
+    n_frames: int
+    cuts: list[int]
+    sound: Waveform | None
+    whole: ClipRecord
+
+    @property
+    def decoded_s(self) -> float:
+        """Length of what can be decoded, picture or sound."""
+        return max(self.n_frames / self.footage.fps, self.sound.duration_s if self.sound else 0.0)
 
 
-def _make_clip(source, dataset_dir, settings, segment, frames, track, digest, has_audio):
-    missing = 1 - float(track.found.mean())
-    n = len(frames)
-    base = dict(
-        id=segment.id, source=source.name, sha256=digest, start_s=segment.start / settings.fps,
-        end_s=(segment.start + n) / settings.fps, fps=settings.fps, frames=n, size=settings.size,
-        has_audio=has_audio, settings_hash=settings.hash, measured={"missing": missing},
-    )
-    if missing > settings.max_missing:
-        return ClipRecord(**base, reason="no_face", detail=f"no face in {missing:.0%} of the frames")
-    height, width = frames[0].shape[:2]
-    crop = crop_square(union_box(track.boxes_px), width, height)
-    if has_audio:
-        samples = round(n * SPEECH_RATE_HZ / settings.fps)
-        wave = read_audio(source, SPEECH_RATE_HZ, segment.start / settings.fps, n / settings.fps)
-        write_flac(dataset_dir / "audio" / f"{segment.id}.flac", cut_or_pad(wave, samples))
-    write_track(dataset_dir / "tracks" / f"{segment.id}.npz", track_to_crop(track, crop, settings.size))
-    write_video(
-        dataset_dir / "clips" / f"{segment.id}.mp4",
-        (crop_and_resize(frame, crop, settings.size) for frame in frames),
-        settings.fps, crf=settings.crf, preset="fast", threads=1,
-    )
-    return ClipRecord(**base, crop_px=[crop.x0, crop.y0, crop.x1, crop.y1])
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was seen in one segment."""
+
+    track: FaceTrack
+    crop_px: Box | None
+    thumbs: files.ThumbStrip
+    measured: dict[str, float]
 
 
-def write_track(path: Path, track: FaceTrack) -> None:
-    """Write a track as tracks/<id>.npz: everything in pixels of the clip.
+def prepare_video(source: Source, work: Work) -> list[ClipRecord]:
+    """Turn one video into clips, sound and tracks below `work.dataset_dir`.
+
+    The same source and settings give the same files and records, wherever this runs.
+
+    Returns:
+        One record per segment, accepted or rejected; a single one if the whole video cannot be used.
 
     Raises:
-        OutputError: the folder is missing, full or not writable.
+        OutputError: the data set cannot be written.
     """
-    mouths = np.full((track.n_frames, 4), np.nan, np.float32)
-    for i in np.flatnonzero(track.found):
-        box = mouth_box(track.landmarks_px[i])
-        mouths[i] = box.x0, box.y0, box.x1, box.y1
-    part = part_name(path)
+    blank = _blank_record(source, work.settings)
+    if not source.path.is_file():
+        return [_rejected(blank, filters.MISSING_FILE, f"{source.name} is not there")]
+    blank = replace(blank, sha256=files.sha256(source.path))
     try:
-        with part.open("wb") as file:
-            np.savez(
-                file,
-                box_px=track.boxes_px,
-                landmarks_px=track.landmarks_px,
-                pose_4x4=track.pose_4x4,
-                head_speed_deg_s=head_speed_deg_s(track),
-                jaw_open=track.jaw_open,
-                blink=track.blink,
-                found=track.found,
-                mouth_box_px=mouths,
-                fps=np.float64(track.fps),
-            )
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}", hint="check space and permissions") from error
-    finally:
-        part.unlink(missing_ok=True)
+        video = _open(source, work, blank)
+        if isinstance(video, ClipRecord):
+            return [video]
+        segments = plan_segments(source.id, video.n_frames, video.cuts, work.settings)
+        if not source.cut:
+            segments = [Segment(source.id, 0, video.n_frames)]
+        return [_prepare_segment(video, segment, work) for segment in segments]
+    except InputError as error:
+        return [_rejected(blank, filters.UNREADABLE, error.message)]
+
+
+def _open(source: Source, work: Work, blank: ClipRecord) -> _Video | ClipRecord:
+    """Look for cuts and read the sound; or say why the whole video is of no use."""
+    settings = work.settings
+    footage = Footage(source.path, settings.fps, source.start_s, source.end_s)
+    blank = replace(
+        blank, start_s=_rounded(footage.start_s), end_s=_rounded(footage.start_s + footage.stated_s)
+    )
+    if settings.audio and not footage.info.has_audio:
+        return _rejected(blank, filters.NO_AUDIO, "no sound stream; --no-audio prepares silent sets")
+    cuts, n_frames = find_cuts(footage.small_frames(), settings.fps, settings.cut_threshold)
+    sound = None
+    if settings.audio:
+        sound = read_audio(source.path, SPEECH_RATE_HZ, footage.start_s, footage.span_s)
+    video = _Video(source, footage, n_frames, cuts, sound, blank)
+    if footage.stated_s - video.decoded_s > _TRUNCATED_S:
+        detail = f"only {video.decoded_s:.2f} s of {footage.stated_s:.2f} s can be decoded"
+        return _rejected(replace(blank, frames=n_frames), filters.TRUNCATED, detail)
+    return video
+
+
+def _prepare_segment(video: _Video, segment: Segment, work: Work) -> ClipRecord:
+    settings = work.settings
+    record = _segment_record(video, segment)
+    short = judge({"seconds": segment.n_frames / settings.fps}, settings)
+    if short and not (settings.keep_all and segment.n_frames >= _MIN_FRAMES):
+        return _rejected(record, short[0].reason, short[0].detail)
+    look = _look_at(video, segment, work)
+    sound = _cut_sound(video, segment, settings.fps)
+    measured = {**look.measured, **_sound_values(video, sound)}
+    record = replace(record, measured={name: round(value, 4) for name, value in sorted(measured.items())})
+    look.thumbs.write(files.thumb_path(work.dataset_dir, record.id), look.crop_px)
+    verdicts = _cut_verdicts(video, segment) + judge(measured, settings)
+    if look.crop_px is None:
+        return _rejected(record, filters.NO_FACE, "no face in any frame")
+    if verdicts and not settings.keep_all:
+        return _rejected(record, verdicts[0].reason, verdicts[0].detail, [v.reason for v in verdicts])
+    _write_clip(video, segment, work, look.track, look.crop_px, sound)
+    crop = [look.crop_px.x0, look.crop_px.y0, look.crop_px.x1, look.crop_px.y1]
+    return replace(record, crop_px=crop, marks=[v.reason for v in verdicts])
+
+
+def _look_at(video: _Video, segment: Segment, work: Work) -> _Look:
+    fps, info = work.settings.fps, video.footage.info
+    statistics, thumbs = FrameStatistics(), files.ThumbStrip(segment.n_frames)
+    faces = []
+    with FaceAnalyzer(work.face_model, max_faces=_MAX_FACES, video=True) as analyzer:
+        for i, frame in enumerate(video.footage.frames(segment.start, segment.stop)):
+            faces.append(analyzer.analyze(frame, round(i * 1000 / fps)))
+            statistics.add(frame, faces[-1])
+            thumbs.add(i, frame)
+    hint = video.source.face_hint
+    near = None
+    if hint is not None:
+        near = Box(hint.x0 * info.width, hint.y0 * info.height, hint.x1 * info.width, hint.y1 * info.height)
+    track = follow(faces, fps, near)
+    crop = _crop(video, track, work.settings) if track.found.any() else None
+    values = {**statistics.values(), **track_values(track, crop, info.width, info.height)}
+    return _Look(track, crop, thumbs, {"seconds": segment.n_frames / fps, **values})
+
+
+def _crop(video: _Video, track: FaceTrack, settings: PrepareSettings) -> Box:
+    width, height = video.footage.info.width, video.footage.info.height
+    if not video.source.crop and max(width, height) <= _SQUARE * min(width, height):
+        side = min(width, height)
+        x0, y0 = (width - side) // 2, (height - side) // 2
+        return Box(x0, y0, x0 + side, y0 + side)
+    return crop_square(union_box(track.boxes_px), width, height, settings.crop_expand)
+
+
+def _cut_sound(video: _Video, segment: Segment, fps: float) -> Waveform | None:
+    """The segment's sound, exactly as long as its picture; silence where the recording has ended."""
+    if video.sound is None:
+        return None
+    start, stop = (round(frame * SPEECH_RATE_HZ / fps) for frame in (segment.start, segment.stop))
+    return cut_or_pad(Waveform(video.sound.samples[start:stop], SPEECH_RATE_HZ), stop - start)
+
+
+def _sound_values(video: _Video, sound: Waveform | None) -> dict[str, float]:
+    if sound is None or video.sound is None:
+        return {}
+    from emote_cli.perception.voice import speech_share
+
+    gap_s = abs(video.sound.duration_s - video.n_frames / video.footage.fps)
+    return {"speech": speech_share(sound), "length_gap_s": gap_s}
+
+
+def _cut_verdicts(video: _Video, segment: Segment) -> list[Verdict]:
+    inside = [cut for cut in video.cuts if segment.start < cut < segment.stop]
+    where = ", ".join(f"{cut / video.footage.fps:.2f}" for cut in inside)
+    return [Verdict(filters.CUT_INSIDE, f"cut at {where} s")] if inside else []
+
+
+def _write_clip(
+    video: _Video, segment: Segment, work: Work, track: FaceTrack, crop_px: Box, sound: Waveform | None
+) -> None:
+    settings, folder = work.settings, work.dataset_dir
+    if sound is not None:
+        write_flac(files.audio_path(folder, segment.id), sound)
+    files.write_track(files.track_path(folder, segment.id), track_to_crop(track, crop_px, settings.size))
+    frames = video.footage.frames(segment.start, segment.stop)
+    write_video(
+        files.clip_path(folder, segment.id),
+        (crop_and_resize(frame, crop_px, settings.size) for frame in frames),
+        settings.fps,
+        crf=settings.crf,
+        preset="fast",
+        threads=1,
+    )
+
+
+# --------------------------------------------------------------------------------------------- records
+
+
+def _blank_record(source: Source, settings: PrepareSettings) -> ClipRecord:
+    return ClipRecord(
+        id=source.id,
+        source=source.name,
+        sha256="",
+        start_s=_rounded(source.start_s),
+        end_s=_rounded(source.end_s or source.start_s),
+        fps=settings.fps,
+        frames=0,
+        size=settings.size,
+        has_audio=settings.audio,
+        settings_hash=settings.hash,
+        licence=settings.licence,
+    )
+
+
+def _segment_record(video: _Video, segment: Segment) -> ClipRecord:
+    fps, first = video.footage.fps, video.footage.first
+    return replace(
+        video.whole,
+        id=segment.id,
+        start_s=_rounded((first + segment.start) / fps),
+        end_s=_rounded((first + segment.stop) / fps),
+        frames=segment.n_frames,
+    )
+
+
+def _rejected(record: ClipRecord, reason: str, detail: str, marks: list[str] | None = None) -> ClipRecord:
+    return replace(record, reason=reason, detail=detail, marks=marks or [reason], has_audio=False)
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 6)

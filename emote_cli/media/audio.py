@@ -11,7 +11,7 @@ import soundfile
 
 from emote_cli.errors import InputError, OutputError
 from emote_cli.media.ffmpeg import ffmpeg_exe, inspect, last_line, url
-from emote_cli.media.video import part_name
+from emote_cli.media.output import part_name
 from emote_cli.types import Waveform
 
 SPEECH_RATE_HZ = 16_000
@@ -42,13 +42,20 @@ def read_audio(
         raise InputError(f"{path} holds no audio stream", hint="give a recording, or a video with sound")
     span = ["-ss", f"{start_s:.6f}"] if start_s > 0 else []
     span += ["-t", f"{duration_s:.6f}"] if duration_s is not None else []
+    command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", *span, "-i", url(path)]
+    # async and first_pts fill gaps, and the time before the first sample, with silence.
+    command += [
+        "-map",
+        "0:a:0",
+        "-af",
+        "aresample=async=1:first_pts=0",
+        "-ac",
+        "1",
+        "-ar",
+        str(sample_rate_hz),
+    ]
     result = subprocess.run(
-        [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", *span, "-i", url(path)]
-        + ["-map", "0:a:0", "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar", str(sample_rate_hz)]
-        + ["-f", "f32le", "-"],
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
+        [*command, "-f", "f32le", "-"], capture_output=True, stdin=subprocess.DEVNULL, check=False
     )
     if result.returncode != 0:
         complaint = last_line(result.stderr.decode("utf-8", errors="replace"))
@@ -56,7 +63,8 @@ def read_audio(
     samples = np.frombuffer(result.stdout, "<f4").astype(np.float32)
     if len(samples) == 0:
         raise InputError(
-            f"{path} has no sound from {start_s:g} s on", hint="check the recording: it holds not one sample there"
+            f"{path} has no sound from {start_s:g} s on",
+            hint="check the recording: it holds not one sample there",
         )
     return Waveform(samples, sample_rate_hz)
 
@@ -88,7 +96,9 @@ def write_wav(path: Path, waveform: Waveform) -> None:
 def _write(path: Path, waveform: Waveform, kind: str) -> None:
     part = part_name(path)
     try:
-        soundfile.write(part, np.clip(waveform.samples, -1, 1), waveform.sample_rate_hz, "PCM_16", format=kind)
+        soundfile.write(
+            part, np.clip(waveform.samples, -1, 1), waveform.sample_rate_hz, "PCM_16", format=kind
+        )
         os.replace(part, path)
     except (OSError, soundfile.SoundFileError) as error:
         raise OutputError(f"cannot write {path}: {error}", hint="check free space and permissions") from error

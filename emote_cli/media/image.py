@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from emote_cli.errors import InputError
@@ -39,7 +40,9 @@ def read_image(path: Path, background: tuple[int, int, int] = _WHITE) -> Pixels:
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is not an image", hint="give a JPEG, PNG or WebP file") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} could not be read: {error}", hint="the file may be damaged: save it again") from error
+        raise InputError(
+            f"{path} could not be read: {error}", hint="the file may be damaged: save it again"
+        ) from error
     return np.asarray(_to_rgb(picture, background), np.uint8)
 
 
@@ -62,7 +65,7 @@ def _to_eight_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(values / full * 255), 0, 255).astype(np.uint8))
 
 
-def crop_and_resize(pixels: Pixels, box: Box, size: int) -> Pixels:
+def crop_and_resize(pixels: Pixels, box: Box, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
     """Cut a square out of a picture and scale it to `size` x `size`.
 
     The box is rounded to whole pixels; where it reaches over the edge, the edge's pixels are repeated.
@@ -82,7 +85,7 @@ def crop_and_resize(pixels: Pixels, box: Box, size: int) -> Pixels:
     return resize(crop, (size, size))
 
 
-def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+def resize(pixels: Pixels, size: tuple[int, int]) -> UInt8[np.ndarray, "{size[1]} {size[0]} 3"]:
     """Scale a picture to (width, height): area average when it shrinks, Lanczos when it grows."""
     if pixels.shape[1::-1] == size:
         return np.ascontiguousarray(pixels)

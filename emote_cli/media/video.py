@@ -15,10 +15,8 @@ import numpy as np
 
 from emote_cli.errors import InputError, OutputError
 from emote_cli.media.ffmpeg import MediaInfo, ffmpeg_exe, inspect, last_line, url
+from emote_cli.media.output import part_name
 from emote_cli.types import Pixels, VideoInfo
-
-PART_PREFIX = ".part-"
-"""Files that are being written start with this; one that stays behind belongs to a killed run."""
 
 _PREROLL_S = 2
 """Seeking lands this much early, so that the frames wanted never depend on where the seek landed."""
@@ -116,7 +114,8 @@ def _pipe_out(command: list[str], n_bytes: int, path: Path) -> Iterator[bytes]:
                 yield piece
             if process.wait() != 0:
                 raise InputError(
-                    f"{path} could not be decoded: {_complaint(stderr)}", hint="re-encode or copy the file again"
+                    f"{path} could not be decoded: {_complaint(stderr)}",
+                    hint="re-encode or copy the file again",
                 )
         finally:
             process.stdout.close()
@@ -170,7 +169,7 @@ class VideoWriter:
 
     def __enter__(self) -> VideoWriter:
         self._part = part_name(self.path)
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        self._stderr = tempfile.TemporaryFile()
         return self
 
     def write(self, frame: Pixels) -> None:
@@ -186,7 +185,7 @@ class VideoWriter:
         assert self._process is not None
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(memoryview(np.ascontiguousarray(frame)).cast("B"))
+            self._process.stdin.write(np.ascontiguousarray(frame).data.cast("B"))
         except OSError as error:
             self._process.wait()
             raise self._failure() from error
@@ -205,12 +204,35 @@ class VideoWriter:
         height, width = frame.shape[:2]
         self._shape = frame.shape
         rate = f"{self.fps.numerator}/{self.fps.denominator}"
-        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", rate, "-i", "-"]
+        source = [
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "rgb24",
+            "-s",
+            f"{width}x{height}",
+            "-framerate",
+            rate,
+            "-i",
+            "-",
+        ]
         even = f"crop={width // 2 * 2}:{height // 2 * 2}:0:0"
-        colors = ["-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "tv"]
+        colors = [
+            "-color_primaries",
+            "bt709",
+            "-color_trc",
+            "bt709",
+            "-colorspace",
+            "bt709",
+            "-color_range",
+            "tv",
+        ]
         command = [ffmpeg_exe(), "-hide_banner", "-y", "-loglevel", "error", *source, *self._audio]
         command += ["-map", "0:v", "-vf", f"{even},scale=out_color_matrix=bt709:out_range=tv:{_SCALE_FLAGS}"]
-        command += [*(["-map", "1:a:0", "-c:a", "aac", "-b:a", "160k"] if self._audio else []), *self._encoder]
+        command += [
+            *(["-map", "1:a:0", "-c:a", "aac", "-b:a", "160k"] if self._audio else []),
+            *self._encoder,
+        ]
         command += [*colors, "-movflags", "+faststart", "-f", "mp4", url(self._part)]
         # Its own session: Ctrl-C must reach this process only, which then ends ffmpeg.
         self._process = subprocess.Popen(
@@ -264,29 +286,6 @@ def _audio_arguments(audio: Path | None, start_s: float, duration_s: float | Non
     span = ["-ss", f"{start_s:.6f}"] if start_s > 0 else []
     span += ["-t", f"{duration_s:.6f}"] if duration_s is not None else []
     return [*span, "-i", url(audio)]
-
-
-def part_name(path: Path) -> Path:
-    """A fresh empty file beside `path`, to be written and then renamed to it.
-
-    Raises:
-        OutputError: the folder is missing or not writable.
-    """
-    try:
-        handle, name = tempfile.mkstemp(prefix=f"{PART_PREFIX}{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {path.parent}: {error.strerror}", hint="make the folder, or choose another"
-        ) from error
-    os.close(handle)
-    os.chmod(name, 0o666 & ~_umask())
-    return Path(name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_video(

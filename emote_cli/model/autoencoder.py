@@ -1,8 +1,15 @@
-"""Pictures to latents and back: diffusers' AutoencoderKL, optionally on folded pixels; scaled in one place only."""
+"""Pictures to latents and back: diffusers' AutoencoderKL, optionally on folded pixels; scaled in one place only.
+
+With `shortcut` a linear path runs beside the network: each latent cell also sees its own patch of pixels through one
+matrix, and gives its patch back through another. Started from the principal components of the training pictures, the
+network only has to learn what they miss, which takes minutes instead of hours on a CPU.
+"""
 
 from __future__ import annotations
 
+import torch
 from diffusers import AutoencoderKL
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,14 +36,48 @@ class Autoencoder(nn.Module):
             norm_num_groups=settings.norm_groups,
             sample_size=settings.tile_above,
         )
+        self.shortcut_in: nn.Conv2d | None = None
+        if settings.shortcut:
+            factor, channels = settings.factor, settings.latent_channels
+            self.shortcut_in = nn.Conv2d(3, channels, factor, stride=factor)
+            self.shortcut_out = nn.ConvTranspose2d(channels, 3, factor, stride=factor)
+            for layer in (self.vae.quant_conv, self.vae.decoder.conv_out):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
     def encode(self, pixels: ImagePixels) -> ImageLatents:
         """Pixels in [-1, 1] -> scaled latents (the posterior's mean)."""
         folded = functional.pixel_unshuffle(pixels, self.patch) if self.patch > 1 else pixels
         latents: Tensor = self.vae.encode(folded).latent_dist.mode()
+        if self.shortcut_in is not None:
+            latents = latents + self.shortcut_in(pixels)
         return latents * self.scaling_factor
 
     def decode(self, latents: ImageLatents) -> ImagePixels:
         """Scaled latents -> pixels, about [-1, 1] (not clamped)."""
-        folded: Tensor = self.vae.decode(latents / self.scaling_factor).sample
-        return functional.pixel_shuffle(folded, self.patch) if self.patch > 1 else folded
+        latents = latents / self.scaling_factor
+        folded: Tensor = self.vae.decode(latents).sample
+        pixels = functional.pixel_shuffle(folded, self.patch) if self.patch > 1 else folded
+        return pixels if self.shortcut_in is None else pixels + self.shortcut_out(latents)
+
+    @torch.no_grad()
+    def start_from_components(self, pixels: ImagePixels) -> None:
+        """Set the linear path to the leading principal components of the pictures' patches.
+
+        Components are scaled by the square root of their standard deviation: between equal share of the pixels' variance
+        and equal variance in every channel.
+        """
+        assert self.shortcut_in is not None, "this autoencoder has no shortcut"
+        factor = self.shortcut_in.kernel_size[0]
+        patches = rearrange(pixels, "b c (h y) (w x) -> (b h w) (c y x)", y=factor, x=factor)
+        mean = patches.mean(0)
+        variance, basis = torch.linalg.eigh(torch.cov((patches - mean).T))
+        count = self.shortcut_in.out_channels
+        basis, deviation = basis[:, -count:].flip(1), variance[-count:].flip(0).clamp_min(1e-8).sqrt()
+        scale = (deviation.sqrt() * deviation.mean().sqrt()).clamp_min(1e-4)
+        inward, outward = (basis / scale).T, (basis * scale).T
+        shape = (count, 3, factor, factor)
+        self.shortcut_in.weight.copy_(inward.reshape(shape))
+        self.shortcut_in.bias.copy_(-inward @ mean)
+        self.shortcut_out.weight.copy_(outward.reshape(shape))
+        self.shortcut_out.bias.copy_(rearrange(mean, "(c p) -> c p", c=3).mean(1))

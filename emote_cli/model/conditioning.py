@@ -26,6 +26,20 @@ class KeysValues(NamedTuple):
     values: Float[Tensor, "rows k d"]
 
 
+class Reference(NamedTuple):
+    """The reference, encoded once per video.
+
+    Attributes:
+        latents: of the picture.
+        features: of ReferenceNet, by site.
+        projected: keys and values of the Backbone's reference attention, by site.
+    """
+
+    latents: ImageLatents
+    features: ReferenceFeatures
+    projected: Mapping[str, KeysValues]
+
+
 @dataclass(frozen=True, slots=True)
 class Conditioning:
     """Everything a denoising step needs besides the noisy latents.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from emote_cli.model.audio import Windows, make_projector
 from emote_cli.model.autoencoder import Autoencoder
 from emote_cli.model.backbone import Backbone
-from emote_cli.model.conditioning import Conditioning, ReferenceFeatures
+from emote_cli.model.conditioning import Conditioning, Reference, ReferenceFeatures
 from emote_cli.model.face_locator import FaceLocator
 from emote_cli.model.reference_net import ReferenceNet
 from emote_cli.model.speed import SpeedEncoder
@@ -61,25 +61,25 @@ class Emo(nn.Module):
         pixels = self.autoencoder.decode(rearrange(latents, "b f c h w -> (b f) c h w"))
         return rearrange(pixels, "(b f) c h w -> b f c h w", b=len(latents)).clamp(-1, 1)
 
-    def encode_reference(self, reference: ImageLatents) -> ReferenceFeatures:
-        """Features of the reference at every site: once per video."""
-        features: ReferenceFeatures = self.reference_net(reference)
-        return features
+    def encode_reference(self, latents: ImageLatents) -> Reference:
+        """Features of the reference at every site, and their keys and values: once per video."""
+        features: ReferenceFeatures = self.reference_net(latents)
+        return Reference(latents, features, self.backbone.project_reference(features))
 
     def encode_motion(self, motion: VideoLatents) -> dict[str, Float[Tensor, "b n c h w"]]:
         """Features of the motion frames at every site: once per chunk."""
         features = self.reference_net(rearrange(motion, "b n c h w -> (b n) c h w"))
         return {site: rearrange(maps, "(b n) c h w -> b n c h w", b=len(motion)) for site, maps in features.items()}
 
-    def no_motion(self, reference: ReferenceFeatures) -> dict[str, Float[Tensor, "b n c h w"]]:
+    def no_motion(self, reference: Reference) -> dict[str, Float[Tensor, "b n c h w"]]:
         """Zero features: the null before the first chunk, in training and animation alike (paper 3.2)."""
         n = self.settings.temporal.motion_frames
-        return {site: torch.zeros_like(maps)[:, None].repeat(1, n, 1, 1, 1) for site, maps in reference.items()}
+        return {site: torch.zeros_like(maps)[:, None].repeat(1, n, 1, 1, 1) for site, maps in reference.features.items()}
 
     def condition(
         self,
         *,
-        reference: ImageLatents,
+        reference: Reference,
         motion: VideoLatents | None,
         audio: Windows,
         face_region: Float[Tensor, "b c image_height image_width"],
@@ -89,20 +89,19 @@ class Emo(nn.Module):
         """Encode every condition: the one way, for training and for animation.
 
         Args:
-            reference: latents of the reference.
+            reference: encoded by `encode_reference`.
             motion: latents of the n motion frames; None before the first chunk.
             audio: speech features per frame and window.
             face_region: mask of where the face may be, 0..1.
             speed: head speed per frame and window, degrees per frame at 30 fps; None leaves the speed layers out.
             temporal: False for stage 1, which sees single frames.
         """
-        features = self.encode_reference(reference)
         moved: dict[str, Tensor] = {}
         if temporal:
-            moved = self.no_motion(features) if motion is None else self.encode_motion(motion)
+            moved = self.no_motion(reference) if motion is None else self.encode_motion(motion)
         return Conditioning(
-            reference=self.backbone.project_reference(features),
-            reference_latents=reference if self.settings.family.reference_latents else None,
+            reference=reference.projected,
+            reference_latents=reference.latents if self.settings.family.reference_latents else None,
             motion=moved,
             audio=self.audio_projector(audio),
             face_region=self.face_locator(face_region),

@@ -228,6 +228,7 @@ class PositionEncoder(nn.Module):
 
     def __init__(self, width: int, length: int) -> None:
         super().__init__()
+        self.shape = (length, width)
         self.register_buffer("pe", sinusoids(length, width), persistent=False)
 
     def forward(self, tokens: Tokens) -> Tokens:

@@ -1,11 +1,11 @@
-"""Faces in pictures and videos: MediaPipe's landmarker, and the geometry built on it. No torch."""
+"""Faces in pictures: MediaPipe's landmarker, and the geometry of its boxes and poses. No torch."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emote_cli.errors import WeightsError
-from emote_cli.types import Box, Face, FaceTrack, Pixels
+from emote_cli.types import Box, Face, Pixels
 
 CROP_EXPAND = 1.7
 """Side of the square crop over the longer side of the face box."""
@@ -122,7 +122,9 @@ class FaceAnalyzer:
         import mediapipe
 
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
-        return self._landmarker.detect_for_video(image, when) if self.video else self._landmarker.detect(image)
+        return (
+            self._landmarker.detect_for_video(image, when) if self.video else self._landmarker.detect(image)
+        )
 
 
 def _to_face(landmarks: Any, shapes: Any, matrix: Any, width: int, height: int) -> Face:
@@ -135,87 +137,12 @@ def _to_face(landmarks: Any, shapes: Any, matrix: Any, width: int, height: int) 
     )
 
 
-# ------------------------------------------------------------------------------------------- through time
+# ------------------------------------------------------------------------------------------------ pose
 
 
-def track(frames: Iterable[Pixels], fps: float, analyzer: FaceAnalyzer) -> FaceTrack:
-    """Follow one face through the frames of a clip.
-
-    Args:
-        frames: RGB pictures in order.
-        fps: their rate.
-        analyzer: one in video mode that has seen no other clip.
-    """
-    return follow([analyzer.analyze(frame, round(i * 1000 / fps)) for i, frame in enumerate(frames)], fps)
-
-
-def follow(faces_per_frame: list[list[Face]], fps: float) -> FaceTrack:
-    """Pick one face per frame: the one nearest to the frame before, at first the largest."""
-    chosen: list[Face | None] = []
-    last: Box | None = None
-    for faces in faces_per_frame:
-        face = _same_face(faces, last)
-        chosen.append(face)
-        last = face.box_px if face else last
-    return _to_track(chosen, fps)
-
-
-def _same_face(faces: list[Face], last: Box | None) -> Face | None:
-    if not faces:
-        return None
-    if last is None:
-        return faces[0]
-    best = max(faces, key=lambda face: overlap(face.box_px, last))
-    return best if overlap(best.box_px, last) > 0 else faces[0]
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, 0..1."""
-    width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-    both = max(width, 0.0) * max(height, 0.0)
-    return both / max(a.area + b.area - both, 1e-9)
-
-
-def _to_track(faces: list[Face | None], fps: float) -> FaceTrack:
-    n = len(faces)
-    boxes = np.full((n, 4), np.nan, np.float32)
-    landmarks = np.full((n, N_LANDMARKS, 3), np.nan, np.float32)
-    poses = np.full((n, 4, 4), np.nan, np.float32)
-    jaw, blink = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32)
-    for i, face in enumerate(faces):
-        if face is not None:
-            box = face.box_px
-            boxes[i] = box.x0, box.y0, box.x1, box.y1
-            landmarks[i], poses[i] = face.landmarks_px, face.pose_4x4
-            jaw[i] = face.blendshapes["jawOpen"]
-            blink[i] = (face.blendshapes["eyeBlinkLeft"] + face.blendshapes["eyeBlinkRight"]) / 2
-    found = np.array([face is not None for face in faces], bool)
-    return FaceTrack(boxes, landmarks, poses, jaw, blink, found, float(fps))
-
-
-def head_speed_deg_s(face_track: FaceTrack) -> Float[np.ndarray, " frames"]:
-    """How fast the head turns in each frame, in degrees per second.
-
-    The angle of the rotation from the frame before, times fps, cleaned by a median of three. NaN in the first
-    frame and wherever this frame or the one before shows no face.
-    """
-    n = face_track.n_frames
-    raw = np.full(n, np.nan)
-    pairs = [i for i in range(1, n) if face_track.found[i - 1] and face_track.found[i]]
-    for i in pairs:
-        before, now = rotation(face_track.pose_4x4[i - 1]), rotation(face_track.pose_4x4[i])
-        cosine = (np.trace(before.T @ now) - 1) / 2
-        raw[i] = np.degrees(np.arccos(np.clip(cosine, -1, 1))) * face_track.fps
-    smooth = raw.copy()
-    for i in pairs:
-        near = raw[max(i - 1, 0) : i + 2]
-        smooth[i] = np.median(near[~np.isnan(near)])
-    return smooth.astype(np.float32)
-
-
-def rotation(pose_4x4: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 3"]:
+def rotation(pose: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "3 3"]:
     """The nearest pure rotation to a pose's upper left 3x3 (which also scales)."""
-    u, _, vt = np.linalg.svd(np.asarray(pose_4x4, np.float64)[:3, :3])
+    u, _, vt = np.linalg.svd(np.asarray(pose, np.float64)[:3, :3])
     sign = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
     return np.asarray(u @ sign @ vt)
 
@@ -223,8 +150,8 @@ def rotation(pose_4x4: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 3"]:
 def euler_deg(pose_4x4: Float[np.ndarray, "4 4"]) -> tuple[float, float, float]:
     """Pitch, yaw and roll in degrees.
 
-    Pitch is positive with the nose down, yaw with the nose to the right of the picture, roll when the head leans
-    counter-clockwise in the picture.
+    Pitch is positive with the nose down, yaw with the nose to the right of the picture, roll when the head
+    leans counter-clockwise in the picture.
     """
     r = rotation(pose_4x4)
     pitch = np.arcsin(np.clip(-r[1, 2], -1, 1))
@@ -297,7 +224,12 @@ def region_mask(box: Box, size: int, face_region: FaceRegion = "tight") -> Float
 def box_to_crop(box: Box, crop_px: Box, size: int) -> Box:
     """A box of the picture, in pixels of the square `crop_px` scaled to `size`."""
     k = size / crop_px.width
-    return Box(*((v - o) * k for v, o in zip((box.x0, box.y0, box.x1, box.y1), (crop_px.x0, crop_px.y0) * 2, strict=True)))
+    return Box(
+        *(
+            (v - o) * k
+            for v, o in zip((box.x0, box.y0, box.x1, box.y1), (crop_px.x0, crop_px.y0) * 2, strict=True)
+        )
+    )
 
 
 def to_crop(face: Face, crop_px: Box, size: int) -> Face:
@@ -312,22 +244,6 @@ def points_to_crop(
     """Landmarks of the picture, in pixels of the square `crop_px` scaled to `size`."""
     origin = np.array([crop_px.x0, crop_px.y0, 0], np.float64)
     return ((points_px - origin) * (size / crop_px.width)).astype(np.float32)
-
-
-def track_to_crop(face_track: FaceTrack, crop_px: Box, size: int) -> FaceTrack:
-    """The same track in pixels of the square `crop_px` scaled to `size`."""
-    origin = np.array([crop_px.x0, crop_px.y0] * 2, np.float64)
-    boxes = ((face_track.boxes_px - origin) * (size / crop_px.width)).astype(np.float32)
-    points = points_to_crop(face_track.landmarks_px, crop_px, size)
-    return FaceTrack(
-        boxes,
-        points,
-        face_track.pose_4x4,
-        face_track.jaw_open,
-        face_track.blink,
-        face_track.found,
-        face_track.fps,
-    )
 
 
 def draw_pose_axes(pixels: Pixels, face: Face) -> Pixels:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from emote_cli.animation.chunks import plan_chunks
 from emote_cli.errors import SettingsError
 
-lengths = st.integers(0, 20_000)
+lengths = st.integers(0, 2_000)
 sizes = st.integers(1, 257)
 
 

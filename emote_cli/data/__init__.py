@@ -1,0 +1,1 @@
+"""Prepared data sets: making them and reading them."""

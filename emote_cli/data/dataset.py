@@ -1,0 +1,192 @@
+"""Training examples from a prepared data set: windows of frames with everything the network is told about them.
+
+Example number k depends on (seed, k) only: resuming continues the same stream, and DataLoader workers may share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from emote_cli.perception.faces import euler_deg, region_mask, union_box
+from emote_cli.settings import ModelSettings, Settings
+from emote_cli.types import AudioFeatures, Box
+
+DEGREES_PER_FRAME_FPS = 30.0
+"""The paper states head speeds in degrees per frame at this rate."""
+
+
+class SamplingSettings(Settings):
+    """How examples are drawn."""
+
+    image_frames: int = 1
+    """Stage 1: target frames per reference."""
+    reference_candidates: int = 1
+    """Reference frames drawn at random, of which the nearest in head pose is taken; 1 is the paper's random frame."""
+    reference_gap: int = 30
+    """Frames between the reference and the target, where the clip allows it."""
+    first_chunk: float = 0.1
+    """Share of windows without motion frames."""
+    whole_region: float = 0.1
+    """Share of examples whose face region is the whole picture."""
+    mouth_weight: float = 0.0
+    """Extra loss weight inside the mouth box."""
+    face_weight: float = 0.0
+    """Extra loss weight inside the face box."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipArrays:
+    """One clip in memory.
+
+    Attributes:
+        id: its name in the manifest.
+        latents: scaled latents of every frame.
+        features: speech features at the video frame rate.
+        boxes_px: face box per frame, in clip pixels.
+        mouths_px: mouth box per frame.
+        speed: head speed in degrees per frame at 30 fps; NaN where unknown.
+        pose: pitch, yaw, roll in degrees and the face's center in percent of the picture.
+        found: whether a face was seen.
+        weight: how often the clip is drawn, relative to others.
+    """
+
+    id: str
+    latents: Float[Tensor, "frames c h w"]
+    features: AudioFeatures
+    boxes_px: Float[np.ndarray, "frames 4"]
+    mouths_px: Float[np.ndarray, "frames 4"]
+    speed: Float[np.ndarray, " frames"]
+    pose: Float[np.ndarray, "frames 5"]
+    found: Bool[np.ndarray, " frames"]
+    weight: float = 1.0
+
+
+class TrainingExample(NamedTuple):
+    """Tensors of one example; a batch has one more axis in front."""
+
+    target: Float[Tensor, "*b f c h w"]
+    motion: Float[Tensor, "*b n c h w"]
+    has_motion: Bool[Tensor, "*b"]
+    reference: Float[Tensor, "*b c h w"]
+    audio: Float[Tensor, "*b f window layers embed"]
+    face_region: Float[Tensor, "*b 1 size size"]
+    speed: Float[Tensor, "*b f window"]
+    weight: Float[Tensor, "*b f 1 h w"]
+
+
+def pose_key(
+    pose_4x4: Float[np.ndarray, "frames 4 4"], boxes_px: Float[np.ndarray, "frames 4"], size: int
+) -> Float[np.ndarray, "frames 5"]:
+    """Pitch, yaw, roll (degrees) and face center (percent of the picture) per frame; NaN rows stay NaN."""
+    angles = [euler_deg(pose) if np.isfinite(pose).all() else (np.nan,) * 3 for pose in pose_4x4]
+    centers = (boxes_px[:, :2] + boxes_px[:, 2:]) / 2 / size * 100
+    return np.concatenate([np.array(angles).reshape(-1, 3), centers], 1)
+
+
+class ClipDataset(Dataset[TrainingExample]):
+    """Examples of one stage.
+
+    Args:
+        clips: what to draw from.
+        model: sizes, windows and frame counts.
+        sampling: how to draw.
+        seed: of the stream.
+        temporal: False for stage 1 (single frames), True for windows of n + f frames.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[ClipArrays],
+        model: ModelSettings,
+        sampling: SamplingSettings,
+        *,
+        seed: int,
+        temporal: bool,
+    ) -> None:
+        self.model, self.sampling, self.seed, self.temporal = model, sampling, seed, temporal
+        shortest = model.temporal.motion_frames + model.temporal.chunk_frames if temporal else 2
+        self.clips = [clip for clip in clips if len(clip.latents) >= shortest and clip.found.sum() >= 2]
+        weights = np.array([clip.weight for clip in self.clips])
+        self.probabilities = weights / weights.sum() if len(weights) else weights
+
+    def __getitem__(self, key: int) -> TrainingExample:
+        """Example number `key` of the endless stream."""
+        rng = np.random.default_rng([self.seed, key])
+        clip = self.clips[int(rng.choice(len(self.clips), p=self.probabilities))]
+        n, f = self.model.temporal.motion_frames, self.model.temporal.chunk_frames
+        if self.temporal:
+            start = int(rng.integers(len(clip.latents) - n - f + 1))
+            motion, frames = np.arange(start, start + n), np.arange(start + n, start + n + f)
+        else:
+            frames = rng.choice(np.flatnonzero(clip.found), self.sampling.image_frames)
+            motion = np.repeat(frames[:1], n)
+        reference = self._reference(clip, frames, rng)
+        has_motion = self.temporal and rng.random() >= self.sampling.first_chunk
+        return TrainingExample(
+            target=clip.latents[frames].float(),
+            motion=clip.latents[motion].float(),
+            has_motion=torch.tensor(has_motion),
+            reference=clip.latents[reference].float(),
+            audio=torch.from_numpy(self._audio(clip, frames)),
+            face_region=torch.from_numpy(self._region(clip, rng)),
+            speed=torch.from_numpy(self._speed(clip, frames)),
+            weight=torch.from_numpy(self._weights(clip, frames)),
+        )
+
+    def _reference(self, clip: ClipArrays, frames: Int[np.ndarray, " f"], rng: np.random.Generator) -> int:
+        """A frame away from the target; of several candidates the nearest in pose."""
+        found = np.flatnonzero(clip.found)
+        distance = np.abs(found[:, None] - frames[None, :]).min(1)
+        far = found[distance >= min(self.sampling.reference_gap, int(distance.max()))]
+        candidates = rng.choice(far, self.sampling.reference_candidates)
+        away = np.abs(clip.pose[candidates] - np.nanmean(clip.pose[frames], 0)).sum(1)
+        return int(candidates[int(np.argmin(np.nan_to_num(away, nan=1e9)))])
+
+    def _audio(self, clip: ClipArrays, frames: Int[np.ndarray, " f"]) -> Float[np.ndarray, "f window layers embed"]:
+        margin = self.model.audio.margin
+        return np.concatenate([clip.features.windows(int(frame), 1, margin) for frame in frames]).astype(np.float32)
+
+    def _speed(self, clip: ClipArrays, frames: Int[np.ndarray, " f"]) -> Float[np.ndarray, "f window"]:
+        margin = self.model.speed.margin
+        index = np.clip(frames[:, None] + np.arange(-margin, margin + 1), 0, len(clip.speed) - 1)
+        return clip.speed[index].astype(np.float32)
+
+    def _region(self, clip: ClipArrays, rng: np.random.Generator) -> Float[np.ndarray, "1 size size"]:
+        whole = rng.random() < self.sampling.whole_region
+        box = union_box(clip.boxes_px[clip.found])
+        return region_mask(box, self.model.image_size, "full" if whole else "tight").astype(np.float32)
+
+    def _weights(self, clip: ClipArrays, frames: Int[np.ndarray, " f"]) -> Float[np.ndarray, "f 1 h w"]:
+        """Loss weights on the latent grid: 1, more in the face box, most around the mouth."""
+        cells = self.model.latent_size
+        weights = np.ones((len(frames), 1, cells, cells), np.float32)
+        for row, frame in enumerate(frames):
+            if clip.found[frame]:
+                mouth = Box(*(float(v) for v in clip.mouths_px[frame])).scaled(1.3)
+                face = Box(*(float(v) for v in clip.boxes_px[frame]))
+                weights[row, 0] += self.sampling.face_weight * coverage(face, cells, self.model.image_size)
+                weights[row, 0] += self.sampling.mouth_weight * coverage(mouth, cells, self.model.image_size)
+        return weights
+
+
+def coverage(box: Box, cells: int, size: int) -> Float[np.ndarray, "cells cells"]:
+    """Which share of each grid cell a box covers."""
+    edges = np.arange(cells + 1) * (size / cells)
+
+    def overlap(low: float, high: float) -> Float[np.ndarray, " cells"]:
+        return np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None) / (size / cells)
+
+    return np.outer(overlap(box.y0, box.y1), overlap(box.x0, box.x1)).astype(np.float32)
+
+
+def collate(examples: Sequence[TrainingExample]) -> TrainingExample:
+    """Stack examples into a batch."""
+    return TrainingExample(*(torch.stack(parts) for parts in zip(*examples, strict=True)))

@@ -1,0 +1,113 @@
+"""Which videos there are to prepare: any folder, CelebV-HQ with its json, or HDTF with its lists."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from emote_cli.errors import InputError
+from emote_cli.types import Box
+
+Layout = Literal["auto", "folder", "celebv-hq", "hdtf"]
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split()
+)
+"""Files with these endings are taken for videos."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One video, or the stretch of one that an annotation names.
+
+    Attributes:
+        id: name of its clips; unique in the data set.
+        path: the file.
+        name: the file's path relative to the input folder, for the manifest.
+        start_s: where to begin.
+        end_s: where to end, None for the video's end.
+        face_hint: where the person is, as shares of width and height; None takes the largest face.
+        cut: whether to cut it into segments; False for clips that were cut by others.
+        crop: whether to crop around the face; False for clips that were cropped by others.
+    """
+
+    id: str
+    path: Path
+    name: str
+    start_s: float = 0.0
+    end_s: float | None = None
+    face_hint: Box | None = None
+    cut: bool = True
+    crop: bool = True
+
+
+def find_sources(folder: Path, layout: Layout = "auto") -> list[Source]:
+    """List the videos below a folder, sorted by id.
+
+    Args:
+        folder: searched with all its subfolders; hidden ones are passed over.
+        layout: how to read it; `auto` looks for the annotations of CelebV-HQ and HDTF.
+
+    Raises:
+        InputError: the folder is missing, no folder, or without a video; or the layout's annotation is missing.
+    """
+    from emote_cli.data import layouts
+
+    if not folder.exists():
+        raise InputError(f"folder {folder} does not exist", hint="check the path")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder", hint="name the folder that holds the videos")
+    videos = _videos(folder)
+    if layout == "auto":
+        layout = layouts.guess(folder)
+    if layout == "celebv-hq":
+        sources = layouts.celebv_hq(folder, videos)
+    elif layout == "hdtf":
+        sources = layouts.hdtf(folder, videos)
+    else:
+        sources = plain(folder, videos)
+    if not sources:
+        raise InputError(
+            f"folder {folder} holds no video", hint=f"known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
+        )
+    return sorted(sources, key=lambda source: source.id)
+
+
+def _videos(folder: Path) -> list[Path]:
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    return sorted(found)
+
+
+def plain(folder: Path, videos: list[Path]) -> list[Source]:
+    """Every video for itself, cut and cropped by us.
+
+    Ids are the file names without their endings; where two files share one, their paths' hash is added.
+    """
+    names = {path: path.relative_to(folder).as_posix() for path in videos}
+    stems = {path: safe_id(path.stem) for path in videos}
+    # Case is ignored: two ids that differ in case alone are one file on some disks.
+    taken = Counter(stem.lower() for stem in stems.values())
+    return [
+        Source(stem if taken[stem.lower()] == 1 else f"{stem}-{_digest(names[path])}", path, names[path])
+        for path, stem in stems.items()
+    ]
+
+
+def safe_id(text: str) -> str:
+    """A name that every file system and command line takes: letters, digits, `_`, `.` and `-`."""
+    clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")[:80]
+    return clean or _digest(text)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:6]

@@ -1,0 +1,1 @@
+"""Pictures, sound and video files; nothing learned."""

@@ -1,0 +1,58 @@
+"""Files that get their name only when they are complete: written beside it, then renamed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from emote_cli.errors import OutputError
+
+PART_PREFIX = ".part-"
+"""Files that are being written start with this; one that stays behind belongs to a killed run."""
+
+
+def part_name(path: Path) -> Path:
+    """A fresh empty file beside `path`, to be written and then renamed to it.
+
+    Raises:
+        OutputError: the folder is missing or not writable.
+    """
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f"{PART_PREFIX}{path.stem[:40]}-", suffix=path.suffix, dir=path.parent
+        )
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {path.parent}: {error.strerror}", hint="make the folder, or choose another"
+        ) from error
+    os.close(handle)
+    os.chmod(name, 0o666 & ~_umask())
+    return Path(name)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a file that gets its name only when it is complete.
+
+    Raises:
+        OutputError: the folder is missing, full or not writable.
+    """
+    part = part_name(path)
+    try:
+        with part.open("wb") as file:
+            write(file)
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}", hint="check free space and permissions"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)

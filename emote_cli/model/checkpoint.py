@@ -1,0 +1,86 @@
+"""Saving and loading: a folder with settings.yaml and model.safetensors, so that a checkpoint needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from emote_cli.errors import WeightsError
+from emote_cli.model.emo import Emo
+from emote_cli.settings import ModelSettings, load_settings, save_settings
+
+WEIGHTS = "model.safetensors"
+SETTINGS = "settings.yaml"
+
+
+def save_model(model: Emo, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Write settings and weights into an existing folder.
+
+    Args:
+        model: what to save.
+        folder: where to.
+        dtype: of the saved numbers; None keeps each one's own.
+    """
+    save_settings(model.settings, folder / SETTINGS)
+    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS)
+
+
+def load_model(folder: Path) -> Emo:
+    """Build the model that a folder describes, with its weights, in fp32 on the CPU.
+
+    Raises:
+        WeightsError: the weights are missing, damaged or those of another model.
+        SettingsError: the settings are missing or invalid.
+    """
+    settings = load_settings(folder / SETTINGS)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}", "a model folder holds settings.yaml and model.safetensors")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is damaged: {error}", "fetch or train it again") from error
+    with torch.device("meta"):
+        model = Emo(settings)
+    _check_keys(model, tensors, path)
+    model.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
+    _fill_buffers(model, settings)
+    return model.eval()
+
+
+def _check_keys(model: Emo, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Every key is there, none is left over, every shape fits."""
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    missing = sorted(expected.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - expected.keys())
+    wrong = sorted(name for name in expected.keys() & tensors.keys() if expected[name] != tensors[name].shape)
+    for problem, names in (("lacks", missing), ("has the unknown", extra), ("has another shape of", wrong)):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise WeightsError(f"{path} {problem} {names[0]}{more}", "the weights belong to another model")
+
+
+def _fill_buffers(model: Emo, settings: ModelSettings) -> None:
+    """Tables that are computed, not stored (positions, bucket centers), do not survive the meta device."""
+    computed = {name for name, _ in model.named_buffers()} - model.state_dict().keys()
+    if not computed:
+        return
+    from emote_cli.model.layers import PositionEncoder, sinusoids
+    from emote_cli.model.speed import SpeedEncoder
+
+    for module in model.modules():
+        if isinstance(module, PositionEncoder):
+            module.pe = sinusoids(*module.shape)
+        elif isinstance(module, SpeedEncoder):
+            module.centers = module.make_centers(settings.speed)
+
+
+def random_model(settings: ModelSettings, seed: int = 0) -> Emo:
+    """A model with random weights that depend on the seed only (the `tiny` debug model)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Emo(settings).eval()

@@ -1,0 +1,131 @@
+"""One face through the frames of a clip, and how fast its head turns. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from emote_cli.perception.faces import N_LANDMARKS, FaceAnalyzer, points_to_crop, rotation
+from emote_cli.types import Box, Face, FaceTrack, Pixels
+
+SPEED_SMOOTHING_S = 0.06
+"""Sigma of the smoothing of head rotations before their speed is taken.
+
+On drawn heads with known motion it lifts the correlation with the true speed from 0.78 to 0.92.
+"""
+
+
+def track(frames: Iterable[Pixels], fps: float, analyzer: FaceAnalyzer) -> FaceTrack:
+    """Follow one face through the frames of a clip.
+
+    Args:
+        frames: RGB pictures in order.
+        fps: their rate.
+        analyzer: one in video mode that has seen no other clip.
+    """
+    return follow([analyzer.analyze(frame, round(i * 1000 / fps)) for i, frame in enumerate(frames)], fps)
+
+
+def follow(faces_per_frame: list[list[Face]], fps: float, near: Box | None = None) -> FaceTrack:
+    """Pick one face per frame: the one that overlaps most with the face of the frame before.
+
+    Args:
+        faces_per_frame: largest first.
+        fps: frames per second.
+        near: where the face is known to be at first; without it the largest is taken.
+    """
+    chosen: list[Face | None] = []
+    last = near
+    for faces in faces_per_frame:
+        face = _same_face(faces, last)
+        chosen.append(face)
+        last = face.box_px if face else last
+    return _to_track(chosen, fps)
+
+
+def _same_face(faces: list[Face], last: Box | None) -> Face | None:
+    if not faces:
+        return None
+    if last is None:
+        return faces[0]
+    best = max(faces, key=lambda face: overlap(face.box_px, last))
+    return best if overlap(best.box_px, last) > 0 else faces[0]
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+    both = max(width, 0.0) * max(height, 0.0)
+    return both / max(a.area + b.area - both, 1e-9)
+
+
+def _to_track(faces: list[Face | None], fps: float) -> FaceTrack:
+    n = len(faces)
+    boxes = np.full((n, 4), np.nan, np.float32)
+    landmarks = np.full((n, N_LANDMARKS, 3), np.nan, np.float32)
+    poses = np.full((n, 4, 4), np.nan, np.float32)
+    jaw, blink = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32)
+    for i, face in enumerate(faces):
+        if face is not None:
+            box = face.box_px
+            boxes[i] = box.x0, box.y0, box.x1, box.y1
+            landmarks[i], poses[i] = face.landmarks_px, face.pose_4x4
+            jaw[i] = face.blendshapes["jawOpen"]
+            blink[i] = (face.blendshapes["eyeBlinkLeft"] + face.blendshapes["eyeBlinkRight"]) / 2
+    found = np.array([face is not None for face in faces], bool)
+    return FaceTrack(boxes, landmarks, poses, jaw, blink, found, float(fps))
+
+
+def head_speed_deg_s(face_track: FaceTrack) -> Float[np.ndarray, " frames"]:
+    """How fast the head turns in each frame, in degrees per second.
+
+    The angle between the rotations of this frame and the one before, times fps. The rotations are smoothed
+    over time first: MediaPipe's jitter of half a degree a frame would read as 12 degrees per second in a still
+    head.
+    NaN in the first frame and wherever this frame or the one before shows no face.
+    """
+    speed = np.full(face_track.n_frames, np.nan, np.float32)
+    turns = _smooth_rotations(face_track)
+    for i in range(1, face_track.n_frames):
+        if face_track.found[i - 1] and face_track.found[i]:
+            cosine = (np.trace(turns[i - 1].T @ turns[i]) - 1) / 2
+            speed[i] = np.degrees(np.arccos(np.clip(cosine, -1, 1))) * face_track.fps
+    return speed
+
+
+def _smooth_rotations(face_track: FaceTrack) -> Float[np.ndarray, "frames 3 3"]:
+    """Gaussian means of the rotations, over the frames with a face; identity where there is none."""
+    n, sigma = face_track.n_frames, SPEED_SMOOTHING_S * face_track.fps
+    raw = (
+        np.stack([rotation(p) if ok else np.zeros((3, 3)) for p, ok in _poses(face_track)])
+        if n
+        else np.zeros((0, 3, 3))
+    )
+    smooth = np.tile(np.eye(3), (n, 1, 1))
+    for i in np.flatnonzero(face_track.found).tolist():
+        near = np.arange(max(0, i - round(3 * sigma)), min(n, i + round(3 * sigma) + 1))
+        weights = np.exp(-(((near - i) / max(sigma, 1e-6)) ** 2) / 2) * face_track.found[near]
+        smooth[i] = rotation(np.tensordot(weights, raw[near], 1))
+    return smooth
+
+
+def _poses(face_track: FaceTrack) -> Iterator[tuple[Float[np.ndarray, "4 4"], bool]]:
+    return zip(face_track.pose_4x4, face_track.found.tolist(), strict=True)
+
+
+def track_to_crop(face_track: FaceTrack, crop_px: Box, size: int) -> FaceTrack:
+    """The same track in pixels of the square `crop_px` scaled to `size`."""
+    origin = np.array([crop_px.x0, crop_px.y0] * 2, np.float64)
+    boxes = ((face_track.boxes_px - origin) * (size / crop_px.width)).astype(np.float32)
+    points = points_to_crop(face_track.landmarks_px, crop_px, size)
+    return FaceTrack(
+        boxes,
+        points,
+        face_track.pose_4x4,
+        face_track.jaw_open,
+        face_track.blink,
+        face_track.found,
+        face_track.fps,
+    )

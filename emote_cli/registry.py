@@ -1,0 +1,99 @@
+"""What `emote download` can fetch: names, files, sizes and licences (`presets/registry.yaml`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_PICKLES = {".pth", ".pt", ".ckpt", ".bin"}
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """One file of a downloadable model.
+
+    Attributes:
+        repo: hub repository id.
+        path: path inside the repository.
+        to: path inside the model's folder; ends in .safetensors where a pickle is converted.
+        mb: megabytes, as listed; a guide only.
+        licence: name of its licence.
+        restricted: key of the licence text that the user has to accept first; empty for free files.
+    """
+
+    repo: str
+    path: str
+    to: str
+    mb: float
+    licence: str
+    restricted: str = ""
+
+    @property
+    def pickled(self) -> bool:
+        """Whether the hub's file is a pickle that is converted once to safetensors."""
+        return Path(self.path).suffix in _PICKLES and self.to.endswith(".safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A name that `emote download` knows. An add-on names its `base` and is put into the base's folder."""
+
+    name: str
+    purpose: str
+    files: tuple[HubFile, ...]
+    base: str = ""
+
+    @property
+    def main_repo(self) -> str:
+        """The repository that `--revision` means."""
+        return self.files[0].repo
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Licence names, each once, in the order of the files."""
+        return tuple(dict.fromkeys(file.licence for file in self.files))
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much is downloaded, everything included."""
+        return round(sum(file.mb for file in self.files) * 1e6)
+
+    @property
+    def free_files(self) -> tuple[HubFile, ...]:
+        """Files that need no accepted licence: what a run cannot do without."""
+        return tuple(file for file in self.files if not file.restricted)
+
+
+@cache
+def registry() -> dict[str, HubModel]:
+    """Everything that can be downloaded, by name (`presets/registry.yaml`)."""
+    table = _table()
+    models = {}
+    for name, row in table["models"].items():
+        rows = row["files"] + [file for part in row.get("include", []) for file in table["shared"][part]]
+        files = tuple(HubFile(**file) for file in rows)
+        models[name] = HubModel(name, row["purpose"], files, row.get("base", ""))
+    return models
+
+
+def licence_text(key: str) -> str:
+    """What a `restricted` licence says, in one paragraph."""
+    return str(_table()["licences"][key])
+
+
+@cache
+def _table() -> dict[str, Any]:
+    text = resources.files("emote_cli").joinpath("presets", "registry.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def human_size(n_bytes: float) -> str:
+    """Bytes for people: `5.8 GB`, `67 MB`, `3 kB`."""
+    if n_bytes >= 1e9:
+        return f"{n_bytes / 1e9:.1f} GB"
+    return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"

@@ -1,0 +1,89 @@
+"""Pictures from the clips of a prepared data set, with boxes, for training the autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from emote_cli.data.manifest import ClipRecord
+from emote_cli.media.video import read_frames
+
+
+class FramePool:
+    """Every so many-th frame of the clips, in memory, with the face and mouth box of each.
+
+    Args:
+        folder: the prepared data set.
+        records: its clips.
+        strides: for each clip, every how many-th frame is taken.
+        on_clip: called with the number of clips read so far.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        records: Sequence[ClipRecord],
+        strides: Sequence[int],
+        on_clip: Callable[[int], None] = lambda n: None,
+    ) -> None:
+        frames: list[np.ndarray] = []
+        boxes: list[np.ndarray] = []
+        for count, (record, stride) in enumerate(zip(records, strides, strict=True)):
+            tracks = np.load(folder / "tracks" / f"{record.id}.npz")
+            pair = np.stack([tracks["box_px"], tracks["mouth_box_px"]], 1)
+            for index, frame in enumerate(read_frames(folder / "clips" / f"{record.id}.mp4")):
+                if index % stride == 0 and index < len(pair) and tracks["found"][index]:
+                    frames.append(frame)
+                    boxes.append(pair[index])
+            on_clip(count + 1)
+        self.pixels = np.stack(frames)
+        self.boxes_px = np.stack(boxes).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def batches(
+        self, batch: int, crop: int, seed: int, start: int = 0
+    ) -> Iterator[tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]]:
+        """Endless random crops in [-1, 1] with a weight map; batch number k depends on (seed, k) only."""
+        step = start
+        while True:
+            rng = np.random.default_rng([seed, step])
+            items = [self._crop(rng, crop) for _ in range(batch)]
+            yield (
+                torch.from_numpy(np.stack([i[0] for i in items])),
+                torch.from_numpy(np.stack([i[1] for i in items])),
+            )
+            step += 1
+
+    def _crop(
+        self, rng: np.random.Generator, crop: int
+    ) -> tuple[Float[np.ndarray, "3 h w"], Float[np.ndarray, "1 h w"]]:
+        index = int(rng.integers(len(self)))
+        y, x = (int(rng.integers(self.pixels.shape[1] - crop + 1)) for _ in range(2))
+        pixels = augmented(self.pixels[index, y : y + crop, x : x + crop], rng)
+        weight = np.ones((crop, crop), np.float32)
+        for (x0, y0, x1, y1), extra in zip(self.boxes_px[index], (1.0, 2.0), strict=True):
+            rows = slice(max(int(y0) - y, 0), max(int(y1) - y, 0))
+            weight[rows, max(int(x0) - x, 0) : max(int(x1) - x, 0)] += extra
+        if rng.random() < 0.5:
+            pixels, weight = pixels[:, ::-1], weight[:, ::-1]
+        planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return planes, np.ascontiguousarray(weight)[None]
+
+
+def augmented(
+    pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator
+) -> Float[np.ndarray, "h w 3"]:
+    """Random brightness, contrast, color balance and channel order; 0..255 to about -1..1."""
+    values = pixels.astype(np.float32) / 127.5 - 1.0
+    if rng.random() < 0.2:
+        values = values[..., rng.permutation(3)]
+    gain = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3)
+    shift = rng.uniform(-0.15, 0.15) + rng.uniform(-0.05, 0.05, 3)
+    return np.clip(values * gain + shift, -1, 1).astype(np.float32)

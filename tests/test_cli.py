@@ -1,0 +1,355 @@
+"""The command line as a user meets it. A made-up network stands in for the real one: no torch here."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from emote_cli import __version__
+from emote_cli.animation.retime import count_frames
+from emote_cli.cli import COMMANDS, app
+from emote_cli.errors import DeviceError
+from emote_cli.media.ffmpeg import ffmpeg_exe
+from emote_cli.media.video import probe, read_frames
+
+HEAVY = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "mediapipe",
+    "librosa",
+    "cv2",
+    "huggingface_hub",
+    "pydantic",
+    "numpy",
+)
+
+
+class FakeAnimator:
+    """Frames that count in their brightness, as the real animator's interface promises."""
+
+    size, fps = 32, Fraction(25)
+    calls: ClassVar[list[dict]] = []
+
+    @classmethod
+    def load(cls, model, device="auto", dtype="auto"):
+        if device == "cuda":
+            raise DeviceError("no CUDA device here", hint="--device cpu")
+        cls.calls.append({"model": str(model), "device": device, "dtype": dtype})
+        return cls()
+
+    def frames(self, portrait, speech, options):
+        self.calls[-1].update(portrait=portrait, speech=speech, options=options)
+        for index in range(count_frames(len(speech.samples), speech.sample_rate_hz, self.fps)):
+            yield np.full((self.size, self.size, 3), 40 + index, np.uint8)
+
+
+@dataclass(frozen=True)
+class FakeOptions:
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int = 0
+    head_speed: float | None = None
+    motion_region: str = "wide"
+    solver: str | None = None
+
+
+@pytest.fixture
+def fake(monkeypatch) -> type[FakeAnimator]:
+    module = types.ModuleType("emote_cli.animation.animate")
+    module.Animator, module.AnimateOptions = FakeAnimator, FakeOptions
+    monkeypatch.setitem(sys.modules, "emote_cli.animation.animate", module)
+    monkeypatch.setattr(FakeAnimator, "calls", [])
+    return FakeAnimator
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "a folder with spaces"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def emote(*args: object):
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def fails(result, message: str, hint: str) -> None:
+    """One line, one hint, exit 1, nothing on stdout."""
+    lines = result.stderr.strip().splitlines()
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    assert len(lines) == 2, result.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert lines[1].startswith("hint: ")
+    assert hint in lines[1]
+
+
+# ---------------------------------------------------------------------------------------------- the frame
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    program = (
+        "import sys, json\nfrom emote_cli.cli import app\n"
+        "try: app(['--help'], prog_name='emote')\n"
+        f"except SystemExit as e: print(json.dumps([e.code, [m for m in {HEAVY!r} if m in sys.modules]]))"
+    )
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        seconds.append(time.perf_counter() - begin)
+    code, imported = json.loads(done.stdout.splitlines()[-1])
+    assert (code, imported) == (0, [])
+    assert all(name in done.stdout for name in COMMANDS)
+    assert min(seconds) < 1.5, f"{min(seconds):.2f} s"  # 0.5 s on an idle machine
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    for flag in ("-h", "--help"):
+        result = emote(command, flag)
+        assert result.exit_code == 0, result.output
+        assert f"Usage: emote {command}" in " ".join(result.stdout.split())
+
+
+def test_version():
+    assert emote("--version").stdout == f"emote {__version__}\n"
+
+
+def test_a_mistyped_command_is_wrong_usage():
+    result = emote("animat")
+    assert result.exit_code == 2
+    assert "animate" in result.stderr
+
+
+def test_python_m_is_the_same_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "emote_cli", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, f"emote {__version__}\n")
+
+
+def test_the_real_process_fails_as_the_runner_does(here, speech_path):
+    command = [sys.executable, "-m", "emote_cli", "animate", "missing.png", str(speech_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[0] == "error: image missing.png does not exist"
+
+
+@pytest.mark.parametrize("position", ["front", "end"])
+def test_traceback_is_shown_when_asked_for(here, speech_path, position):
+    args = ["animate", "missing.png", speech_path]
+    result = emote("--traceback", *args) if position == "front" else emote(*args, "--traceback")
+    assert type(result.exception).__name__ == "InputError"
+
+
+def test_ctrl_c_ends_with_130_and_leaves_nothing(fake, here, portrait_path, speech_path, monkeypatch):
+    def interrupted(self, portrait, speech, options):
+        yield np.zeros((32, 32, 3), np.uint8)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    monkeypatch.setattr(fake, "frames", interrupted)
+    result = emote("animate", portrait_path, speech_path, "--model", "tiny")
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "stopped\n")
+    assert list(here.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line(fake, here, portrait_path, speech_path, monkeypatch):
+    def full(self, portrait, speech, options):
+        raise OSError(28, "No space left on device", "frames")
+
+    monkeypatch.setattr(fake, "frames", full)
+    result = emote("animate", portrait_path, speech_path, "--model", "tiny")
+    fails(result, "no space left on the disk for frames", "free some space")
+
+
+def test_a_bug_stays_a_bug(fake, here, portrait_path, speech_path, monkeypatch):
+    def broken(self, portrait, speech, options):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(fake, "frames", broken)
+    result = emote("animate", portrait_path, speech_path, "--model", "tiny")
+    assert isinstance(result.exception, ZeroDivisionError)
+    assert list(here.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------ animate
+
+
+def test_animate_writes_the_portraits_name_in_this_folder(fake, here, portrait_path, speech_path):
+    result = emote("animate", portrait_path, speech_path, "--model", "tiny")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "portrait.mp4\n"
+    info = probe(here / "portrait.mp4")
+    assert (info.width, info.height, info.fps, info.has_audio) == (32, 32, 25, True)
+    assert len(list(read_frames(here / "portrait.mp4"))) == 119  # round(4.76 s * 25)
+    assert [p.name for p in here.iterdir()] == ["portrait.mp4"]
+    portrait = fake.calls[0]["portrait"]
+    assert portrait.pixels.shape == (32, 32, 3)
+    assert 0 < portrait.face.box_px.x0 < portrait.face.box_px.x1 < 32
+
+
+def test_options_reach_the_animator(fake, here, portrait_path, tiny_speech):
+    options = (
+        "--steps 3 --guidance 2.5 --seed 7 --head-speed 0.7 --motion-region full --device cpu --dtype float32"
+    )
+    result = emote("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", "tiny", *options.split())
+    assert result.exit_code == 0, result.output
+    call = fake.calls[0]
+    assert (call["model"], call["device"], call["dtype"]) == ("tiny", "cpu", "float32")
+    assert call["options"] == FakeOptions(3, 2.5, 7, 0.7, "full")
+
+
+@pytest.mark.parametrize("text", ["24", "25", "29.97", "30", "60", "24000/1001"])
+def test_another_frame_rate_keeps_time(fake, here, portrait_path, tiny_speech, text):
+    result = emote("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", "tiny", "--fps", text)
+    assert result.exit_code == 0, result.output
+    fps = {"29.97": Fraction(30000, 1001)}.get(text) or Fraction(text)
+    frames = [round(float(f.mean())) for f in read_frames(here / "x.mp4")]
+    assert len(frames) == round(Fraction(7, 10) * fps)
+    shown = [min(int((i + 0.5) / float(fps) * 25), 17) for i in range(len(frames))]
+    assert np.abs(np.array(frames) - 40 - shown).max() <= 2
+
+
+def test_another_size(fake, here, portrait_path, tiny_speech):
+    result = emote("animate", portrait_path, tiny_speech, "-o", "x.MP4", "--model", "tiny", "--size", "94")
+    assert result.exit_code == 0, result.output
+    assert (probe(here / "x.MP4").width, probe(here / "x.MP4").height) == (94, 94)
+
+
+def test_sound_and_picture_are_equally_long(fake, here, portrait_path, speech_path):
+    assert emote("animate", portrait_path, speech_path, "--model", "tiny").exit_code == 0
+    seconds = {}
+    for stream in ("v", "a"):
+        command = [
+            ffmpeg_exe(),
+            "-i",
+            "portrait.mp4",
+            "-map",
+            f"0:{stream}",
+            "-f",
+            "null",
+            "-",
+            "-progress",
+            "-",
+        ]
+        text = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        seconds[stream] = int(text.split("out_time_us=")[-1].split()[0]) / 1e6
+    assert abs(seconds["v"] - seconds["a"]) <= 1 / 25, seconds
+    assert seconds["v"] == pytest.approx(4.76)
+
+
+def test_force_overwrites_and_only_force(fake, here, portrait_path, tiny_speech):
+    (here / "x.mp4").write_bytes(b"precious")
+    args = ("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", "tiny")
+    fails(emote(*args), "x.mp4 already exists", "--force")
+    assert (here / "x.mp4").read_bytes() == b"precious"
+    assert emote(*args, "--force").exit_code == 0
+    assert probe(here / "x.mp4").has_audio
+
+
+# -------------------------------------------------------------------------------------- what can be wrong
+
+
+@pytest.fixture
+def bad(here, rng, make_wav) -> Path:
+    """A folder of things that are not what they seem."""
+    (here / "text.png").write_text("not a picture")
+    (here / "text.wav").write_text("not a sound")
+    (here / "empty.wav").write_bytes(b"")
+    (here / "sub").mkdir()
+    from PIL import Image
+
+    Image.fromarray(rng.integers(0, 255, (97, 89, 3), np.uint8)).save(here / "noise.png")
+    make_wav(here / "short.wav", np.zeros(300))
+    make_wav(here / "none.wav", np.zeros(0))
+    return here
+
+
+@pytest.mark.parametrize(
+    ("changed", "message", "hint"),
+    [
+        ({"portrait": "missing.png"}, "image missing.png does not exist", "check the path"),
+        ({"portrait": "text.png"}, "text.png is not an image", "JPEG"),
+        ({"portrait": "sub"}, "is a folder", "name a file"),
+        ({"portrait": "noise.png"}, "no face found in noise.png (89x97)", "from the front"),
+        ({"audio": "missing.wav"}, "recording missing.wav does not exist", "check the path"),
+        ({"audio": "text.wav"}, "text.wav is not readable", "ffmpeg"),
+        ({"audio": "empty.wav"}, "empty.wav is empty", "again"),
+        ({"audio": "none.wav"}, "none.wav", ""),
+        ({"audio": "short.wav"}, "short.wav is shorter than one frame: 0.019 s at 25 fps", "longer"),
+        ({"audio": "noise.png"}, "noise.png holds no audio stream", "recording"),
+        ({"-o": "nowhere/x.mp4"}, "output folder nowhere does not exist", "make it"),
+        ({"-o": "sub"}, "output sub is a folder", "name a file"),
+        ({"-o": "x.avi"}, "cannot write x.avi: the name must end in .mp4", "-o video.mp4"),
+        ({"--model": "minni"}, "model minni is unknown", "did you mean mini?"),
+        ({"--size": "33"}, "size 33 is odd", "32 or 34"),
+        ({"--device": "cuda"}, "no CUDA device", "--device cpu"),
+    ],
+    ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else None,
+)
+def test_one_line_and_a_hint(fake, bad, portrait_path, tiny_speech, changed, message, hint):
+    before = sorted(p.name for p in bad.iterdir())
+    values = {"portrait": portrait_path, "audio": tiny_speech, "-o": "x.mp4", "--model": "tiny", **changed}
+    options = [part for name, value in values.items() if name.startswith("-") for part in (name, value)]
+    fails(emote("animate", values["portrait"], values["audio"], *options), message, hint)
+    assert sorted(p.name for p in bad.iterdir()) == before
+
+
+def test_an_input_is_never_overwritten(fake, here, portrait_path, tiny_speech):
+    sound = here / "talk.mp4"
+    tiny_speech.rename(sound)
+    fails(
+        emote("animate", portrait_path, sound, "-o", sound, "--force", "--model", "tiny"),
+        "is also an input",
+        "-o",
+    )
+    assert sound.stat().st_size > 0
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_not_writable(fake, here, portrait_path, tiny_speech):
+    locked = here / "locked"
+    locked.mkdir(mode=0o500)
+    result = emote("animate", portrait_path, tiny_speech, "-o", locked / "x.mp4", "--model", "tiny")
+    fails(result, "is not writable", "another")
+
+
+@pytest.mark.parametrize(
+    "option",
+    "--fps 0,--fps fast,--fps 1/0,--steps 0,--head-speed 3,--seed -1,--guidance -1,--size 16,"
+    "--motion-region huge,--device tpu,--dtype int8".split(","),
+)
+def test_senseless_options_are_wrong_usage(fake, here, portrait_path, tiny_speech, option):
+    result = emote("animate", portrait_path, tiny_speech, *option.split())
+    assert result.exit_code == 2, result.output
+    assert list(here.iterdir()) == []
+    assert fake.calls == []
+
+
+def test_checks_come_before_the_network(here, portrait_path, tiny_speech):
+    """In a real process: a wrong input is told without torch having been imported."""
+    program = (
+        "import sys\nfrom emote_cli.cli import app\n"
+        f"args = ['animate', {str(portrait_path)!r}, {str(tiny_speech)!r}, '--size', '33', "
+        "'--model', 'tiny']\n"
+        "try: app(args)\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stderr
