@@ -23,7 +23,6 @@ from emote_cli.errors import EmoteError, OutputError, WeightsError
 _HASH = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_WAIT_S = 60.0
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Hub:
         """
         from huggingface_hub import constants
 
-        address = self.endpoint or str(constants.ENDPOINT)
+        address = self.endpoint or os.environ.get("HF_ENDPOINT") or str(constants.ENDPOINT)
         if not re.match(r"https?://[^/]", address):
             raise WeightsError(
                 f"HF_ENDPOINT is '{address}', which is no address",
@@ -189,7 +188,7 @@ def _stream(hub: Hub, remote: Remote, partial: Path) -> Iterator[int]:
         if whole:
             yield -start
         with partial.open("wb" if whole else "ab") as file:
-            for chunk in response.iter_bytes(_CHUNK):
+            for chunk in response.iter_bytes():
                 file.write(chunk)
                 yield len(chunk)
 
@@ -202,8 +201,10 @@ def _alone(partial: Path, remote: Remote) -> Iterator[None]:
     lock = partial.with_name(partial.name + ".lock")
     try:
         with WeakFileLock(lock, timeout=1.0):
-            yield
-            lock.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
     except TimeoutError as error:
         raise WeightsError(
             f"another process is fetching {remote.name}", hint="wait for it, then run the command again"
@@ -302,9 +303,7 @@ def explain(error: Exception, place: str, hub: Hub) -> EmoteError:
 def _transfer_error(error: Exception, place: str, hub: Hub) -> EmoteError:
     reason = (str(error).splitlines() or [""])[0] or type(error).__name__
     if _no_connection(error):
-        hint = (
-            "check the network and proxies; HF_ENDPOINT names a mirror, --offline uses what is on this disk"
-        )
+        hint = "check the network; HF_ENDPOINT names a mirror, --offline uses what is on this disk"
         return WeightsError(f"no connection to {hub.address}: {reason}", hint=hint)
     return WeightsError(
         f"the transfer of {place} broke off: {reason}",

@@ -28,10 +28,17 @@ _HALF = ".incomplete"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file that is still to come."""
+    """One file that is still to come.
+
+    Attributes:
+        file: what it is for.
+        remote: what the hub says of it.
+        revision: what the hub was asked for: a branch, a tag or a commit.
+    """
 
     file: HubFile
     remote: Remote
+    revision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,7 @@ def install(plan: Plan, hub: Hub) -> Iterator[Progress]:
             lock[job.file.to] = _locked(plan, job)
             write_lock(plan.folder, plan.model.base or plan.model.name, lock)
         if not plan.cached:
-            shutil.rmtree(plan.folder / _HALF, ignore_errors=True)
+            _remove_if_empty(plan.folder / _HALF)
         if plan.model.name in PRESETS:
             save_settings(load_preset(plan.model.name), plan.folder / SETTINGS_NAME)
     except OSError as error:
@@ -166,7 +173,7 @@ def _survey(
         if whole and locked is not None and locked.source_hash == remote.etag:
             kept.append(file.to)
         else:
-            jobs.append(Job(file, remote))
+            jobs.append(Job(file, remote, asked))
     return kept, jobs, missing
 
 
@@ -203,7 +210,7 @@ def _bring(plan: Plan, job: Job, hub: Hub) -> Iterator[Progress]:
     else:
         for n_bytes in fetch(hub, job.remote, source):
             yield Progress(job, "fetch", n_bytes)
-    pointer = _enter_cache(job.remote, hub, plan.offline) if plan.cached else source
+    pointer = _enter_cache(job, hub, plan.offline) if plan.cached else source
     place.parent.mkdir(parents=True, exist_ok=True)
     if job.file.pickled:
         yield Progress(job, "convert")
@@ -241,13 +248,24 @@ def _source(plan: Plan, job: Job) -> Path:
     """Where the hub's bytes of a file come to lie."""
     if not plan.cached:
         return plan.folder / _HALF / job.remote.etag
-    return _cache() / f"models--{job.remote.repo.replace('/', '--')}" / "blobs" / job.remote.etag
+    return _entry(job.remote.repo) / "blobs" / job.remote.etag
 
 
-def _enter_cache(remote: Remote, hub: Hub, offline: bool) -> Path:
+def _entry(repo: str) -> Path:
+    """A repository's folder in the hub's cache."""
+    return _cache() / f"models--{repo.replace('/', '--')}"
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _enter_cache(job: Job, hub: Hub, offline: bool) -> Path:
     """Let huggingface-hub enter a fetched blob into its cache; returns the file under its revision."""
     from huggingface_hub import errors, hf_hub_download
 
+    remote = job.remote
     try:
         pointer = hf_hub_download(
             remote.repo,
@@ -259,6 +277,10 @@ def _enter_cache(remote: Remote, hub: Hub, offline: bool) -> Path:
         )
     except (errors.HTTPError, OSError) as error:
         raise explain(error, remote.name, hub) from error
+    if job.revision != remote.commit and not offline:
+        reference = _entry(remote.repo) / "refs" / job.revision
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        reference.write_text(remote.commit)
     return Path(pointer)
 
 

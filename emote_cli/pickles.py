@@ -19,26 +19,27 @@ def convert(source: Path, target: Path, origin: dict[str, str]) -> None:
     Args:
         source: the pickle (.pth, .ckpt, .pt, .bin).
         target: the safetensors file.
-        origin: remembered in the file's metadata (the source's repository, commit and hash).
+        origin: remembered in the file's metadata; its `source` also names the pickle in errors.
 
     Raises:
         WeightsError: if the pickle holds anything but tensors and plain values, or no tensors.
     """
     from safetensors.torch import save_file
 
-    tensors = _writable(_unwrap(_load(source), source))
+    name = origin.get("source", source.name)
+    tensors = _writable(_unwrap(_load(source, name), name))
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".incomplete")
+    handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".incomplete")
     os.close(handle)
     try:
-        save_file(tensors, name, metadata={"format": "pt", **origin})
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, target)
+        save_file(tensors, beside, metadata={"format": "pt", **origin})
+        os.chmod(beside, 0o666 & ~_umask())
+        os.replace(beside, target)
     finally:
-        Path(name).unlink(missing_ok=True)
+        Path(beside).unlink(missing_ok=True)
 
 
-def _load(source: Path) -> Any:
+def _load(source: Path, name: str) -> Any:
     import pickle
     import zipfile
 
@@ -48,17 +49,18 @@ def _load(source: Path) -> Any:
         return torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{source.name} holds more than weights, and is not loaded",
+            f"{name} holds more than weights, and is not loaded",
             hint="such a file can run code; fetch these weights from a source that offers safetensors",
         ) from error
     except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        reason = (str(error) or "it is empty").splitlines()[0]
         raise WeightsError(
-            f"{source.name} cannot be read as PyTorch weights: {str(error).splitlines()[0]}",
+            f"{name} cannot be read as PyTorch weights: {reason}",
             hint="delete it and download again",
         ) from error
 
 
-def _unwrap(loaded: Any, source: Path) -> dict[str, Any]:
+def _unwrap(loaded: Any, name: str) -> dict[str, Any]:
     """The tensors by name; plain values beside them (step counters, configurations) are left behind."""
     import torch
 
@@ -67,7 +69,7 @@ def _unwrap(loaded: Any, source: Path) -> dict[str, Any]:
     found = loaded if isinstance(loaded, Mapping) else {}
     tensors = {str(key): value for key, value in found.items() if isinstance(value, torch.Tensor)}
     if not tensors:
-        raise WeightsError(f"{source.name} holds no tensors", hint="delete it and download again")
+        raise WeightsError(f"{name} holds no tensors", hint="delete it and download again")
     if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     return tensors

@@ -169,6 +169,7 @@ class ModelSettings(Settings):
     speed: SpeedSettings = SpeedSettings()
     face_locator: FaceLocatorSettings = FaceLocatorSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
+    detail_transfer: bool = Field(False, description="default of the quality aid in animation/detail.py")
     head_speed: float = Field(0.4, ge=0, le=2, description="default head speed, degrees per frame at 30 fps")
 
     @model_validator(mode="after")

@@ -108,7 +108,15 @@ def make_wav(tmp_path: Path):
     return lambda name, samples, rate_hz=16_000: write_wav(tmp_path / name, samples, rate_hz)
 
 
+@pytest.fixture(scope="session")
+def tiny_speech_bytes(tmp_path_factory) -> bytes:
+    """0.7 s of synthetic speech: a wav file's content."""
+    return write_wav(tmp_path_factory.mktemp("speech") / "tiny.wav", synthetic_speech(0.7)).read_bytes()
+
+
 @pytest.fixture
-def tiny_speech(tmp_path: Path) -> Path:
-    """0.7 s of synthetic speech as a wav file."""
-    return write_wav(tmp_path / "tiny-speech.wav", synthetic_speech(0.7))
+def tiny_speech(tmp_path: Path, tiny_speech_bytes: bytes) -> Path:
+    """0.7 s of synthetic speech as a wav file in this test's folder."""
+    path = tmp_path / "tiny-speech.wav"
+    path.write_bytes(tiny_speech_bytes)
+    return path

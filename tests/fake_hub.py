@@ -43,7 +43,7 @@ class FakeHub:
     Attributes:
         files: (repository, commit, path) -> file.
         branches: (repository, revision) -> commit.
-        failures: what the next requests to the hub are answered with: (status, headers), each once.
+        failures: what the next requests for files are answered with: (status, headers), each once.
         cuts: after how many bytes the next transfers break off, each once.
         gated: repositories that ask for a token.
         ignore_range: answer a Range with the whole file.
@@ -89,10 +89,16 @@ class FakeHub:
 
 def _serve(hub: FakeHub, name: str) -> ThreadingHTTPServer:
     handler = type("Handler", (_Handler,), {"hub": hub, "server_name": name})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _QuietServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     return server
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is nothing to report."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -113,9 +119,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server_name == "store":
             repo, commit, name = re.fullmatch(r"/(.+?)@(\w+)/(.+)", path).groups()
             self.body(self.hub.files[repo, commit, name], {})
+        elif "/resolve/" not in path:
+            self.status(404, {})
         elif self.hub.failures:
-            status, extra = self.hub.failures.pop(0)
-            self.status(status, extra)
+            self.status(*self.hub.failures.pop(0))
         else:
             self.resolve(path)
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from emote_cli.animation.chunks import plan_chunks
+from emote_cli.animation.detail import transfer_detail
 from emote_cli.animation.device import Precision, choose_device, choose_precision
 from emote_cli.diffusion.sampler import chunk_noise, guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
@@ -40,6 +41,7 @@ class AnimateOptions:
         head_speed: degrees per frame at 30 fps, 0 ... 2 (paper 4.1: one constant value).
         motion_region: how far the head may move (paper 4.5).
         solver: "ddim" or "dpm".
+        detail: whether still places get the portrait's own detail back.
     """
 
     steps: int | None = None
@@ -48,6 +50,7 @@ class AnimateOptions:
     head_speed: float | None = None
     motion_region: FaceRegion = "wide"
     solver: Literal["ddim", "dpm"] | None = None
+    detail: bool | None = None
 
 
 class Animator:
@@ -109,15 +112,17 @@ class Animator:
         region = torch.from_numpy(mask.astype(np.float32))[None].to(self.device)
         with torch.inference_mode(), self.precision.autocast(self.device):
             picture = to_tensor(portrait.pixels[None]).to(self.device)
-            reference = self.model.encode_reference(self.model.encode(picture[None])[:, 0])
+            reference = self.model.encode_reference(self.model.autoencoder.encode(picture))
+            decoded = self.model.autoencoder.decode(reference.latents)
+        detail = settings.detail_transfer if options.detail is None else options.detail
         motion: VideoLatents | None = None
         for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
             with torch.inference_mode(), self.precision.autocast(self.device):
                 conditioning = self._condition(reference, motion, features, region, chunk, options)
                 latents = self._sample(reference, conditioning, chunk, options)
-                pixels = to_bytes(self.model.decode(latents[:, : chunk.keep])[0])
+                frames = self.model.decode(latents[:, : chunk.keep])[0].float()
             motion = latents[:, -settings.temporal.motion_frames :]
-            yield from pixels
+            yield from to_bytes(transfer_detail(frames, picture, decoded.float()) if detail else frames)
 
     def _condition(
         self,

@@ -1,31 +1,41 @@
 """What training would compute again every epoch, computed once: VAE latents and speech features of every clip.
 
-Kept as `cache/<key>/<id>.safetensors` in fp16; the key is a hash of the weights and settings that made them.
+Kept as `cache/<key>/<id>.safetensors` in fp16; the key is a hash of the weights and settings that made them. Training reads
+them whole into memory, or windows of them from the disk; without latents in the cache it decodes the frames it needs.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from emote_cli.data.dataset import DEGREES_PER_FRAME_FPS, ClipArrays, pose_key
+from emote_cli.data.dataset import DAMAGE, DEGREES_PER_FRAME_FPS, ClipArrays, LazyClip, pose_key
 from emote_cli.data.manifest import ClipRecord
+from emote_cli.errors import DataError
 from emote_cli.media.audio import read_audio
+from emote_cli.media.output import part_name
 from emote_cli.media.video import read_frames
 from emote_cli.model.autoencoder import Autoencoder
 from emote_cli.settings import ModelSettings
 from emote_cli.types import AudioFeatures, Pixels, Waveform
 
 Hear = Callable[[Waveform], AudioFeatures]
+OnBad = Callable[[ClipRecord, str], None]
+CacheMode = Literal["memory", "disk", "off"]
 BATCH = 25
 
 
@@ -40,7 +50,13 @@ def cache_key(autoencoder: Autoencoder, settings: ModelSettings) -> str:
     return digest.hexdigest()[:12]
 
 
-def to_pixels(frames: list[Pixels]) -> Float[Tensor, "f 3 h w"]:
+def features_key(settings: ModelSettings) -> str:
+    """Changes when the speech features do: the key of a cache without latents."""
+    text = f"{settings.audio.model_dump_json()} {settings.fps}"
+    return "features-" + hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def to_pixels(frames: Sequence[Pixels]) -> Float[Tensor, "f 3 h w"]:
     """RGB bytes to [-1, 1]."""
     stacked = torch.from_numpy(np.stack(frames))
     return rearrange(stacked, "f h w c -> f c h w").float() / 127.5 - 1
@@ -48,9 +64,12 @@ def to_pixels(frames: list[Pixels]) -> Float[Tensor, "f 3 h w"]:
 
 @torch.no_grad()
 def encode_clip(
-    folder: Path, record: ClipRecord, autoencoder: Autoencoder, settings: ModelSettings, hear: Hear
+    folder: Path, record: ClipRecord, autoencoder: Autoencoder | None, settings: ModelSettings, hear: Hear
 ) -> dict[str, Tensor]:
-    """Latents and speech features of one clip, fp16."""
+    """Latents (unless there is no autoencoder) and speech features of one clip, fp16."""
+    features = clip_features(folder, record, settings, hear)
+    if autoencoder is None:
+        return {"features": torch.from_numpy(features).half()}
     device = next(autoencoder.parameters()).device
     clip, frames = folder / "clips" / f"{record.id}.mp4", list[Pixels]()
     latents: list[Tensor] = []
@@ -66,24 +85,97 @@ def encode_clip(
         if len(frames) == BATCH:
             flush()
     flush()
-    features = hear(read_audio(folder / "audio" / f"{record.id}.flac")).hidden
     whole = torch.cat(latents)
     count = min(len(whole), len(features))
     return {"latents": whole[:count].contiguous(), "features": torch.from_numpy(features[:count]).half()}
 
 
+def clip_features(
+    folder: Path, record: ClipRecord, settings: ModelSettings, hear: Hear
+) -> Float[np.ndarray, "frames layers embed"]:
+    """Speech features of a clip; zeros for one without sound, which only stage 1 takes."""
+    if not record.has_audio:
+        return np.zeros((record.frames, settings.audio.layers, settings.audio.embed), np.float32)
+    return hear(read_audio(folder / "audio" / f"{record.id}.flac")).hidden
+
+
+class StoredLatents:
+    """Latents on the disk, read frame by frame; safe to copy into worker processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with safe_open(path, "pt") as file:
+            self.shape = tuple(file.get_slice("latents").get_shape())
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, index: Any) -> Tensor:
+        rows = np.asarray(index)
+        first, last = int(rows.min()), int(rows.max())
+        with safe_open(self.path, "pt") as file:
+            stored = file.get_slice("latents")
+            if last - first < 2 * rows.size:
+                window: Tensor = stored[first : last + 1]
+                return window[torch.from_numpy(rows - first)]
+            each = [stored[int(row) : int(row) + 1][0] for row in rows.reshape(-1)]
+        return torch.stack(each)
+
+
+class VideoFrames:
+    """Pictures of a clip in [-1, 1]; only the asked-for frames are decoded (and at most two seconds before them)."""
+
+    def __init__(self, path: Path, record: ClipRecord, size: int) -> None:
+        self.path, self.fps, self.count, self.size = path, record.fps, record.frames, size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Tensor:
+        rows = np.asarray(index)
+        if rows.ndim == 0:
+            return self._span(int(rows), int(rows))[0]
+        first, last = int(rows.min()), int(rows.max())
+        if last - first < 4 * rows.size:
+            return self._span(first, last)[torch.from_numpy(rows - first)]
+        return torch.stack([self._span(int(row), int(row))[0] for row in rows])
+
+    def _span(self, first: int, last: int) -> Float[Tensor, "f 3 h w"]:
+        frames = read_frames(
+            self.path,
+            fps=self.fps,
+            size=(self.size, self.size),
+            start_s=first / self.fps,
+            duration_s=(last - first + 1) / self.fps,
+        )
+        pixels = to_pixels(list(frames))
+        if len(pixels) != last - first + 1:
+            raise DataError(f"{self.path} ends before frame {last}", "prepare the data set again")
+        return pixels
+
+
+def mapped(path: Path, name: str) -> Float[np.ndarray, "frames layers embed"]:
+    """One fp16 tensor of a safetensors file as an array that reads the disk only where it is looked at."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        entry = json.loads(file.read(length))[name]
+    return np.memmap(path, np.float16, "r", 8 + length + entry["data_offsets"][0], tuple(entry["shape"]))
+
+
 def load_clip(
-    folder: Path, record: ClipRecord, encoded: dict[str, Tensor], size: int, weight: float = 1.0
+    folder: Path, record: ClipRecord, encoded: dict[str, Any], size: int, weight: float = 1.0
 ) -> ClipArrays:
     """Join the encoded parts of a clip with its tracks."""
     tracks = np.load(folder / "tracks" / f"{record.id}.npz")
-    count = len(encoded["latents"])
+    features = encoded["features"]
+    features = features.float().numpy() if isinstance(features, Tensor) else features
+    count = min(len(encoded["latents"]), len(features), len(tracks["found"]))
     scale = size / record.size
     boxes = tracks["box_px"][:count] * scale
     return ClipArrays(
         id=record.id,
         latents=encoded["latents"],
-        features=AudioFeatures(encoded["features"].float().numpy(), record.fps),
+        features=AudioFeatures(features[:count], record.fps),
         boxes_px=boxes,
         mouths_px=tracks["mouth_box_px"][:count] * scale,
         speed=tracks["head_speed_deg_s"][:count] / DEGREES_PER_FRAME_FPS,
@@ -93,20 +185,60 @@ def load_clip(
     )
 
 
+def open_clip(folder: Path, record: ClipRecord, path: Path, size: int, latents: bool, weight: float) -> ClipArrays:
+    """A clip whose latents (or pictures) and features stay on the disk until they are looked at."""
+    frames = StoredLatents(path) if latents else VideoFrames(folder / "clips" / f"{record.id}.mp4", record, size)
+    return load_clip(folder, record, {"latents": frames, "features": mapped(path, "features")}, size, weight)
+
+
 def cached_clips(
     folder: Path,
-    records: list[ClipRecord],
+    records: Sequence[ClipRecord],
     autoencoder: Autoencoder,
     settings: ModelSettings,
     hear: Hear,
-) -> Iterator[ClipArrays]:
-    """Yield every clip, encoding those that the cache does not hold yet."""
-    place = folder / "cache" / cache_key(autoencoder, settings)
+    *,
+    mode: CacheMode = "memory",
+    weights: Sequence[float] | None = None,
+    on_bad: OnBad | None = None,
+) -> Iterator[ClipArrays | LazyClip]:
+    """Yield every clip, encoding those that the cache does not hold yet.
+
+    Args:
+        folder: the prepared data set.
+        records: its clips.
+        autoencoder: makes the latents.
+        settings: of the model.
+        hear: makes the speech features.
+        mode: `memory` reads all in; `disk` and `off` yield clips that are read when they are drawn.
+        weights: how often each clip is drawn.
+        on_bad: told of each damaged clip, which is then left out; None raises instead.
+    """
+    latents = mode != "off"
+    place = folder / "cache" / (cache_key(autoencoder, settings) if latents else features_key(settings))
     place.mkdir(parents=True, exist_ok=True)
-    for record in records:
-        path = place / f"{record.id}.safetensors"
-        if not path.exists():
-            part = path.with_suffix(".part")
-            save_file(encode_clip(folder, record, autoencoder, settings, hear), part)
-            os.replace(part, path)
-        yield load_clip(folder, record, load_file(path), settings.image_size)
+    for record, weight in zip(records, weights or [1.0] * len(records), strict=True):
+        path, size = place / f"{record.id}.safetensors", settings.image_size
+        try:
+            if not path.exists():
+                store(encode_clip(folder, record, autoencoder if latents else None, settings, hear), path)
+            whole = load_clip(folder, record, load_file(path), size, weight) if mode == "memory" else None
+        except DAMAGE as error:
+            if on_bad is None:
+                raise
+            on_bad(record, str(error))
+            continue
+        yield whole or LazyClip(
+            record.id, record.frames, weight, partial(open_clip, folder, record, path, size, latents, weight)
+        )
+
+
+def store(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a cache entry that is never seen half-written."""
+    part = part_name(path)
+    try:
+        save_file(tensors, part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+

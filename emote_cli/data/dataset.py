@@ -5,20 +5,24 @@ Example number k depends on (seed, k) only: resuming continues the same stream, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from emote_cli.errors import DataError, EmoteError
 from emote_cli.perception.faces import euler_deg, region_mask, union_box
 from emote_cli.settings import ModelSettings, Settings
 from emote_cli.types import AudioFeatures, Box
 
+DAMAGE = (EmoteError, SafetensorError, OSError, ValueError, KeyError)
+"""What reading a damaged clip, cache entry or track raises."""
 DEGREES_PER_FRAME_FPS = 30.0
 """The paper states head speeds in degrees per frame at this rate."""
 
@@ -42,13 +46,24 @@ class SamplingSettings(Settings):
     """Extra loss weight inside the face box."""
 
 
+@runtime_checkable
+class FrameStore(Protocol):
+    """Frames by index: a tensor in memory, or something that reads them from the disk."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """One frame [c h w], or one per entry of an index array [rows c h w]."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ClipArrays:
-    """One clip in memory.
+    """One clip, ready to be drawn from.
 
     Attributes:
         id: its name in the manifest.
-        latents: scaled latents of every frame.
+        latents: scaled latents of every frame, or its pictures in [-1, 1].
         features: speech features at the video frame rate.
         boxes_px: face box per frame, in clip pixels.
         mouths_px: mouth box per frame.
@@ -59,7 +74,7 @@ class ClipArrays:
     """
 
     id: str
-    latents: Float[Tensor, "frames c h w"]
+    latents: FrameStore
     features: AudioFeatures
     boxes_px: Float[np.ndarray, "frames 4"]
     mouths_px: Float[np.ndarray, "frames 4"]
@@ -67,6 +82,36 @@ class ClipArrays:
     pose: Float[np.ndarray, "frames 5"]
     found: Bool[np.ndarray, " frames"]
     weight: float = 1.0
+
+    @property
+    def n_frames(self) -> int:
+        """Frames that have everything: pictures, sound and track."""
+        return min(len(self.latents), self.features.n_frames, len(self.found))
+
+    def open(self) -> ClipArrays:
+        """Itself: it is open already."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class LazyClip:
+    """A clip that is read when it is drawn: data sets may be larger than the memory.
+
+    Attributes:
+        id: its name in the manifest.
+        n_frames: as the manifest says.
+        weight: how often the clip is drawn, relative to others.
+        read: opens it.
+    """
+
+    id: str
+    n_frames: int
+    weight: float
+    read: Callable[[], ClipArrays]
+
+    def open(self) -> ClipArrays:
+        """Read what is small, and leave pictures and sound on the disk."""
+        return self.read()
 
 
 class TrainingExample(NamedTuple):
@@ -104,7 +149,7 @@ class ClipDataset(Dataset[TrainingExample]):
 
     def __init__(
         self,
-        clips: Sequence[ClipArrays],
+        clips: Sequence[ClipArrays | LazyClip],
         model: ModelSettings,
         sampling: SamplingSettings,
         *,
@@ -112,18 +157,42 @@ class ClipDataset(Dataset[TrainingExample]):
         temporal: bool,
     ) -> None:
         self.model, self.sampling, self.seed, self.temporal = model, sampling, seed, temporal
-        shortest = model.temporal.motion_frames + model.temporal.chunk_frames if temporal else 2
-        self.clips = [clip for clip in clips if len(clip.latents) >= shortest and clip.found.sum() >= 2]
+        self.shortest = model.temporal.motion_frames + model.temporal.chunk_frames if temporal else 2
+        self.clips = [clip for clip in clips if clip.n_frames >= self.shortest and _has_faces(clip)]
         weights = np.array([clip.weight for clip in self.clips])
         self.probabilities = weights / weights.sum() if len(weights) else weights
 
+    def __len__(self) -> int:
+        """The stream is endless; this is what a DataLoader asks for."""
+        return 2**62
+
     def __getitem__(self, key: int) -> TrainingExample:
-        """Example number `key` of the endless stream."""
-        rng = np.random.default_rng([self.seed, key])
-        clip = self.clips[int(rng.choice(len(self.clips), p=self.probabilities))]
+        """Example number `key` of the endless stream.
+
+        Raises:
+            DataError: the clip that it falls on is damaged.
+        """
+        return self.example(key)
+
+    def example(self, key: int, attempt: int = 0) -> TrainingExample:
+        """Example number `key`; another `attempt` draws another clip in place of a damaged one."""
+        rng = np.random.default_rng([self.seed, key, attempt] if attempt else [self.seed, key])
+        chosen = self.clips[int(rng.choice(len(self.clips), p=self.probabilities))]
+        try:
+            return self._cut(self._opened(chosen), rng)
+        except DAMAGE as error:
+            raise DataError(f"clip {chosen.id} is damaged: {error}", "prepare the data set again") from error
+
+    def _opened(self, chosen: ClipArrays | LazyClip) -> ClipArrays:
+        clip = chosen.open()
+        if clip.n_frames < self.shortest or not _has_faces(clip):
+            raise DataError(f"it has {clip.n_frames} frames, {int(clip.found.sum())} with a face", "prepare it again")
+        return clip
+
+    def _cut(self, clip: ClipArrays, rng: np.random.Generator) -> TrainingExample:
         n, f = self.model.temporal.motion_frames, self.model.temporal.chunk_frames
         if self.temporal:
-            start = int(rng.integers(len(clip.latents) - n - f + 1))
+            start = int(rng.integers(clip.n_frames - n - f + 1))
             motion, frames = np.arange(start, start + n), np.arange(start + n, start + n + f)
         else:
             frames = rng.choice(np.flatnonzero(clip.found), self.sampling.image_frames)
@@ -132,7 +201,7 @@ class ClipDataset(Dataset[TrainingExample]):
         has_motion = self.temporal and rng.random() >= self.sampling.first_chunk
         return TrainingExample(
             target=clip.latents[frames].float(),
-            motion=clip.latents[motion].float(),
+            motion=clip.latents[motion].float() if self.temporal else clip.latents[motion[:1]].float().repeat(n, 1, 1, 1),
             has_motion=torch.tensor(has_motion),
             reference=clip.latents[reference].float(),
             audio=torch.from_numpy(self._audio(clip, frames)),
@@ -175,6 +244,10 @@ class ClipDataset(Dataset[TrainingExample]):
                 weights[row, 0] += self.sampling.face_weight * coverage(face, cells, self.model.image_size)
                 weights[row, 0] += self.sampling.mouth_weight * coverage(mouth, cells, self.model.image_size)
         return weights
+
+
+def _has_faces(clip: ClipArrays | LazyClip) -> bool:
+    return isinstance(clip, LazyClip) or bool(clip.found.sum() >= 2)
 
 
 def coverage(box: Box, cells: int, size: int) -> Float[np.ndarray, "cells cells"]:

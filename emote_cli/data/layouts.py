@@ -85,8 +85,8 @@ def hdtf(folder: Path, videos: list[Path]) -> list[Source]:
     """The clips of HDTF's lists.
 
     Clips that were already made (`<name>_<number>.mp4`) are cut into segments, but not cropped again; of a
-    whole video the listed times are taken. HDTF's crop boxes belong to the resolution of its own downloads, so
-    they only say which face is meant, and only where that resolution is listed.
+    whole video the listed times are taken. HDTF's crop boxes belong to the resolution of its own downloads,
+    so they only say which face is meant, and only where that resolution is listed.
 
     Raises:
         InputError: there is no list, or a line of it cannot be read.

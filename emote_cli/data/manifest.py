@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emote_cli.errors import DataError
-from emote_cli.media.output import write_file
+from emote_cli.media.output import write_text
 
 MANIFEST = "manifest.jsonl"
 REJECTED = "rejected.jsonl"
@@ -77,13 +77,12 @@ def from_dict(values: dict[str, Any]) -> ClipRecord:
 
 
 def write_records(path: Path, records: Iterable[ClipRecord]) -> None:
-    """Write a JSONL file that is never seen half-written.
+    """Write a JSONL file; it is never seen half-written, and left alone if it says the same already.
 
     Raises:
         OutputError: the folder is missing, full or not writable.
     """
-    text = "".join(to_line(record) + "\n" for record in records)
-    write_file(path, lambda file: file.write(text.encode("utf-8")))
+    write_text(path, "".join(to_line(record) + "\n" for record in records))
 
 
 def read_records(path: Path) -> list[ClipRecord]:

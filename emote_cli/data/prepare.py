@@ -87,9 +87,9 @@ def prepare_video(source: Source, work: Work) -> list[ClipRecord]:
     Raises:
         OutputError: the data set cannot be written.
     """
-    blank = _blank_record(source, work.settings)
+    blank = blank_record(source, work.settings)
     if not source.path.is_file():
-        return [_rejected(blank, filters.MISSING_FILE, f"{source.name} is not there")]
+        return [rejected(blank, filters.MISSING_FILE, f"{source.name} is not there")]
     blank = replace(blank, sha256=files.sha256(source.path))
     try:
         video = _open(source, work, blank)
@@ -100,7 +100,7 @@ def prepare_video(source: Source, work: Work) -> list[ClipRecord]:
             segments = [Segment(source.id, 0, video.n_frames)]
         return [_prepare_segment(video, segment, work) for segment in segments]
     except InputError as error:
-        return [_rejected(blank, filters.UNREADABLE, error.message)]
+        return [rejected(blank, filters.UNREADABLE, error.message.replace(str(source.path), source.name))]
 
 
 def _open(source: Source, work: Work, blank: ClipRecord) -> _Video | ClipRecord:
@@ -111,7 +111,7 @@ def _open(source: Source, work: Work, blank: ClipRecord) -> _Video | ClipRecord:
         blank, start_s=_rounded(footage.start_s), end_s=_rounded(footage.start_s + footage.stated_s)
     )
     if settings.audio and not footage.info.has_audio:
-        return _rejected(blank, filters.NO_AUDIO, "no sound stream; --no-audio prepares silent sets")
+        return rejected(blank, filters.NO_AUDIO, "no sound stream; --no-audio prepares silent sets")
     cuts, n_frames = find_cuts(footage.small_frames(), settings.fps, settings.cut_threshold)
     sound = None
     if settings.audio:
@@ -119,7 +119,7 @@ def _open(source: Source, work: Work, blank: ClipRecord) -> _Video | ClipRecord:
     video = _Video(source, footage, n_frames, cuts, sound, blank)
     if footage.stated_s - video.decoded_s > _TRUNCATED_S:
         detail = f"only {video.decoded_s:.2f} s of {footage.stated_s:.2f} s can be decoded"
-        return _rejected(replace(blank, frames=n_frames), filters.TRUNCATED, detail)
+        return rejected(replace(blank, frames=n_frames), filters.TRUNCATED, detail)
     return video
 
 
@@ -128,7 +128,7 @@ def _prepare_segment(video: _Video, segment: Segment, work: Work) -> ClipRecord:
     record = _segment_record(video, segment)
     short = judge({"seconds": segment.n_frames / settings.fps}, settings)
     if short and not (settings.keep_all and segment.n_frames >= _MIN_FRAMES):
-        return _rejected(record, short[0].reason, short[0].detail)
+        return rejected(record, short[0].reason, short[0].detail)
     look = _look_at(video, segment, work)
     sound = _cut_sound(video, segment, settings.fps)
     measured = {**look.measured, **_sound_values(video, sound)}
@@ -136,9 +136,9 @@ def _prepare_segment(video: _Video, segment: Segment, work: Work) -> ClipRecord:
     look.thumbs.write(files.thumb_path(work.dataset_dir, record.id), look.crop_px)
     verdicts = _cut_verdicts(video, segment) + judge(measured, settings)
     if look.crop_px is None:
-        return _rejected(record, filters.NO_FACE, "no face in any frame")
+        return rejected(record, filters.NO_FACE, "no face in any frame")
     if verdicts and not settings.keep_all:
-        return _rejected(record, verdicts[0].reason, verdicts[0].detail, [v.reason for v in verdicts])
+        return rejected(record, verdicts[0].reason, verdicts[0].detail, [v.reason for v in verdicts])
     _write_clip(video, segment, work, look.track, look.crop_px, sound)
     crop = [look.crop_px.x0, look.crop_px.y0, look.crop_px.x1, look.crop_px.y1]
     return replace(record, crop_px=crop, marks=[v.reason for v in verdicts])
@@ -216,7 +216,8 @@ def _write_clip(
 # --------------------------------------------------------------------------------------------- records
 
 
-def _blank_record(source: Source, settings: PrepareSettings) -> ClipRecord:
+def blank_record(source: Source, settings: PrepareSettings) -> ClipRecord:
+    """The record of a source of which nothing is known yet."""
     return ClipRecord(
         id=source.id,
         source=source.name,
@@ -243,7 +244,8 @@ def _segment_record(video: _Video, segment: Segment) -> ClipRecord:
     )
 
 
-def _rejected(record: ClipRecord, reason: str, detail: str, marks: list[str] | None = None) -> ClipRecord:
+def rejected(record: ClipRecord, reason: str, detail: str, marks: list[str] | None = None) -> ClipRecord:
+    """The same record, rejected for `reason`; `marks` are all reasons if there are more."""
     return replace(record, reason=reason, detail=detail, marks=marks or [reason], has_audio=False)
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import yaml
+from pydantic import Field, model_validator
+
+from emote_cli.errors import SettingsError
+from emote_cli.settings import Settings, override, parse_settings
 
 
-class PrepareSettings(BaseModel):
+class PrepareSettings(Settings):
     """How raw videos become training clips, and which clips are good enough.
 
     Angles are in degrees, shares run from 0 to 1, brightness from 0 to 255.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     # The clips
     fps: float = Field(25.0, ge=1, le=120, description="frames per second of the clips")
@@ -74,3 +78,19 @@ class PrepareSettings(BaseModel):
     def hash(self) -> str:
         """Ten hex digits that change with any setting."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:10]
+
+
+def gather_settings(path: Path | None, assignments: list[str], options: dict[str, Any]) -> PrepareSettings:
+    """Defaults, overruled by a YAML file, overruled by `name=value` texts, overruled by options.
+
+    Raises:
+        SettingsError: the file is missing or no YAML; a setting is unknown or out of range.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} cannot be read as YAML", "lines like `max_yaw_deg: 60`") from error
+    settings = override(parse_settings(PrepareSettings, values, str(path)), assignments)
+    return parse_settings(PrepareSettings, {**settings.model_dump(), **options}, "options")

@@ -53,7 +53,7 @@ def find_sources(folder: Path, layout: Layout = "auto") -> list[Source]:
         layout: how to read it; `auto` looks for the annotations of CelebV-HQ and HDTF.
 
     Raises:
-        InputError: the folder is missing, no folder, or without a video; or the layout's annotation is missing.
+        InputError: the folder is missing, no folder, or without a video; or its annotation is missing.
     """
     from emote_cli.data import layouts
 

@@ -39,6 +39,17 @@ def _umask() -> int:
     return mask
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file at once; one that says the same already is left alone.
+
+    Raises:
+        OutputError: the folder is missing, full or not writable.
+    """
+    data = text.encode("utf-8")
+    if not (path.is_file() and path.read_bytes() == data):
+        write_file(path, lambda file: file.write(data))
+
+
 def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a file that gets its name only when it is complete.
 

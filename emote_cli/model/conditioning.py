@@ -15,8 +15,12 @@ from torch import Tensor
 
 from emote_cli.shapes import ImageLatents
 
-ReferenceFeatures = Mapping[str, Float[Tensor, "b c h w"]]
+ReferenceFeatures = Mapping[str, Float[Tensor, "pictures _ _ _"]]
 """Site (module path, `down_blocks.0.attentions.1`) -> the normalized input of ReferenceNet's self-attention there."""
+
+
+MotionFeatures = Float[Tensor, "b n _ _ _"]
+"""Features of n motion frames at one site."""
 
 
 class KeysValues(NamedTuple):
@@ -24,6 +28,18 @@ class KeysValues(NamedTuple):
 
     keys: Float[Tensor, "rows k d"]
     values: Float[Tensor, "rows k d"]
+
+
+class RegionWeights(NamedTuple):
+    """Where each of the three branches of Hallo's audio modules is heard, and how loud.
+
+    Attributes:
+        masks: per level, finest first: weights of the full, face and lip branch at every place of the picture.
+        scales: of the three branches.
+    """
+
+    masks: tuple[Float[Tensor, "3 _"], ...]
+    scales: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 class Reference(NamedTuple):
@@ -50,22 +66,22 @@ class Conditioning:
         reference_latents: for models that take them as extra channels, else None.
         motion: site -> features of the n motion frames; zeros when there are none yet. Empty: no motion frames.
         audio: audio tokens per frame; zeros are the null.
-        face_region: FaceLocator's features, added after conv_in; None is the null.
-        speed: speed tokens, one per frame; None is the null.
+        face_region: FaceLocator's features, added after conv_in; None and zeros are the null.
+        speed: speed tokens, one per frame; zeros are the null. None leaves the speed layers out.
         identity: face-identity tokens for models that have them, else None.
-        region_masks: full, face and lip weights per level for Hallo's audio modules, else empty.
+        regions: where each branch of Hallo's audio modules is heard; None for other families.
         temporal: whether TemporalModules run (not in stage 1, which sees single frames).
     """
 
     reference: Mapping[str, KeysValues] = field(default_factory=dict)
     sees_reference: tuple[bool, ...] | None = None
     reference_latents: ImageLatents | None = None
-    motion: Mapping[str, Float[Tensor, "b n c h w"]] = field(default_factory=dict)
-    audio: Float[Tensor, "b f k d"] | None = None
-    face_region: Float[Tensor, "b c h w"] | None = None
-    speed: Float[Tensor, "b f d"] | None = None
-    identity: Float[Tensor, "b k d"] | None = None
-    region_masks: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
+    motion: Mapping[str, MotionFeatures] = field(default_factory=dict)
+    audio: Float[Tensor, "b f audio_tokens audio_width"] | None = None
+    face_region: Float[Tensor, "region_rows region_width h w"] | None = None
+    speed: Float[Tensor, "b f speed_width"] | None = None
+    identity: Float[Tensor, "b identity_tokens identity_width"] | None = None
+    regions: RegionWeights | None = None
     temporal: bool = True
 
     def drop(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from emote_cli.model.audio import Windows, make_projector
 from emote_cli.model.autoencoder import Autoencoder
 from emote_cli.model.backbone import Backbone
-from emote_cli.model.conditioning import Conditioning, Reference, ReferenceFeatures
+from emote_cli.model.conditioning import Conditioning, MotionFeatures, Reference, ReferenceFeatures
 from emote_cli.model.face_locator import FaceLocator
 from emote_cli.model.reference_net import ReferenceNet
 from emote_cli.model.speed import SpeedEncoder
@@ -66,12 +66,12 @@ class Emo(nn.Module):
         features: ReferenceFeatures = self.reference_net(latents)
         return Reference(latents, features, self.backbone.project_reference(features))
 
-    def encode_motion(self, motion: VideoLatents) -> dict[str, Float[Tensor, "b n c h w"]]:
+    def encode_motion(self, motion: VideoLatents) -> dict[str, MotionFeatures]:
         """Features of the motion frames at every site: once per chunk."""
         features = self.reference_net(rearrange(motion, "b n c h w -> (b n) c h w"))
         return {site: rearrange(maps, "(b n) c h w -> b n c h w", b=len(motion)) for site, maps in features.items()}
 
-    def no_motion(self, reference: Reference) -> dict[str, Float[Tensor, "b n c h w"]]:
+    def no_motion(self, reference: Reference) -> dict[str, MotionFeatures]:
         """Zero features: the null before the first chunk, in training and animation alike (paper 3.2)."""
         n = self.settings.temporal.motion_frames
         return {site: torch.zeros_like(maps)[:, None].repeat(1, n, 1, 1, 1) for site, maps in reference.features.items()}
@@ -80,10 +80,10 @@ class Emo(nn.Module):
         self,
         *,
         reference: Reference,
-        motion: VideoLatents | None,
+        motion: Float[Tensor, "b n c h w"] | None,
         audio: Windows,
-        face_region: Float[Tensor, "b c image_height image_width"],
-        speed: Float[Tensor, "b f window"] | None,
+        face_region: Float[Tensor, "b _ image_height image_width"],
+        speed: Float[Tensor, "b f speed_window"] | None,
         temporal: bool = True,
     ) -> Conditioning:
         """Encode every condition: the one way, for training and for animation.

@@ -6,7 +6,7 @@ Paper 3.2. Run at timestep 0 once per video on the reference and once per chunk 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from emote_cli.model.conditioning import ReferenceFeatures
 from emote_cli.model.layers import SpatialTransformer, TransformerBlock
@@ -53,7 +53,7 @@ class ReferenceNet(UNet):
         """
         timestep = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
         time = self.embed_time(timestep, latents)
-        features: dict[str, Maps] = {}
+        features: dict[str, Tensor] = {}
         maps = self.conv_in(latents)
         skips = [maps]
         for level in self.down_blocks:
@@ -75,7 +75,7 @@ class ReferenceNet(UNet):
         return features
 
     def _site(
-        self, level: UNetLevel, index: int, maps: Maps, identity: Tokens | None, features: dict[str, Maps]
+        self, level: UNetLevel, index: int, maps: Maps, identity: Tokens | None, features: dict[str, Tensor]
     ) -> Maps:
         """Tap one site and run it."""
         attention = level.at("attentions", index)

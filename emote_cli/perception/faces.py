@@ -140,11 +140,11 @@ def _to_face(landmarks: Any, shapes: Any, matrix: Any, width: int, height: int) 
 # ------------------------------------------------------------------------------------------------ pose
 
 
-def rotation(pose: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "3 3"]:
-    """The nearest pure rotation to a pose's upper left 3x3 (which also scales)."""
-    u, _, vt = np.linalg.svd(np.asarray(pose, np.float64)[:3, :3])
-    sign = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    return np.asarray(u @ sign @ vt)
+def rotation(pose: Float[np.ndarray, "*batch rows columns"]) -> Float[np.ndarray, "*batch 3 3"]:
+    """The nearest pure rotations to the upper left 3x3 of poses (which also scale)."""
+    u, _, vt = np.linalg.svd(np.asarray(pose, np.float64)[..., :3, :3])
+    u[..., 2] *= np.sign(np.linalg.det(u @ vt))[..., None]
+    return np.asarray(u @ vt)
 
 
 def euler_deg(pose_4x4: Float[np.ndarray, "4 4"]) -> tuple[float, float, float]:

@@ -66,7 +66,7 @@ def mel_features(waveform: Waveform, settings: AudioSettings, fps: int) -> Audio
         fmin=60, fmax=7600, power=1.0, pad_mode="constant",
     )  # fmt: skip
     scaled = (np.log10(np.maximum(mel[:, :columns].T, _MEL_FLOOR)) + 2.0) / 2.0
-    hidden = scaled.astype(np.float32).reshape(frames, settings.layers, settings.embed)
+    hidden = np.ascontiguousarray(scaled, np.float32).reshape(frames, settings.layers, settings.embed)
     return AudioFeatures(hidden=hidden, fps=float(fps))
 
 

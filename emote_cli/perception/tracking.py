@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float
@@ -82,37 +82,27 @@ def head_speed_deg_s(face_track: FaceTrack) -> Float[np.ndarray, " frames"]:
     """How fast the head turns in each frame, in degrees per second.
 
     The angle between the rotations of this frame and the one before, times fps. The rotations are smoothed
-    over time first: MediaPipe's jitter of half a degree a frame would read as 12 degrees per second in a still
-    head.
-    NaN in the first frame and wherever this frame or the one before shows no face.
+    over time first: MediaPipe's jitter of half a degree a frame would read as 12 degrees per second in a
+    still head. NaN in the first frame and wherever this frame or the one before shows no face.
     """
     speed = np.full(face_track.n_frames, np.nan, np.float32)
+    pairs = np.flatnonzero(face_track.found[1:] & face_track.found[:-1]) + 1
     turns = _smooth_rotations(face_track)
-    for i in range(1, face_track.n_frames):
-        if face_track.found[i - 1] and face_track.found[i]:
-            cosine = (np.trace(turns[i - 1].T @ turns[i]) - 1) / 2
-            speed[i] = np.degrees(np.arccos(np.clip(cosine, -1, 1))) * face_track.fps
+    steps = np.swapaxes(turns[pairs - 1], -1, -2) @ turns[pairs]
+    cosines = (np.trace(steps, axis1=-2, axis2=-1) - 1) / 2
+    speed[pairs] = np.degrees(np.arccos(np.clip(cosines, -1, 1))) * face_track.fps
     return speed
 
 
 def _smooth_rotations(face_track: FaceTrack) -> Float[np.ndarray, "frames 3 3"]:
     """Gaussian means of the rotations, over the frames with a face; identity where there is none."""
-    n, sigma = face_track.n_frames, SPEED_SMOOTHING_S * face_track.fps
-    raw = (
-        np.stack([rotation(p) if ok else np.zeros((3, 3)) for p, ok in _poses(face_track)])
-        if n
-        else np.zeros((0, 3, 3))
-    )
-    smooth = np.tile(np.eye(3), (n, 1, 1))
-    for i in np.flatnonzero(face_track.found).tolist():
-        near = np.arange(max(0, i - round(3 * sigma)), min(n, i + round(3 * sigma) + 1))
-        weights = np.exp(-(((near - i) / max(sigma, 1e-6)) ** 2) / 2) * face_track.found[near]
-        smooth[i] = rotation(np.tensordot(weights, raw[near], 1))
-    return smooth
-
-
-def _poses(face_track: FaceTrack) -> Iterator[tuple[Float[np.ndarray, "4 4"], bool]]:
-    return zip(face_track.pose_4x4, face_track.found.tolist(), strict=True)
+    found, sigma = face_track.found, SPEED_SMOOTHING_S * face_track.fps
+    turns = np.tile(np.eye(3), (len(found), 1, 1))
+    turns[found] = rotation(face_track.pose_4x4[found])
+    away = np.subtract.outer(np.flatnonzero(found), np.flatnonzero(found)) / sigma
+    weights = np.where(np.abs(away) <= 3, np.exp(-(away**2) / 2), 0)
+    turns[found] = rotation(np.einsum("ij,jkl->ikl", weights, turns[found]))
+    return turns
 
 
 def track_to_crop(face_track: FaceTrack, crop_px: Box, size: int) -> FaceTrack:

@@ -1,0 +1,100 @@
+"""`emote prepare`: raw videos become a data set that one can trust."""
+
+from __future__ import annotations
+
+import os
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class LayoutName(StrEnum):
+    """How the input folder is annotated."""
+
+    auto = "auto"
+    folder = "folder"
+    celebv_hq = "celebv-hq"
+    hdtf = "hdtf"
+
+
+def prepare(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Videos, in any format and depth.", show_default=False)
+    ],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Where the data set goes.", show_default=False)
+    ],
+    fps: Annotated[float | None, typer.Option("--fps", help="Frames per second (default: 25).")] = None,
+    size: Annotated[int | None, typer.Option("--size", help="Side in pixels (default: 512).")] = None,
+    min_seconds: Annotated[
+        float | None, typer.Option("--min-seconds", help="Shortest clip (default: 2.5).")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option("--max-seconds", help="Longest clip (default: 12).")
+    ] = None,
+    layout: Annotated[
+        LayoutName, typer.Option("--layout", help="Annotations to follow; auto looks for them.")
+    ] = LayoutName.auto,
+    keep_all: Annotated[
+        bool, typer.Option("--keep-all", help="Mark clips that a filter catches instead of dropping them.")
+    ] = False,
+    no_audio: Annotated[
+        bool, typer.Option("--no-audio", help="Do without sound: a set for stage 1 only.")
+    ] = False,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, for example max_yaw_deg=60."),
+    ] = None,
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", metavar="FILE", help="Settings in YAML.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes (default: one per processor).")
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option("--ray", metavar="ADDRESS|local", help="Run on a Ray cluster instead.")
+    ] = None,
+) -> None:
+    """Cut, crop, filter and label the videos in FOLDER, and report what was rejected and why.
+
+    Run it again to go on after an interruption; a finished data set is left as it is.
+    Look at DATASET/report.html before you train.
+    """
+    from emote_cli import console
+    from emote_cli.data import run as runs
+    from emote_cli.data.prepare_settings import gather_settings
+    from emote_cli.weights import bundled
+
+    given = {"fps": fps, "size": size, "min_s": min_seconds, "max_s": max_seconds}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options |= {"keep_all": True} if keep_all else {}
+    options |= {"audio": False} if no_audio else {}
+    todo = runs.plan(
+        folder,
+        dataset,
+        gather_settings(settings_file, setting or [], options),
+        bundled("face_landmarker.task"),
+        layout=layout.value,
+        workers=workers or os.cpu_count() or 1,
+        ray=ray,
+    )
+    begin, last = time.monotonic(), None
+    with console.progress("preparing", len(todo.sources), "videos") as advance:
+        for state in runs.run(todo):
+            advance(state.done - (last.done if last else 0))
+            last = state
+    assert last is not None
+    took_s = time.monotonic() - begin
+    fresh = f"{last.done - last.resumed} of {last.total} videos in {took_s:.0f} s"
+    console.say(f"{fresh}; {last.resumed} were done before" if last.resumed else fresh)
+    console.say(
+        f"accepted {last.accepted} clips, {_duration(last.accepted_s)}; rejected {last.rejected}"
+    )
+    console.result(dataset / "report.html")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"

@@ -1,0 +1,150 @@
+"""Which clips of a prepared data set are trained on, how often each, and which are held out."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from emote_cli.data.manifest import MANIFEST, ClipRecord, read_records
+from emote_cli.errors import DataError, InputError
+from emote_cli.settings import Settings
+
+
+class DataSettings(Settings):
+    """Selection and reading of clips. A clip is named by its id, its source, or a pattern (`*.mpg`) over either."""
+
+    split: str | None = Field(None, description="JSON or YAML file with lists of clips under train, heldout, ...")
+    part: str = Field("train", description="the lists of the split to train on, at any depth of the file")
+    held_out: str = Field("heldout", description="the lists to make validation videos of")
+    include: tuple[str, ...] = Field((), description="clips to train on besides the split's (or the only ones)")
+    exclude: tuple[str, ...] = Field((), description="clips never to train on")
+    weights: dict[str, float] = Field(default_factory=dict, description="clip -> factor on how often it is drawn")
+    cache: Literal["memory", "disk", "off"] = Field(
+        "memory", description="latents: all in memory, read when needed, or encoded anew from the video each time"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The clips of a run.
+
+    Attributes:
+        train: to be trained on.
+        weights: how often each of them is drawn, relative to the others and per frame.
+        held_out: for validation.
+    """
+
+    train: list[ClipRecord]
+    weights: list[float]
+    held_out: list[ClipRecord]
+
+
+def names_of(record: ClipRecord) -> set[str]:
+    """What a clip may be called in a list: its id, its source, the source's file name with and without suffix."""
+    source = PurePosixPath(record.source)
+    return {record.id, record.source, source.name, source.stem}
+
+
+def matches(record: ClipRecord, patterns: Sequence[str]) -> bool:
+    """Whether one of the names or patterns means this clip."""
+    names = names_of(record)
+    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+
+def read_split(path: Path) -> dict[str, list[str]]:
+    """Lists of a split file by their last key, `train` or `synth: {train: ...}` alike; other values are ignored.
+
+    Raises:
+        InputError: the file is missing or neither JSON nor YAML.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the split {path}: {error.strerror}", "give a JSON or YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is neither JSON nor YAML", 'for example {"train": ["clip1", "*.mpg"]}') from error
+    lists: dict[str, list[str]] = {}
+    for key, entries in _lists(content):
+        lists.setdefault(key, []).extend(entries)
+    return lists
+
+
+def _lists(content: Any) -> Iterator[tuple[str, list[str]]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if isinstance(value, list):
+                yield str(key), [str(entry) for entry in value]
+            else:
+                yield from _lists(value)
+
+
+def read_dataset(folder: Path) -> list[ClipRecord]:
+    """The clips that `emote prepare` accepted.
+
+    Raises:
+        DataError: the folder is no prepared data set, or an empty one.
+    """
+    hint = f"make one: emote prepare VIDEOS {folder}"
+    if not (folder / MANIFEST).is_file():
+        raise DataError(f"{folder} is no prepared data set: it holds no {MANIFEST}", hint)
+    records = [record for record in read_records(folder / MANIFEST) if record.reason is None]
+    if not records:
+        raise DataError(f"the data set {folder} holds no clip", hint)
+    return records
+
+
+def select(records: list[ClipRecord], settings: DataSettings) -> Selection:
+    """Divide the clips of a data set.
+
+    Without a split and without `include` all clips train. What the split lists under any other part never does.
+
+    Raises:
+        DataError: nothing is left to train on.
+        InputError: the split file cannot be read.
+    """
+    lists = read_split(Path(settings.split)) if settings.split else {}
+    wanted = [*lists.get(settings.part, []), *settings.include]
+    others = [name for part, names in lists.items() if part != settings.part for name in names]
+    barred = [*others, *settings.exclude]
+    everything = not settings.split and not settings.include
+    train = [r for r in records if (everything or matches(r, wanted)) and not matches(r, barred)]
+    if not train:
+        raise DataError(
+            f"none of the {len(records)} clips is selected for training",
+            f"check data.split, data.include and data.exclude; clips are named like {json.dumps(records[0].id)}",
+        )
+    held_out = [r for r in records if matches(r, lists.get(settings.held_out, []))]
+    return Selection(train, [weight_of(r, settings.weights) for r in train], held_out)
+
+
+def weight_of(record: ClipRecord, weights: dict[str, float]) -> float:
+    """Product of the factors of all patterns that mean the clip, times its length in frames."""
+    factor = 1.0
+    for pattern, value in weights.items():
+        factor *= value if matches(record, [pattern]) else 1.0
+    return factor * record.frames
+
+
+def check_fits(records: list[ClipRecord], fps: int, needs_sound: bool) -> list[ClipRecord]:
+    """Keep the clips that a stage can use.
+
+    Raises:
+        DataError: the data set was prepared for another frame rate, or no clip has sound and the stage needs it.
+    """
+    foreign = next((record for record in records if record.fps != fps), None)
+    if foreign is not None:
+        raise DataError(
+            f"clip {foreign.id} has {foreign.fps:g} frames per second, the model works at {fps}",
+            f"prepare the data set again with --fps {fps}",
+        )
+    usable = [record for record in records if record.has_audio or not needs_sound]
+    if not usable:
+        raise DataError("no clip has sound, which this stage needs", "prepare the data set without --no-audio")
+    return usable

@@ -1,0 +1,195 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emote_cli.errors import WeightsError
+from emote_cli.media.image import read_image, resize
+from emote_cli.perception.faces import (
+    CROP_EXPAND,
+    FaceAnalyzer,
+    box_to_crop,
+    crop_square,
+    draw_pose_axes,
+    euler_deg,
+    mouth_box,
+    region_mask,
+    rotation,
+    to_crop,
+    union_box,
+)
+from emote_cli.types import Box
+from emote_cli.weights import bundled
+
+
+def turn(pitch, yaw, roll):
+    """Head pose from angles in degrees: roll first, then pitch, then yaw; camera looks down -z, y is up."""
+    p, y, r = np.radians([pitch, yaw, roll])
+    about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
+    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+    about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
+    pose = np.eye(4)
+    pose[:3, :3] = about_y @ about_x @ about_z
+    return pose
+
+
+@pytest.fixture(scope="module")
+def portrait(portrait_path):
+    return read_image(portrait_path)
+
+
+@pytest.fixture(scope="module")
+def analyzer():
+    with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
+        yield analyzer
+
+
+@pytest.fixture(scope="module")
+def face(portrait, analyzer):
+    return analyzer.analyze(portrait)[0]
+
+
+angles = st.floats(-80, 80)
+
+
+@given(angles, angles, angles, st.floats(0.2, 5))
+def test_angles_come_back_whatever_the_scale(pitch, yaw, roll, scale):
+    pose = turn(pitch, yaw, roll)
+    pose[:3, :3] *= scale
+    assert euler_deg(pose) == pytest.approx((pitch, yaw, roll), abs=1e-3)
+
+
+def test_signs_are_those_of_the_picture():
+    nose = turn(0, 30, 0)[:3, :3] @ [0, 0, 1]
+    assert nose[0] > 0  # yaw + turns the nose to the right of the picture
+    assert (turn(30, 0, 0)[:3, :3] @ [0, 0, 1])[1] < 0  # pitch + turns it down
+    assert (turn(0, 0, 30)[:3, :3] @ [0, 1, 0])[0] < 0  # roll + leans the crown to the left
+
+
+def test_rotations_of_a_batch_are_rotations(rng):
+    turns = rotation(rng.normal(size=(5, 4, 4)))
+    np.testing.assert_allclose(turns @ turns.swapaxes(1, 2), np.tile(np.eye(3), (5, 1, 1)), atol=1e-9)
+    np.testing.assert_allclose(np.linalg.det(turns), 1)
+
+
+sizes = st.integers(50, 2000)
+
+
+@given(sizes, sizes, st.floats(-50, 1500), st.floats(-50, 1500), st.floats(10, 900), st.floats(10, 900))
+def test_the_crop_is_square_and_inside_where_it_fits(width, height, x, y, w, h):
+    box = Box(x, y, x + w, y + h)
+    crop = crop_square(box, width, height)
+    side = round(max(box.width, box.height) * CROP_EXPAND)
+    assert crop.width == crop.height == side
+    for low, high, length in ((crop.x0, crop.x1, width), (crop.y0, crop.y1, height)):
+        assert low == int(low)
+        if side <= length:
+            assert 0 <= low
+            assert high <= length
+        else:
+            assert low <= 0
+            assert high >= length
+
+
+def test_the_crop_is_centered_away_from_the_edges():
+    assert crop_square(Box(90, 100, 110, 120), 1000, 1000) == Box(83, 93, 117, 127)
+
+
+def test_union_passes_over_gaps():
+    boxes = np.array([[5, 6, 7, 8], [np.nan] * 4, [1, 7, 6, 11]], np.float32)
+    assert union_box(boxes) == Box(1, 6, 7, 11)
+    with pytest.raises(ValueError, match="no box"):
+        union_box(boxes[1:2])
+
+
+def test_face_regions_grow_from_tight_to_full():
+    box = Box(20, 30, 40, 60)
+    tight, wide, full = (region_mask(box, 101, name) for name in ("tight", "wide", "full"))
+    assert tight.shape == (1, 101, 101)
+    assert tight.sum() == 20 * 30
+    assert tight[0, 30:60, 20:40].all()
+    assert wide.sum() == 32 * 48
+    assert full.all()
+    assert (tight <= wide).all()
+    assert set(np.unique(wide)) == {0, 1}
+
+
+def test_a_region_over_the_edge_is_cut():
+    assert region_mask(Box(-10, -10, 5, 7), 11, "tight").sum() == 35
+    assert region_mask(Box(20, 20, 30, 30), 11, "tight").sum() == 0
+
+
+def test_the_face_of_a_portrait(portrait, face):
+    height, width = portrait.shape[:2]
+    assert face.landmarks_px.shape == (478, 3)
+    assert 0 < face.box_px.x0 < face.box_px.x1 < width
+    assert 0 < face.box_px.y0 < face.box_px.y1 < height
+    mouth = mouth_box(face.landmarks_px)
+    assert face.box_px.center[1] < mouth.center[1] < face.box_px.y1
+    assert mouth.width < face.box_px.width / 2
+    assert len(face.blendshapes) == 52
+    assert all(abs(angle) < 30 for angle in euler_deg(face.pose_4x4))
+
+
+def test_the_mirrored_face_turns_the_other_way(portrait, face, analyzer):
+    mirrored = analyzer.analyze(np.ascontiguousarray(portrait[:, ::-1]))[0]
+    _, yaw, roll = euler_deg(face.pose_4x4)
+    _, yaw_back, roll_back = euler_deg(mirrored.pose_4x4)
+    assert yaw == pytest.approx(-yaw_back, abs=3)
+    assert roll == pytest.approx(-roll_back, abs=3)
+
+
+def test_a_crop_shows_the_face_where_the_mapping_says(portrait, face, analyzer):
+    from emote_cli.media.image import crop_and_resize
+
+    crop = crop_square(face.box_px, portrait.shape[1], portrait.shape[0])
+    mapped = to_crop(face, crop, 211)
+    seen = analyzer.analyze(crop_and_resize(portrait, crop, 211))[0]
+    error = np.abs(mapped.landmarks_px[:, :2] - seen.landmarks_px[:, :2]).mean()
+    assert error < 0.02 * mapped.box_px.width
+    assert box_to_crop(face.box_px, crop, 211).width == pytest.approx(mapped.box_px.width, rel=1e-4)
+
+
+def test_two_faces_come_largest_first(portrait, face, analyzer):
+    height, width = portrait.shape[:2]
+    small = resize(portrait, (width * 2 // 3, height * 2 // 3))
+    both = np.full((height, width + small.shape[1], 3), 128, np.uint8)
+    both[: small.shape[0], : small.shape[1]] = small
+    both[:, small.shape[1] :] = portrait
+    faces = analyzer.analyze(both)
+    assert len(faces) == 2
+    assert faces[0].box_px.area > faces[1].box_px.area
+    assert faces[0].box_px.x0 > small.shape[1]
+
+
+@pytest.mark.parametrize("shape", [(97, 61, 3), (1, 1, 3)])
+def test_no_face_is_an_empty_list(analyzer, shape, rng):
+    assert analyzer.analyze(rng.integers(0, 255, shape, np.uint8)) == []
+
+
+def test_times_may_repeat_in_video_mode(portrait):
+    with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=1, video=True) as video:
+        assert len(video.analyze(portrait, 0)) == len(video.analyze(portrait, 0)) == 1
+
+
+def test_nothing_reaches_the_terminal(portrait, capfd):
+    with FaceAnalyzer(bundled("face_landmarker.task")) as fresh:
+        fresh.analyze(portrait)
+    seen = capfd.readouterr()
+    assert (seen.out, seen.err) == ("", "")
+
+
+def test_a_missing_or_broken_model_says_so(tmp_path):
+    broken = tmp_path / "face.task"
+    broken.write_bytes(b"nothing of the kind")
+    for path in (tmp_path / "none.task", broken):
+        with pytest.raises(WeightsError, match="face model") as raised:
+            FaceAnalyzer(path)
+        assert raised.value.hint
+
+
+def test_axes_are_drawn_on_a_copy(portrait, face):
+    before = portrait.copy()
+    drawn = draw_pose_axes(portrait, face)
+    np.testing.assert_array_equal(portrait, before)
+    assert (drawn != portrait).any()
