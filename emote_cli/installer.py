@@ -107,7 +107,8 @@ def plan_install(
     if revision is not None:
         commits[model.main_repo] = revision
     files = model.files if restricted else model.free_files
-    kept, jobs, missing = _survey(files, target, lock, commits, None if offline else hub)
+    moved = model.main_repo if revision is not None else ""
+    kept, jobs, missing = _survey(files, target, lock, commits, moved, None if offline else hub)
     if missing:
         some = ", ".join(missing[:2]) + (", ..." if len(missing) > 2 else "")
         raise WeightsError(
@@ -149,11 +150,13 @@ def _survey(
     target: Path,
     lock: dict[str, Locked],
     commits: dict[str, str],
+    moved: str,
     hub: Hub | None,
 ) -> tuple[list[str], list[Job], list[str]]:
     """Sort files into those that are whole, those to bring, and those that nobody (hub None: offline) has.
 
-    All files of one repository come from one commit: the first answer fixes it, in `commits` too.
+    New files of one repository come from one commit: the first answer fixes it, in `commits` too. Whole files
+    are only asked about where another revision of their repository (`moved`) is wanted.
     """
     kept: list[str] = []
     jobs: list[Job] = []
@@ -161,10 +164,10 @@ def _survey(
     for file in files:
         locked = lock.get(file.to)
         whole = not fault(target / file.to, locked, full=True)
-        asked = commits.get(file.repo, "main")
-        if whole and locked is not None and locked.commit == asked:
+        if whole and file.repo != moved:
             kept.append(file.to)
             continue
+        asked = commits.get(file.repo, "main")
         remote = _from_cache(file, asked) if hub is None else _from_hub(hub, file, locked, asked)
         if remote is None:
             missing.append(file.to)

@@ -365,6 +365,8 @@ def test_the_recorded_revision_is_kept_until_another_is_asked_for(hub):
     Done("hallo")
     old = read_lock(locate("hallo"))["net.safetensors"].commit
     new = hub.put(HALLO, NET, pickled(weights_of(5)), revision="next")
+    vocals = "audio_separator/Kim_Vocal_2.onnx"
+    hub.put(HALLO, vocals, BIG, revision="next")
     hub.branches[HALLO, "main"] = hub.branches[HALLO, "next"]
     (locate("hallo") / "net.safetensors").unlink()
     assert Done("hallo").code == 0
@@ -372,6 +374,11 @@ def test_the_recorded_revision_is_kept_until_another_is_asked_for(hub):
     assert Done("hallo", "--revision", "main").code == 0
     lock = read_lock(locate("hallo"))["net.safetensors"]
     assert (lock.commit, lock.source_hash) == (hub.branches[HALLO, "next"], new.etag)
+    hub.requests.clear()
+    assert Done("hallo").code == 0
+    assert hub.requests == []
+    assert Done("hallo-vocals").code == 0
+    assert read_lock(locate("hallo"))[vocals].commit == hub.branches[HALLO, "next"]
 
 
 def test_another_file_at_the_recorded_revision_is_refused(hub):

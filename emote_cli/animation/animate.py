@@ -25,7 +25,7 @@ from emote_cli.model.emo import Emo
 from emote_cli.perception.faces import FaceRegion, region_mask
 from emote_cli.perception.speech import hear
 from emote_cli.settings import load_preset
-from emote_cli.shapes import VideoLatents
+from emote_cli.shapes import MotionLatents, VideoLatents
 from emote_cli.types import AudioFeatures, Chunk, Pixels, Portrait, Waveform
 from emote_cli.weights import locate
 
@@ -115,7 +115,7 @@ class Animator:
             reference = self.model.encode_reference(self.model.autoencoder.encode(picture))
             decoded = self.model.autoencoder.decode(reference.latents)
         detail = settings.detail_transfer if options.detail is None else options.detail
-        motion: VideoLatents | None = None
+        motion: MotionLatents | None = None
         for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
             with torch.inference_mode(), self.precision.autocast(self.device):
                 conditioning = self._condition(reference, motion, features, region, chunk, options)
@@ -127,7 +127,7 @@ class Animator:
     def _condition(
         self,
         reference: Reference,
-        motion: VideoLatents | None,
+        motion: MotionLatents | None,
         features: AudioFeatures,
         region: Float[Tensor, "1 1 h w"],
         chunk: Chunk,

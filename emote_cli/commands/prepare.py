@@ -90,9 +90,7 @@ def prepare(
     took_s = time.monotonic() - begin
     fresh = f"{last.done - last.resumed} of {last.total} videos in {took_s:.0f} s"
     console.say(f"{fresh}; {last.resumed} were done before" if last.resumed else fresh)
-    console.say(
-        f"accepted {last.accepted} clips, {_duration(last.accepted_s)}; rejected {last.rejected}"
-    )
+    console.say(f"accepted {last.accepted} clips, {_duration(last.accepted_s)}; rejected {last.rejected}")
     console.result(dataset / "report.html")
 
 

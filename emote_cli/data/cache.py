@@ -185,9 +185,13 @@ def load_clip(
     )
 
 
-def open_clip(folder: Path, record: ClipRecord, path: Path, size: int, latents: bool, weight: float) -> ClipArrays:
+def open_clip(
+    folder: Path, record: ClipRecord, path: Path, size: int, latents: bool, weight: float
+) -> ClipArrays:
     """A clip whose latents (or pictures) and features stay on the disk until they are looked at."""
-    frames = StoredLatents(path) if latents else VideoFrames(folder / "clips" / f"{record.id}.mp4", record, size)
+    frames = (
+        StoredLatents(path) if latents else VideoFrames(folder / "clips" / f"{record.id}.mp4", record, size)
+    )
     return load_clip(folder, record, {"latents": frames, "features": mapped(path, "features")}, size, weight)
 
 
@@ -241,4 +245,3 @@ def store(tensors: dict[str, Tensor], path: Path) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-

@@ -162,10 +162,6 @@ class ClipDataset(Dataset[TrainingExample]):
         weights = np.array([clip.weight for clip in self.clips])
         self.probabilities = weights / weights.sum() if len(weights) else weights
 
-    def __len__(self) -> int:
-        """The stream is endless; this is what a DataLoader asks for."""
-        return 2**62
-
     def __getitem__(self, key: int) -> TrainingExample:
         """Example number `key` of the endless stream.
 
@@ -186,7 +182,9 @@ class ClipDataset(Dataset[TrainingExample]):
     def _opened(self, chosen: ClipArrays | LazyClip) -> ClipArrays:
         clip = chosen.open()
         if clip.n_frames < self.shortest or not _has_faces(clip):
-            raise DataError(f"it has {clip.n_frames} frames, {int(clip.found.sum())} with a face", "prepare it again")
+            raise DataError(
+                f"it has {clip.n_frames} frames, {int(clip.found.sum())} with a face", "prepare it again"
+            )
         return clip
 
     def _cut(self, clip: ClipArrays, rng: np.random.Generator) -> TrainingExample:
@@ -201,7 +199,9 @@ class ClipDataset(Dataset[TrainingExample]):
         has_motion = self.temporal and rng.random() >= self.sampling.first_chunk
         return TrainingExample(
             target=clip.latents[frames].float(),
-            motion=clip.latents[motion].float() if self.temporal else clip.latents[motion[:1]].float().repeat(n, 1, 1, 1),
+            motion=clip.latents[motion].float()
+            if self.temporal
+            else clip.latents[motion[:1]].float().repeat(n, 1, 1, 1),
             has_motion=torch.tensor(has_motion),
             reference=clip.latents[reference].float(),
             audio=torch.from_numpy(self._audio(clip, frames)),
@@ -219,9 +219,13 @@ class ClipDataset(Dataset[TrainingExample]):
         away = np.abs(clip.pose[candidates] - np.nanmean(clip.pose[frames], 0)).sum(1)
         return int(candidates[int(np.argmin(np.nan_to_num(away, nan=1e9)))])
 
-    def _audio(self, clip: ClipArrays, frames: Int[np.ndarray, " f"]) -> Float[np.ndarray, "f window layers embed"]:
+    def _audio(
+        self, clip: ClipArrays, frames: Int[np.ndarray, " f"]
+    ) -> Float[np.ndarray, "f window layers embed"]:
         margin = self.model.audio.margin
-        return np.concatenate([clip.features.windows(int(frame), 1, margin) for frame in frames]).astype(np.float32)
+        return np.concatenate([clip.features.windows(int(frame), 1, margin) for frame in frames]).astype(
+            np.float32
+        )
 
     def _speed(self, clip: ClipArrays, frames: Int[np.ndarray, " f"]) -> Float[np.ndarray, "f window"]:
         margin = self.model.speed.margin

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from emote_cli.errors import OutputError
 from emote_cli.media.image import crop_and_resize, resize
@@ -145,7 +146,7 @@ class ThumbStrip:
             raise OutputError(f"cannot encode {path}", hint="please report this")
         write_file(path, lambda file: file.write(data.tobytes()))
 
-    def _small(self, frame: Pixels, crop_px: Box | None) -> Pixels:
+    def _small(self, frame: Pixels, crop_px: Box | None) -> UInt8[np.ndarray, "rows columns 3"]:
         if crop_px is None:
             return resize(frame, (max(1, round(THUMB_PX * frame.shape[1] / frame.shape[0])), THUMB_PX))
         k = self._scale

@@ -51,7 +51,7 @@ def find_cuts(frames: Iterable[Pixels], fps: float, threshold: float = 3.0) -> t
 
     detector = AdaptiveDetector(adaptive_threshold=threshold, min_scene_len=_SHORTEST_SCENE)
     found: list[FrameTimecode] = []
-    count = 0
+    count, fps = 0, float(fps)
     for frame in frames:
         found += detector.process_frame(
             FrameTimecode(count, fps=fps), np.ascontiguousarray(frame[:, :, ::-1])

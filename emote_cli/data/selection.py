@@ -20,14 +20,21 @@ from emote_cli.settings import Settings
 class DataSettings(Settings):
     """Selection and reading of clips. A clip is named by its id, its source, or a pattern (`*.mpg`) over either."""
 
-    split: str | None = Field(None, description="JSON or YAML file with lists of clips under train, heldout, ...")
+    split: str | None = Field(
+        None, description="JSON or YAML file with lists of clips under train, heldout, ..."
+    )
     part: str = Field("train", description="the lists of the split to train on, at any depth of the file")
     held_out: str = Field("heldout", description="the lists to make validation videos of")
-    include: tuple[str, ...] = Field((), description="clips to train on besides the split's (or the only ones)")
+    include: tuple[str, ...] = Field(
+        (), description="clips to train on besides the split's (or the only ones)"
+    )
     exclude: tuple[str, ...] = Field((), description="clips never to train on")
-    weights: dict[str, float] = Field(default_factory=dict, description="clip -> factor on how often it is drawn")
+    weights: dict[str, float] = Field(
+        default_factory=dict, description="clip -> factor on how often it is drawn"
+    )
     cache: Literal["memory", "disk", "off"] = Field(
-        "memory", description="latents: all in memory, read when needed, or encoded anew from the video each time"
+        "memory",
+        description="latents: all in memory, read when needed, or encoded anew from the video each time",
     )
 
 
@@ -55,7 +62,9 @@ def names_of(record: ClipRecord) -> set[str]:
 def matches(record: ClipRecord, patterns: Sequence[str]) -> bool:
     """Whether one of the names or patterns means this clip."""
     names = names_of(record)
-    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names)
+    return any(
+        name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names
+    )
 
 
 def read_split(path: Path) -> dict[str, list[str]]:
@@ -67,9 +76,13 @@ def read_split(path: Path) -> dict[str, list[str]]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot read the split {path}: {error.strerror}", "give a JSON or YAML file") from error
+        raise InputError(
+            f"cannot read the split {path}: {error.strerror}", "give a JSON or YAML file"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is neither JSON nor YAML", 'for example {"train": ["clip1", "*.mpg"]}') from error
+        raise InputError(
+            f"{path} is neither JSON nor YAML", 'for example {"train": ["clip1", "*.mpg"]}'
+        ) from error
     lists: dict[str, list[str]] = {}
     for key, entries in _lists(content):
         lists.setdefault(key, []).extend(entries)
@@ -146,5 +159,7 @@ def check_fits(records: list[ClipRecord], fps: int, needs_sound: bool) -> list[C
         )
     usable = [record for record in records if record.has_audio or not needs_sound]
     if not usable:
-        raise DataError("no clip has sound, which this stage needs", "prepare the data set without --no-audio")
+        raise DataError(
+            "no clip has sound, which this stage needs", "prepare the data set without --no-audio"
+        )
     return usable

@@ -43,17 +43,9 @@ def read_audio(
     span = ["-ss", f"{start_s:.6f}"] if start_s > 0 else []
     span += ["-t", f"{duration_s:.6f}"] if duration_s is not None else []
     command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", *span, "-i", url(path)]
-    # async and first_pts fill gaps, and the time before the first sample, with silence.
-    command += [
-        "-map",
-        "0:a:0",
-        "-af",
-        "aresample=async=1:first_pts=0",
-        "-ac",
-        "1",
-        "-ar",
-        str(sample_rate_hz),
-    ]
+    # Silence goes into gaps and before the first sample; maxval keeps the mix of channels within [-1, 1].
+    mix = f"aresample={sample_rate_hz}:async=1:first_pts=0:ochl=mono:rematrix_maxval=1"
+    command += ["-map", "0:a:0", "-af", mix]
     result = subprocess.run(
         [*command, "-f", "f32le", "-"], capture_output=True, stdin=subprocess.DEVNULL, check=False
     )

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from emote_cli.model.audio_module import AudioModuleBlock
 from emote_cli.model.conditioning import Conditioning, KeysValues, ReferenceFeatures
 from emote_cli.model.layers import SpatialTransformer, TemporalModule, TransformerBlock, keys_values
 from emote_cli.model.unet import UNet, UNetLevel
@@ -42,23 +43,30 @@ class Backbone(UNet):
         audio_width: int,
         speed_width: int | None,
     ) -> None:
-        def attention(path: str, width: int, level_width: int) -> nn.Module:
+        def attention(level: UNetLevel, width: int, incoming: int) -> nn.Module:
             block = TransformerBlock(
                 width=width, shape=shape, family=family, audio_width=audio_width, is_reference=False
             )
             return SpatialTransformer(width=width, groups=shape.norm_groups, block=block)
 
-        def motion(path: str, width: int, level_width: int) -> nn.Module | None:
-            level = int(path.split(".")[1]) if path.startswith("down") else -1
-            level = len(shape.attention) - 1 - int(path.split(".")[1]) if path.startswith("up") else level
-            has_attention = path.startswith("mid") or shape.attention[level]
-            if family.temporal_sites == "attention" and not has_attention:
+        def audio_module(level: UNetLevel, width: int, incoming: int) -> nn.Module | None:
+            if family.audio != "audio_module":
+                return None
+            block = AudioModuleBlock(width=incoming, shape=shape, audio_width=audio_width)
+            return SpatialTransformer(width=width, groups=shape.norm_groups, block=block, inner=incoming)
+
+        def motion(level: UNetLevel, width: int, incoming: int) -> nn.Module | None:
+            if family.temporal_sites == "attention" and not level.has_attention:
                 return None
             return TemporalModule(width, shape, temporal, speed_width)
 
         takes_reference = 2 if family.reference_latents else 1
         super().__init__(
-            in_channels=latent_channels * takes_reference, shape=shape, attention=attention, motion=motion
+            in_channels=latent_channels * takes_reference,
+            shape=shape,
+            attention=attention,
+            audio_module=audio_module,
+            motion=motion,
         )
         self.family = family
         self.gradient_checkpointing = False
@@ -144,7 +152,13 @@ class Backbone(UNet):
             )
         audio_module = level.at("audio_modules", index)
         if audio_module is not None and conditioning.audio is not None:
-            maps = audio_module(maps, _fold(conditioning.audio), conditioning.region_masks)
+            assert conditioning.regions is not None, "audio modules need region weights"
+            maps = audio_module(
+                maps,
+                audio=_fold(conditioning.audio),
+                masks=conditioning.regions.masks[level.depth],
+                scales=conditioning.regions.scales,
+            )
         motion = level.at("motion_modules", index)
         if motion is not None and conditioning.temporal:
             maps = motion(maps, frames, conditioning.motion.get(site), conditioning.speed)

@@ -22,7 +22,7 @@ from emote_cli.model.face_locator import FaceLocator
 from emote_cli.model.reference_net import ReferenceNet
 from emote_cli.model.speed import SpeedEncoder
 from emote_cli.settings import ModelSettings
-from emote_cli.shapes import ImageLatents, VideoLatents, VideoPixels
+from emote_cli.shapes import ImageLatents, MotionLatents, VideoLatents, VideoPixels
 
 
 class Emo(nn.Module):
@@ -66,7 +66,7 @@ class Emo(nn.Module):
         features: ReferenceFeatures = self.reference_net(latents)
         return Reference(latents, features, self.backbone.project_reference(features))
 
-    def encode_motion(self, motion: VideoLatents) -> dict[str, MotionFeatures]:
+    def encode_motion(self, motion: MotionLatents) -> dict[str, MotionFeatures]:
         """Features of the motion frames at every site: once per chunk."""
         features = self.reference_net(rearrange(motion, "b n c h w -> (b n) c h w"))
         return {site: rearrange(maps, "(b n) c h w -> b n c h w", b=len(motion)) for site, maps in features.items()}

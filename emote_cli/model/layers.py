@@ -141,12 +141,12 @@ class TransformerBlock(nn.Module):
 
     def forward(
         self,
-        tokens: Tokens,
+        tokens: Float[Tensor, "bf k d"],
         reference: KeysValues | None = None,
         sees_reference: tuple[bool, ...] | None = None,
-        slot: Tokens | None = None,
-        audio: Tokens | None = None,
-    ) -> Tokens:
+        slot: Float[Tensor, "bf slot_tokens slot_width"] | None = None,
+        audio: Float[Tensor, "bf audio_tokens audio_width"] | None = None,
+    ) -> Float[Tensor, "bf k d"]:
         """Run the site.
 
         Args:

@@ -19,7 +19,7 @@ class ReferenceNet(UNet):
     """Latents of pictures -> features by site. Ends at its last site: nothing behind it would be read."""
 
     def __init__(self, *, latent_channels: int, shape: UNetSettings, family: FamilySettings) -> None:
-        def attention(path: str, width: int, level_width: int) -> nn.Module:
+        def attention(level: UNetLevel, width: int, incoming: int) -> nn.Module:
             block = TransformerBlock(width=width, shape=shape, family=family, audio_width=None, is_reference=True)
             return SpatialTransformer(width=width, groups=shape.norm_groups, block=block)
 

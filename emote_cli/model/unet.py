@@ -13,16 +13,22 @@ from torch import Tensor, nn
 
 from emote_cli.settings import UNetSettings
 
-MakeLayer = Callable[[str, int, int], nn.Module | None]
-"""(site path, width, input width of the level) -> the layer at that site, or None where there is none."""
+MakeLayer = Callable[["UNetLevel", int, int], nn.Module | None]
+"""(level, width of the site, width that comes into the site's resnet from below) -> the layer, or None for none."""
 
 
 class UNetLevel(nn.Module):
-    """The layers of one level. `attentions`, `audio_modules` and `motion_modules` are empty where there are none."""
+    """The layers of one level. `attentions`, `audio_modules` and `motion_modules` are empty where there are none.
 
-    def __init__(self, path: str) -> None:
+    Args:
+        path: module path, the same in both networks.
+        depth: how often the picture has been halved here.
+        has_attention: whether spatial transformers stand here.
+    """
+
+    def __init__(self, path: str, depth: int, has_attention: bool) -> None:
         super().__init__()
-        self.path = path
+        self.path, self.depth, self.has_attention = path, depth, has_attention
         self.resnets = nn.ModuleList()
         self.attentions = nn.ModuleList()
         self.audio_modules = nn.ModuleList()
@@ -61,8 +67,8 @@ class UNet(nn.Module):
         in_channels: int,
         shape: UNetSettings,
         attention: MakeLayer,
-        audio_module: MakeLayer = lambda path, width, level_width: None,
-        motion: MakeLayer = lambda path, width, level_width: None,
+        audio_module: MakeLayer = lambda level, width, incoming: None,
+        motion: MakeLayer = lambda level, width, incoming: None,
     ) -> None:
         super().__init__()
         self.shape = shape
@@ -86,18 +92,19 @@ class UNet(nn.Module):
             groups=self.shape.norm_groups,
         )
 
-    def _add_sites(self, level: UNetLevel, index: int, width: int, level_width: int, has_attention: bool) -> None:
+    def _add_sites(self, level: UNetLevel, width: int, incoming: int) -> None:
         for kind, make in self._makers.items():
-            if has_attention or kind == "motion_modules":
-                level.add(kind, make(level.site(index), width, level_width))
+            if level.has_attention or kind == "motion_modules":
+                level.add(kind, make(level, width, incoming))
 
     def _down_level(self, depth: int, skips: list[int]) -> UNetLevel:
         widths, shape = self.shape.block_channels, self.shape
-        level = UNetLevel(f"down_blocks.{depth}")
-        width, level_width = widths[depth], widths[max(depth - 1, 0)]
-        for index in range(shape.layers_per_block):
-            level.resnets.append(self._resnet(level_width if index == 0 else width, width))
-            self._add_sites(level, index, width, level_width, shape.attention[depth])
+        level = UNetLevel(f"down_blocks.{depth}", depth, shape.attention[depth])
+        width, incoming = widths[depth], widths[max(depth - 1, 0)]
+        for _ in range(shape.layers_per_block):
+            level.resnets.append(self._resnet(incoming, width))
+            self._add_sites(level, width, incoming)
+            incoming = width
             skips.append(width)
         if depth < len(widths) - 1:
             level.downsamplers = nn.ModuleList([Downsample2D(width, use_conv=True, padding=1, name="op")])
@@ -105,23 +112,23 @@ class UNet(nn.Module):
         return level
 
     def _mid_level(self) -> UNetLevel:
-        level, width = UNetLevel("mid_block"), self.shape.block_channels[-1]
+        widths = self.shape.block_channels
+        level, width = UNetLevel("mid_block", len(widths) - 1, True), widths[-1]
         level.resnets.append(self._resnet(width, width))
-        self._add_sites(level, 0, width, width, True)
+        self._add_sites(level, width, width)
         level.resnets.append(self._resnet(width, width))
         return level
 
     def _up_level(self, index: int, skips: list[int]) -> UNetLevel:
         shape = self.shape
         widths = shape.block_channels[::-1]
-        level = UNetLevel(f"up_blocks.{index}")
-        width = widths[index]
-        level_width = widths[min(index + 1, len(widths) - 1)]
-        incoming = widths[max(index - 1, 0)]
-        for layer in range(shape.layers_per_block + 1):
+        depth = len(widths) - 1 - index
+        level = UNetLevel(f"up_blocks.{index}", depth, shape.attention[depth])
+        width, incoming = widths[index], widths[max(index - 1, 0)]
+        for _ in range(shape.layers_per_block + 1):
             level.resnets.append(self._resnet(incoming + skips.pop(), width))
             incoming = width
-            self._add_sites(level, layer, width, level_width, shape.attention[::-1][index])
+            self._add_sites(level, width, widths[min(index + 1, len(widths) - 1)])
         if index < len(widths) - 1:
             level.upsamplers = nn.ModuleList([Upsample2D(width, use_conv=True)])
         return level

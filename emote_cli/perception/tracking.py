@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.perception.faces import N_LANDMARKS, FaceAnalyzer, points_to_crop, rotation
+from emote_cli.perception.faces import N_LANDMARKS, FaceAnalyzer, overlap, points_to_crop, rotation
 from emote_cli.types import Box, Face, FaceTrack, Pixels
 
 SPEED_SMOOTHING_S = 0.06
@@ -52,13 +52,6 @@ def _same_face(faces: list[Face], last: Box | None) -> Face | None:
         return faces[0]
     best = max(faces, key=lambda face: overlap(face.box_px, last))
     return best if overlap(best.box_px, last) > 0 else faces[0]
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, 0..1."""
-    width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-    both = max(width, 0.0) * max(height, 0.0)
-    return both / max(a.area + b.area - both, 1e-9)
 
 
 def _to_track(faces: list[Face | None], fps: float) -> FaceTrack:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from emote_cli.data.cache import to_pixels
+from emote_cli.data.manifest import ClipRecord
+from emote_cli.media.video import read_frames
 from emote_cli.model.autoencoder import Autoencoder
 
 LATENT_NOISE = 0.05
 """Standard deviation of the noise that the decoder learns to forgive, in units of the latents' own."""
+
+
+class Pictures(NamedTuple):
+    """Crops for the autoencoder; a batch has one more axis in front."""
+
+    pixels: Float[Tensor, "*b 3 h w"]
+    weight: Float[Tensor, "*b 1 h w"]
 
 
 def image_gradients(pixels: Float[Tensor, "b c h w"]) -> tuple[Tensor, Tensor]:
@@ -17,20 +32,62 @@ def image_gradients(pixels: Float[Tensor, "b c h w"]) -> tuple[Tensor, Tensor]:
     return pixels[..., :, 1:] - pixels[..., :, :-1], pixels[..., 1:, :] - pixels[..., :-1, :]
 
 
+def autoencoder_losses(
+    autoencoder: Autoencoder, batch: Pictures, noise: Float[Tensor, "b c y x"] | None
+) -> tuple[Float[Tensor, " b"], Float[Tensor, "b 3 h w"]]:
+    """L1 of pixels and of their gradients, weighted towards face and mouth; latents are kept near unit scale.
+
+    Args:
+        autoencoder: in training.
+        batch: pictures in [-1, 1] and weights.
+        noise: standard normal, shaped like the latents; None draws it.
+
+    Returns:
+        One loss per picture, and the decoded pictures.
+    """
+    pixels = batch.pixels
+    latents = autoencoder.encode(pixels)
+    decoded = autoencoder.decode(
+        latents + LATENT_NOISE * (torch.randn_like(latents) if noise is None else noise)
+    )
+    weight = batch.weight / batch.weight.mean((1, 2, 3), keepdim=True)
+    loss = (weight * (decoded - pixels).abs()).mean((1, 2, 3))
+    for ours, theirs in zip(image_gradients(decoded), image_gradients(pixels), strict=True):
+        loss = loss + 0.5 * (ours - theirs).abs().mean((1, 2, 3))
+    return loss + 0.01 * torch.relu(latents.square().mean((2, 3)) - 1).mean(1), decoded
+
+
 def autoencoder_loss(
     autoencoder: Autoencoder, pixels: Float[Tensor, "b 3 h w"], weight: Float[Tensor, "b 1 h w"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """L1 of pixels and of their gradients, weighted towards face and mouth; latents are kept near unit scale.
+    """The mean loss with fresh noise, and the plain mean squared error (for PSNR)."""
+    losses, decoded = autoencoder_losses(autoencoder, Pictures(pixels, weight), None)
+    return losses.mean(), (decoded - pixels).square().mean()
 
-    Returns:
-        The loss, and the plain mean squared error (for PSNR).
+
+@torch.no_grad()
+def change_scale(
+    folder: Path, records: Sequence[ClipRecord], autoencoder: Autoencoder, size: int, *, clips: int = 8
+) -> float:
+    """The scaling factor at which a face's latents change by 1 (root mean square) within a clip, on average.
+
+    What a model with reference latents diffuses is this change; the noise that it is mixed with has deviation 1.
+
+    Args:
+        folder: the prepared data set.
+        records: its clips, of which `clips` are looked at, evenly spread.
+        autoencoder: with any scaling factor.
+        size: side of the model's pictures in pixels.
+        clips: how many to look at.
     """
-    latents = autoencoder.encode(pixels)
-    noisy = latents + LATENT_NOISE * torch.randn_like(latents)
-    decoded = autoencoder.decode(noisy)
-    weight = weight / weight.mean()
-    loss = (weight * (decoded - pixels).abs()).mean()
-    for ours, theirs in zip(image_gradients(decoded), image_gradients(pixels), strict=True):
-        loss = loss + 0.5 * (ours - theirs).abs().mean()
-    scale = 0.01 * torch.relu(latents.square().mean((0, 2, 3)) - 1).mean()
-    return loss + scale, (decoded - pixels).square().mean()
+    device, changes = next(autoencoder.parameters()).device, []
+    for record in records[:: max(len(records) // clips, 1)][:clips]:
+        frames = list(read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size)))[::5]
+        boxes = np.load(folder / "tracks" / f"{record.id}.npz")["box_px"]
+        box = boxes[np.isfinite(boxes).all(1)][0] * (size / record.size)
+        latents = autoencoder.encode(to_pixels(frames).to(device)) / autoencoder.scaling_factor
+        x0, y0, x1, y1 = (round(float(v) * latents.shape[-1] / size) for v in box)
+        face = (latents[1:] - latents[:1])[..., max(y0, 0) : max(y1, y0 + 1), max(x0, 0) : max(x1, x0 + 1)]
+        changes.append(float(face.square().mean().sqrt()))
+    usable = [change for change in changes if np.isfinite(change) and change > 0]
+    return 1.0 if not usable else float(1 / np.mean(usable))

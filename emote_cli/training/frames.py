@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from emote_cli.data.cache import OnBad
+from emote_cli.data.dataset import DAMAGE
 from emote_cli.data.manifest import ClipRecord
+from emote_cli.errors import DataError
 from emote_cli.media.video import read_frames
+from emote_cli.training.autoencoder import Pictures
 
 
 class FramePool:
@@ -22,6 +27,10 @@ class FramePool:
         records: its clips.
         strides: for each clip, every how many-th frame is taken.
         on_clip: called with the number of clips read so far.
+        on_bad: told of each damaged clip, which is then left out; None raises instead.
+
+    Raises:
+        DataError: no frame shows a face.
     """
 
     def __init__(
@@ -30,17 +39,22 @@ class FramePool:
         records: Sequence[ClipRecord],
         strides: Sequence[int],
         on_clip: Callable[[int], None] = lambda n: None,
+        on_bad: OnBad | None = None,
     ) -> None:
         frames: list[np.ndarray] = []
         boxes: list[np.ndarray] = []
         for count, (record, stride) in enumerate(zip(records, strides, strict=True)):
-            tracks = np.load(folder / "tracks" / f"{record.id}.npz")
-            pair = np.stack([tracks["box_px"], tracks["mouth_box_px"]], 1)
-            for index, frame in enumerate(read_frames(folder / "clips" / f"{record.id}.mp4")):
-                if index % stride == 0 and index < len(pair) and tracks["found"][index]:
+            try:
+                for frame, pair in clip_frames(folder, record, stride):
                     frames.append(frame)
-                    boxes.append(pair[index])
+                    boxes.append(pair)
+            except DAMAGE as error:
+                if on_bad is None:
+                    raise
+                on_bad(record, str(error))
             on_clip(count + 1)
+        if not frames:
+            raise DataError(f"no frame of {len(records)} clips shows a face", "prepare the data set again")
         self.pixels = np.stack(frames)
         self.boxes_px = np.stack(boxes).astype(np.float32)
 
@@ -54,16 +68,17 @@ class FramePool:
         step = start
         while True:
             rng = np.random.default_rng([seed, step])
-            items = [self._crop(rng, crop) for _ in range(batch)]
+            items = [self.crop(rng, crop) for _ in range(batch)]
             yield (
                 torch.from_numpy(np.stack([i[0] for i in items])),
                 torch.from_numpy(np.stack([i[1] for i in items])),
             )
             step += 1
 
-    def _crop(
+    def crop(
         self, rng: np.random.Generator, crop: int
     ) -> tuple[Float[np.ndarray, "3 h w"], Float[np.ndarray, "1 h w"]]:
+        """A random square of a random frame, augmented, with its weight map."""
         index = int(rng.integers(len(self)))
         y, x = (int(rng.integers(self.pixels.shape[1] - crop + 1)) for _ in range(2))
         pixels = augmented(self.pixels[index, y : y + crop, x : x + crop], rng)
@@ -77,9 +92,33 @@ class FramePool:
         return planes, np.ascontiguousarray(weight)[None]
 
 
-def augmented(
-    pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator
-) -> Float[np.ndarray, "h w 3"]:
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """The pool as an endless stream of training examples; number k depends on (seed, k) only."""
+
+    pool: FramePool
+    crop: int
+    seed: int
+
+    def example(self, key: int, attempt: int = 0) -> Pictures:
+        """Crop number `key`, augmented."""
+        rng = np.random.default_rng([self.seed, key, attempt] if attempt else [self.seed, key])
+        pixels, weight = self.pool.crop(rng, self.crop)
+        return Pictures(torch.from_numpy(pixels), torch.from_numpy(weight))
+
+
+def clip_frames(
+    folder: Path, record: ClipRecord, stride: int
+) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2 4"]]]:
+    """Every so many-th frame with a face, with its face box and mouth box."""
+    tracks = np.load(folder / "tracks" / f"{record.id}.npz")
+    pair, found = np.stack([tracks["box_px"], tracks["mouth_box_px"]], 1), tracks["found"]
+    for index, frame in enumerate(read_frames(folder / "clips" / f"{record.id}.mp4")):
+        if index % stride == 0 and index < len(pair) and found[index]:
+            yield frame, pair[index]
+
+
+def augmented(pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
     """Random brightness, contrast, color balance and channel order; 0..255 to about -1..1."""
     values = pixels.astype(np.float32) / 127.5 - 1.0
     if rng.random() < 0.2:

@@ -1,90 +1,116 @@
-"""The loop: batch -> loss -> backward -> clip -> step -> average; save every few minutes."""
+"""The loop: batch -> loss -> backward -> clip -> step -> average; save every few minutes, and when told to stop."""
 
 from __future__ import annotations
 
-import copy
-import math
+import resource
+import signal
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
 
-from emote_cli.data.dataset import ClipDataset, TrainingExample, collate
-from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.data.dataset import ClipDataset
 from emote_cli.errors import DataError
 from emote_cli.model.emo import Emo
+from emote_cli.training.engine import Engine, Outcome, build
+from emote_cli.training.feed import Examples, feed
 from emote_cli.training.settings import TrainSettings
-from emote_cli.training.stages import freeze_for
-from emote_cli.training.state import TrainingState, checkpoint_folders, load_state, save_state
-from emote_cli.training.step import draw, loss_for
+from emote_cli.training.state import TrainingState, save_state
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What one step tells whoever watches."""
+    """What one step tells whoever watches.
+
+    Attributes:
+        step: steps done.
+        loss: mean over the batch, all processes.
+        learning_rate: of the step.
+        samples_per_s: pictures per second, all processes.
+        progress: share of the run that is done, 0 ... 1.
+        norm: of the gradient.
+        wait: share of the time spent waiting for data.
+        memory_mb: peak so far, of the GPU or else of the process.
+        skipped: steps not taken so far.
+        seconds_left: by the pace so far.
+    """
 
     step: int
     loss: float
     learning_rate: float
     samples_per_s: float
     progress: float
+    norm: float = 0.0
+    wait: float = 0.0
+    memory_mb: float = 0.0
+    skipped: int = 0
+    seconds_left: float = 0.0
 
 
-def progress_of(state: TrainingState, settings: TrainSettings) -> float:
-    """How much of the run is done, 0 ... 1, by steps or by minutes, whichever is further."""
-    by_steps = state.step / settings.max_steps
-    by_time = 0.0 if settings.max_minutes is None else state.seconds / (60 * settings.max_minutes)
-    return max(by_steps, by_time)
+Examine = Callable[[Emo, int], dict[str, float]]
+"""Looks at the averaged model at some step; returns figures by name."""
 
 
-def learning_rate(state: TrainingState, settings: TrainSettings) -> float:
-    """Linear warm-up, then constant or cosine down to 2 %."""
-    warm = min(1.0, (state.step + 1) / max(settings.warmup_steps, 1))
-    if settings.decay == "constant":
-        return settings.learning_rate * warm
-    cosine = 0.5 * (1 + math.cos(math.pi * min(progress_of(state, settings), 1.0)))
-    return settings.learning_rate * warm * (0.02 + 0.98 * cosine)
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who hears of a run.
+
+    Attributes:
+        on_step: after every step, in the main process.
+        on_note: of anything worth a line: skipped steps, damaged clips, checkpoints.
+        on_figures: figures of a validation, with the step.
+        examine: makes them.
+    """
+
+    on_step: Callable[[StepReport], None] = lambda report: None
+    on_note: Callable[[str], None] = lambda text: None
+    on_figures: Callable[[int, dict[str, float]], None] = lambda step, figures: None
+    examine: Examine | None = None
 
 
-def start(model: Emo, settings: TrainSettings, run: Path) -> TrainingState:
-    """A fresh state, or the newest checkpoint of the run."""
-    trained = freeze_for(model, settings.stage, prior=settings.prior, unfreeze=settings.unfreeze)
-    optimizer = torch.optim.AdamW(
-        trained, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
-    )
-    state = TrainingState(model, copy.deepcopy(model).requires_grad_(False).eval(), optimizer)
-    saved = checkpoint_folders(run)
-    if saved:
-        load_state(state, saved[-1])
-    return state
+@dataclass
+class Stop:
+    """Whether someone asked for the end of the run."""
+
+    asked: bool = False
 
 
-def train_step(
-    state: TrainingState, batch: TrainingExample, schedule: NoiseSchedule, settings: TrainSettings, rate: float
-) -> float:
-    """One optimizer step; returns the mean loss."""
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
-    drawn = draw(batch, schedule, settings.step, settings.seed, state.step)
-    loss = loss_for(state.model, schedule, batch, drawn, settings.step, settings.stage != "image").mean()
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    trained = [p for p in state.model.parameters() if p.requires_grad]
-    torch.nn.utils.clip_grad_norm_(trained, settings.clip_norm)
-    state.optimizer.step()
-    state.step += 1
-    state.follow(settings.ema_decay)
-    return float(loss.detach())
+@contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Turn the first Ctrl-C or SIGTERM into a wish that the loop grants after its step; the second strikes at once."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def heed(number: int, frame: FrameType | None) -> None:
+        stop.asked = True
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.default_int_handler)
+
+    before = {each: signal.signal(each, heed) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def train(
     model: Emo,
-    dataset: ClipDataset,
+    dataset: Examples,
     settings: TrainSettings,
     run: Path,
-    on_step: Callable[[StepReport], None] = lambda report: None,
+    on_step: Callable[[StepReport], None] | None = None,
+    *,
+    watch: Watch | None = None,
 ) -> TrainingState:
     """Train one stage into a run folder, going on from its newest checkpoint if there is one.
 
@@ -94,27 +120,124 @@ def train(
         settings: of the stage.
         run: folder of the run.
         on_step: called after every step.
+        watch: more callbacks.
 
     Raises:
-        DataError: the data set holds no clip long enough for this stage.
+        DataError: the data set holds no clip long enough for this stage, or too many damaged ones.
+        TrainingError: the settings do not fit this machine, a checkpoint cannot be saved, or too many steps went wrong.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is saved.
     """
-    if not dataset.clips:
-        raise DataError("no clip is long enough for this stage", "prepare longer clips, or use a smaller chunk")
-    schedule = NoiseSchedule(model.settings.diffusion)
-    state = start(model.train(), settings, run)
-    saved_at = state.seconds
-    while progress_of(state, settings) < 1:
-        began = time.monotonic()
-        first = state.step * settings.batch
-        batch = collate([dataset[first + row] for row in range(settings.batch)])
-        rate = learning_rate(state, settings)
-        loss = train_step(state, batch, schedule, settings, rate)
-        took = time.monotonic() - began
-        state.seconds += took
-        speed = batch.target.shape[0] * batch.target.shape[1] / took
-        on_step(StepReport(state.step, loss, rate, speed, progress_of(state, settings)))
-        if state.seconds - saved_at >= 60 * settings.save_minutes:
-            save_state(state, run, settings.keep_checkpoints)
-            saved_at = state.seconds
-    save_state(state, run, settings.keep_checkpoints)
+    check_examples(dataset)
+    watch = watch or Watch(on_step=on_step or (lambda report: None))
+    for left in (run / "checkpoints").glob(".part-*"):
+        watch.on_note(f"{left.name} is left of a run that was killed while it saved; it will be replaced")
+    engine = build(model, settings, run)
+    state, batches = engine.state, feed(dataset, settings, engine.shares, engine.state.step)
+    saved_at, saved_step = state.seconds, state.step
+    with trackers(engine) as log, stop_signals() as stop:
+        while state.progress < 1 and not stop.asked:
+            report = timed_step(engine, batches, watch, stop)
+            log(report)
+            due_s = state.seconds - saved_at >= 60 * settings.save_minutes
+            if due_s or (settings.save_steps and state.step % settings.save_steps == 0):
+                saved_at, saved_step = state.seconds, save(engine, run, watch)
+            if settings.validation.every and state.step % settings.validation.every == 0:
+                validate(engine, watch)
+        if saved_step != state.step or not list((run / "checkpoints").glob("step-*")):
+            save(engine, run, watch)
+    if stop.asked:
+        raise KeyboardInterrupt
     return state
+
+
+def check_examples(dataset: Examples) -> None:
+    """Raise DataError if there is nothing to draw from."""
+    if isinstance(dataset, ClipDataset) and not dataset.clips:
+        raise DataError(
+            f"no clip has the {dataset.shortest} frames and the face that this stage needs",
+            "prepare longer clips, or use a smaller temporal.chunk_frames",
+        )
+
+
+def timed_step(engine: Engine, batches: Iterator[Any], watch: Watch, stop: Stop) -> StepReport:
+    """One step, agreed on by all processes, and its report."""
+    state, began = engine.state, time.monotonic()
+    outcome: Outcome = engine.step(batches)
+    rows = engine.agreed(outcome.loss, outcome.frames, stop.asked, time.monotonic() - began)
+    took = max(rows[0][3], 1e-9)
+    state.seconds += took
+    stop.asked = any(row[2] for row in rows)
+    for text in outcome.complaints:
+        watch.on_note(f"skipped: {text}")
+    if not outcome.taken and engine.main:
+        watch.on_note(f"step {state.step} skipped: its gradient has the size {outcome.norm:.3g}")
+    progress = state.progress
+    report = StepReport(
+        step=state.step,
+        loss=sum(row[0] for row in rows) / len(rows),
+        learning_rate=outcome.learning_rate,
+        samples_per_s=sum(row[1] for row in rows) / took,
+        progress=progress,
+        norm=outcome.norm,
+        wait=outcome.waited_s / took,
+        memory_mb=peak_memory_mb(),
+        skipped=state.guard.skipped,
+        seconds_left=state.seconds * (1 - progress) / progress if progress else 0.0,
+    )
+    if engine.main:
+        watch.on_step(report)
+    return report
+
+
+def save(engine: Engine, run: Path, watch: Watch) -> int:
+    """Write a checkpoint; returns its step."""
+    state = engine.state
+    folder = save_state(state, run, state.settings.keep_checkpoints, engine.main)
+    engine.accelerator.wait_for_everyone()
+    if engine.main:
+        watch.on_note(f"saved {folder}")
+    return state.step
+
+
+def validate(engine: Engine, watch: Watch) -> None:
+    """Let the watcher look at the averaged model, in the main process; training goes on as if nothing had happened."""
+    if watch.examine is None:
+        return
+    if engine.sharded:
+        watch.on_note("no validation while weights are sharded: run emote animate on a checkpoint")
+        return
+    state = engine.state
+    state.ema.swap(state.trained)
+    state.model.eval()
+    if engine.main:
+        watch.on_figures(state.step, watch.examine(state.model, state.step))
+    state.model.train()
+    state.ema.swap(state.trained)
+    engine.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def trackers(engine: Engine) -> Iterator[Callable[[StepReport], None]]:
+    """Log to accelerate's trackers (TensorBoard and others), every few steps."""
+    settings, accelerator = engine.state.settings, engine.accelerator
+    if settings.trackers:
+        accelerator.init_trackers("emote")
+
+    def log(report: StepReport) -> None:
+        if settings.trackers and report.step % settings.log_every == 0:
+            names = ("loss", "learning_rate", "samples_per_s", "norm", "wait", "memory_mb", "skipped")
+            accelerator.log({name: getattr(report, name) for name in names}, step=report.step)
+
+    try:
+        yield log
+    finally:
+        if settings.trackers:
+            accelerator.end_training()
+
+
+def peak_memory_mb() -> float:
+    """The most memory used so far: the GPU's where there is one, else the process's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

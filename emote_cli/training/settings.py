@@ -1,33 +1,115 @@
-"""Settings of a training run."""
+"""Settings of a training run, and the recipes in `presets/train-*.yaml`."""
 
 from __future__ import annotations
 
-from typing import Literal
+from importlib import resources
+from typing import Any, Literal
 
+import yaml
 from pydantic import Field
 
 from emote_cli.data.dataset import SamplingSettings
-from emote_cli.settings import Settings
+from emote_cli.data.selection import DataSettings
+from emote_cli.errors import SettingsError
+from emote_cli.settings import ModelSettings, Settings, parse_settings
 from emote_cli.training.step import StepSettings
+
+StageName = Literal["vae", "image", "video", "speed"]
+ORDER: tuple[StageName, ...] = ("vae", "image", "video", "speed")
+NUMBERS: dict[str, StageName] = {"1": "image", "2": "video", "3": "speed"}
+
+
+class AutoencoderTraining(Settings):
+    """`--stage vae`."""
+
+    crop: int = Field(128, gt=0, description="side of the random crops, in pixels")
+    stride: int = Field(8, gt=0, description="every how many-th frame of a clip is taken into memory")
+    components: bool = Field(True, description="start the linear path from the frames' principal components")
+
+
+class ValidationSettings(Settings):
+    """Validation videos, made by the code that `emote animate` runs."""
+
+    every: int = Field(0, ge=0, description="steps between validations; 0 is never")
+    clips: int = Field(2, gt=0, description="how many held-out clips")
+    seconds: float = Field(2.0, gt=0, description="of each clip")
+    sface: str | None = Field(None, description="SFace's ONNX file, for the identity figure")
 
 
 class TrainSettings(Settings):
-    """Everything that says how a stage is trained; saved in the run folder."""
+    """Everything that says how a stage is trained; saved in the run folder and in every checkpoint."""
 
-    stage: Literal["image", "video", "speed"]
+    stage: StageName
     prior: bool = Field(True, description="the U-Nets start from SD 1.5, and stages 2 and 3 leave them alone")
-    unfreeze: tuple[str, ...] = ()
-    batch: int = Field(4, gt=0)
+    unfreeze: tuple[str, ...] = Field((), description="regular expressions of more parameters that train")
+    batch: int = Field(4, gt=0, description="samples per optimizer step, over all processes")
+    accumulation: int = Field(1, gt=0, description="forward passes per optimizer step that share the batch")
     max_steps: int = Field(1_000_000, gt=0)
     max_minutes: float | None = Field(None, gt=0)
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     learning_rate: float = Field(1e-5, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
     warmup_steps: int = Field(100, ge=0)
     decay: Literal["constant", "cosine"] = "constant"
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(1.0, gt=0)
+    spike: float = Field(
+        20.0, ge=0, description="skip a step whose gradient is so many times the median; 0 never"
+    )
+    max_skipped: int = Field(25, gt=0, description="steps skipped in a row that end the run")
     ema_decay: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["no", "bf16", "fp16"] = Field("no", description="of autocast; weights stay fp32")
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations twice instead of keeping them"
+    )
+    shard: bool = Field(False, description="FSDP: spread weights and optimizer over the processes")
+    device: Literal["auto", "cpu"] = "auto"
+    workers: int = Field(0, ge=0, description="processes that read examples")
     seed: int = 0
     save_minutes: float = Field(5.0, gt=0)
+    save_steps: int | None = Field(None, gt=0)
     keep_checkpoints: int = Field(2, gt=0)
+    log_every: int = Field(10, gt=0, description="steps between two lines of the log and of the trackers")
+    trackers: tuple[str, ...] = Field((), description="any of accelerate's: tensorboard, wandb, ...")
+    data: DataSettings = DataSettings()
     sampling: SamplingSettings = SamplingSettings()
     step: StepSettings = StepSettings()
+    autoencoder: AutoencoderTraining = AutoencoderTraining()
+    validation: ValidationSettings = ValidationSettings()
+
+
+class RunSettings(Settings):
+    """`settings.yaml` of a run folder: all that `--resume` needs."""
+
+    data: str = Field(description="the prepared data set")
+    start: str | None = Field(None, description="what the run started from; None is random weights")
+    train: TrainSettings
+    model: ModelSettings
+
+
+def load_recipe(model: str, stage: StageName) -> TrainSettings:
+    """How a stage of a model is trained by default, from `presets/train-MODEL.yaml`; other models train as sd15.
+
+    Raises:
+        SettingsError: the recipe has no such stage, or does not validate.
+    """
+    place = resources.files("emote_cli").joinpath("presets")
+    file = place.joinpath(f"train-{model}.yaml")
+    if not file.is_file():
+        file = place.joinpath("train-sd15.yaml")
+    content: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if stage not in content:
+        raise SettingsError(
+            f"{model} has no stage {stage}", f"it has {', '.join(k for k in content if k in ORDER)}"
+        )
+    values = merged(content.get("common", {}), content[stage])
+    return parse_settings(TrainSettings, {"stage": stage, **values}, f"recipe {file.name}, {stage}")
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`, folders joined."""
+    joined = dict(base)
+    for key, value in over.items():
+        inner = joined.get(key)
+        joined[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return joined

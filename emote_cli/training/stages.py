@@ -47,7 +47,9 @@ def part_of(name: str) -> str | None:
     return next((part for part, pattern in PARTS.items() if re.search(pattern, name)), None)
 
 
-def trainable_names(model: nn.Module, stage: Stage, *, prior: bool, unfreeze: tuple[str, ...] = ()) -> list[str]:
+def trainable_names(
+    model: nn.Module, stage: Stage, *, prior: bool, unfreeze: tuple[str, ...] = ()
+) -> list[str]:
     """Names of the parameters that a stage trains.
 
     Args:
@@ -68,12 +70,16 @@ def trainable_names(model: nn.Module, stage: Stage, *, prior: bool, unfreeze: tu
         except re.error as error:
             raise TrainingError(f"--unfreeze {pattern}: {error}", "give a regular expression") from error
         if not more:
-            raise TrainingError(f"--unfreeze {pattern} matches no parameter", "names look like backbone.conv_in.weight")
+            raise TrainingError(
+                f"--unfreeze {pattern} matches no parameter", "names look like backbone.conv_in.weight"
+            )
         chosen |= more
     return [name for name in names if name in chosen]
 
 
-def freeze_for(model: nn.Module, stage: Stage, *, prior: bool, unfreeze: tuple[str, ...] = ()) -> list[nn.Parameter]:
+def freeze_for(
+    model: nn.Module, stage: Stage, *, prior: bool, unfreeze: tuple[str, ...] = ()
+) -> list[nn.Parameter]:
     """Set requires_grad of every parameter for a stage and return those that train."""
     chosen = set(trainable_names(model, stage, prior=prior, unfreeze=unfreeze))
     for name, parameter in model.named_parameters():

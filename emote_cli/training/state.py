@@ -1,39 +1,78 @@
-"""The state of a run: everything that must be saved for the run to go on as if nothing had happened."""
+"""The state of a run: everything that must be saved for the run to go on as if nothing had happened.
+
+A checkpoint, `checkpoints/step-NNNNNNNN/`:
+
+    ema/settings.yaml, ema/model.safetensors    the averaged model; `--model` takes it
+    state.pt                                    weights that train, optimizer, guard, random generators, step, time
+    train.yaml                                  settings of the stage
+"""
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from emote_cli.errors import TrainingError
-from emote_cli.model.checkpoint import save_model
+from emote_cli.model.checkpoint import SETTINGS, WEIGHTS
 from emote_cli.model.emo import Emo
+from emote_cli.settings import save_settings
+from emote_cli.training.optimizer import Average, Guard
+from emote_cli.training.settings import TrainSettings
+
+STATE = "state.pt"
+TRAIN_SETTINGS = "train.yaml"
 
 
 @dataclass
 class TrainingState:
-    """Model, its moving average, the optimizer, and how many steps and seconds have been spent."""
+    """Model, its moving average, the optimizer, and how many steps and seconds have been spent.
+
+    Attributes:
+        model: with requires_grad set for the stage.
+        ema: average of the parameters that train.
+        optimizer: over these parameters, in the model's order.
+        settings: of the stage.
+        guard: what it remembers of past gradients.
+        step: batches consumed, those of skipped steps included.
+        seconds: of training, saving and validation left out.
+    """
 
     model: Emo
-    ema: Emo
+    ema: Average
     optimizer: torch.optim.Optimizer
+    settings: TrainSettings
+    guard: Guard = field(default_factory=Guard)
     step: int = 0
     seconds: float = 0.0
 
-    def follow(self, decay: float) -> None:
-        """Move the average towards the model; faster in the first steps."""
-        weight = min(decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            averaged, current = list(self.ema.parameters()), list(self.model.parameters())
-            for average, value in zip(averaged, current, strict=True):
-                if value.requires_grad:
-                    average.lerp_(value, 1 - weight)
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that train, by name."""
+        return trained_parameters(self.model)
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is done, 0 ... 1, by steps or by minutes, whichever is further."""
+        limit = self.settings.max_minutes
+        by_time = 0.0 if limit is None else self.seconds / (60 * limit)
+        return max(self.step / self.settings.max_steps, by_time)
+
+
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that train, by name."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
@@ -41,40 +80,158 @@ def checkpoint_folders(run: Path) -> list[Path]:
     return sorted(p for p in (run / "checkpoints").glob("step-*") if re.fullmatch(r"step-\d{8}", p.name))
 
 
-def save_state(state: TrainingState, run: Path, keep: int) -> Path:
-    """Write a checkpoint under a temporary name, rename it, then drop the oldest beyond `keep`."""
+def save_state(state: TrainingState, run: Path, keep: int, main: bool = True) -> Path:
+    """Write a checkpoint under a temporary name, rename it, then drop the oldest beyond `keep`.
+
+    With sharded weights every process must call this; only the `main` one writes.
+
+    Raises:
+        TrainingError: the disk is full or not writable; older checkpoints are whole.
+    """
     folder = run / "checkpoints" / f"step-{state.step:08d}"
+    content, averaged = gathered(state), averaged_model(state)
+    if not main or folder.exists():
+        return folder
     part = folder.with_name(f".part-{folder.name}")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "ema").mkdir(parents=True)
     try:
-        save_model(state.ema, part / "ema")
-        torch.save(
-            {
-                "model": state.model.state_dict(),
-                "optimizer": state.optimizer.state_dict(),
-                "step": state.step,
-                "seconds": state.seconds,
-            },
-            part / "state.pt",
-        )
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
-    except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise TrainingError(f"could not save {folder}: {error}", "free some space; older checkpoints are whole") from error
+        (part / "ema").mkdir(parents=True)
+        write_model(state.model, averaged, part / "ema")
+        save_settings(state.settings, part / TRAIN_SETTINGS)
+        torch.save(content, part / STATE)
+        for file in part.rglob("*"):
+            flush(file)
+        os.replace(part, folder)
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # the last two: how torch and safetensors see a full disk
+        shutil.rmtree(part, ignore_errors=True)
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"could not save {folder}: {reason}",
+            "free some space, then --resume; older checkpoints are whole",
+        ) from error
     for old in checkpoint_folders(run)[:-keep]:
         shutil.rmtree(old)
     return folder
 
 
-def load_state(state: TrainingState, folder: Path) -> None:
-    """Continue from a checkpoint that `save_state` wrote."""
-    from emote_cli.model.checkpoint import load_model
+def write_model(model: Emo, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Write settings and weights as `load_model` reads them."""
+    save_settings(model.settings, folder / SETTINGS)
+    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
 
-    saved: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
-    state.model.load_state_dict(saved["model"])
-    state.ema.load_state_dict(load_model(folder / "ema").state_dict())
-    state.optimizer.load_state_dict(saved["optimizer"])
+
+def flush(file: Path) -> None:
+    """Make sure that a file is on the disk before its folder gets its final name."""
+    if file.is_file():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def whole(value: Any) -> Any:
+    """Nested containers of tensors: on the CPU, and whole where they were sharded."""
+    if isinstance(value, dict):
+        return {key: whole(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(whole(inner) for inner in value)
+    if not isinstance(value, Tensor):
+        return value
+    return (value.full_tensor() if hasattr(value, "full_tensor") else value).detach().cpu()
+
+
+def averaged_model(state: TrainingState) -> dict[str, Tensor]:
+    """All weights of the model, averages in place of those that train."""
+    tensors: dict[str, Tensor] = whole({**state.model.state_dict(), **state.ema.values})
+    return tensors
+
+
+def gathered(state: TrainingState) -> dict[str, Any]:
+    """What state.pt holds."""
+    return {
+        "trained": whole(dict(state.trained)),
+        "optimizer": whole(state.optimizer.state_dict()),
+        "guard": asdict(state.guard),
+        "random": random_state(),
+        "step": state.step,
+        "seconds": state.seconds,
+    }
+
+
+def random_state() -> dict[str, Any]:
+    """All generators of this process. Training draws from none of them; code that it calls might."""
+    kind, keys, *rest = np.random.get_state()
+    state = {"torch": torch.get_rng_state(), "python": random.getstate()}
+    state["numpy"] = (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest)
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Undo what happened since `random_state`."""
+    torch.set_rng_state(state["torch"])
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    if torch.cuda.is_available() and len(state.get("cuda", ())) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@torch.no_grad()
+def load_state(state: TrainingState, folder: Path) -> None:
+    """Continue from a checkpoint that `save_state` wrote, on any number of processes.
+
+    Raises:
+        TrainingError: it is damaged, or other parameters trained in it.
+    """
+    try:
+        saved: dict[str, Any] = torch.load(folder / STATE, weights_only=True, map_location="cpu")
+        averaged = load_file(folder / "ema" / WEIGHTS)
+    except (OSError, RuntimeError, EOFError, SafetensorError) as error:
+        raise TrainingError(
+            f"{folder} is damaged: {error}", "delete that folder and --resume again"
+        ) from error
+    current = saved.get("trained") or {name: saved["model"][name] for name in state.trained}
+    if current.keys() != state.trained.keys():
+        raise TrainingError(
+            f"{folder} trained {len(current)} parameters, this stage trains {len(state.trained)}",
+            "resume with the stage and --unfreeze of the run",
+        )
+    for name, value in state.model.state_dict().items():
+        copy_into(value, current.get(name, averaged[name]))
+    for name, value in state.ema.values.items():
+        copy_into(value, averaged[name])
+    load_optimizer(state, saved["optimizer"])
+    state.guard = Guard(**saved.get("guard", {}))
+    if "random" in saved:
+        set_random_state(saved["random"])
     state.step, state.seconds = saved["step"], saved["seconds"]
+
+
+def load_optimizer(state: TrainingState, saved: dict[str, Any]) -> None:
+    """Give the optimizer its memory back, sharded as its parameters are."""
+    parameters = list(state.trained.values())
+    for index, memory in saved["state"].items():
+        like = parameters[int(index)]
+        for key, value in memory.items():
+            if isinstance(value, Tensor) and value.shape == like.shape:
+                memory[key] = sharded_like(value, like)
+    state.optimizer.load_state_dict(saved)
+
+
+def copy_into(target: Tensor, value: Tensor) -> None:
+    """Copy whole numbers into a tensor that may be sharded."""
+    target.copy_(sharded_like(value, target))
+
+
+def sharded_like(value: Tensor, like: Tensor) -> Tensor:
+    """This process's share of a tensor, where `like` is sharded."""
+    if not hasattr(like, "full_tensor"):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)  # type: ignore[attr-defined]

@@ -1,11 +1,18 @@
-"""One training step, without its optimizer: batch -> one loss per sample."""
+"""One training step, without its optimizer: batch -> one loss per sample.
+
+All randomness of a sample depends on (seed, step, its number in the step) only. How a step's samples are spread over
+processes and forward passes changes nothing.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from emote_cli.data.dataset import TrainingExample
@@ -15,59 +22,121 @@ from emote_cli.model.conditioning import Conditioning
 from emote_cli.model.emo import Emo
 from emote_cli.settings import Settings
 
+Droppable = Literal["reference", "audio", "face_region", "speed"]
+
 
 class StepSettings(Settings):
-    """What is dropped and disturbed while training."""
+    """What is dropped and disturbed while training: chances and shares, 0 to 1."""
 
-    drop_reference: float = 0.05
-    drop_audio: float = 0.05
-    drop_face_region: float = 0.1
-    drop_speed: float = 0.1
-    motion_noise: float = 0.0
-    """Noise on the motion frames' latents, as a share of their own standard deviation: against drift."""
-    noise_offset: float = 0.0
-    min_snr: bool = True
+    drop_reference: float = Field(0.05, ge=0, le=1)
+    drop_audio: float = Field(0.05, ge=0, le=1)
+    drop_both: float = Field(0.0, ge=0, le=1, description="reference and audio together: guidance's null")
+    drop_face_region: float = Field(0.1, ge=0, le=1)
+    drop_speed: float = Field(0.1, ge=0, le=1)
+    motion_noise: float = Field(
+        0.0, ge=0, description="against drift: noise on motion latents, as a share of their own deviation"
+    )
+    motion_patch_drop: float = Field(
+        0.0, ge=0, le=1, description="against drift: share of the motion latents' cells that is blanked"
+    )
+    noise_offset: float = Field(0.0, ge=0, description="noise shared by all cells of a channel, per frame")
+    min_snr: bool = Field(True, description="weight samples by min(SNR + 1, 5)")
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The randomness of one batch, drawn on the CPU from (seed, step)."""
+    """The randomness of one batch, drawn on the CPU.
 
-    noise: Tensor
+    Attributes:
+        noise: that is added, and predicted.
+        timestep: per row.
+        motion_noise: on the motion frames.
+        motion_kept: 1 where a cell of the motion frames is kept, 0 where it is blanked.
+        dropped: part of the conditioning -> which rows go without it.
+    """
+
+    noise: Float[Tensor, "b f c h w"]
     timestep: Tensor
-    motion_noise: Tensor
+    motion_noise: Float[Tensor, "b n c h w"]
+    motion_kept: Float[Tensor, "b n 1 h w"]
     dropped: dict[str, tuple[bool, ...]]
 
 
-def draw(batch: TrainingExample, schedule: NoiseSchedule, settings: StepSettings, seed: int, step: int) -> Draw:
-    """All random numbers of a step; they depend on (seed, step) and the batch's shape only."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    rows = len(batch.target)
-    noise = torch.randn(batch.target.shape, generator=generator)
-    if settings.noise_offset:
-        noise = noise + settings.noise_offset * torch.randn(*noise.shape[:3], 1, 1, generator=generator)
-    chances = torch.rand(4, rows, generator=generator).tolist()
-    limits = (settings.drop_reference, settings.drop_audio, settings.drop_face_region, settings.drop_speed)
-    names = ("reference", "audio", "face_region", "speed")
+def sample_generator(seed: int, step: int, sample: int) -> torch.Generator:
+    """The source of all randomness of one sample of one step."""
+    state = np.random.SeedSequence([seed, step, sample]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def draw(
+    batch: TrainingExample,
+    schedule: NoiseSchedule,
+    settings: StepSettings,
+    seed: int,
+    step: int,
+    first: int = 0,
+) -> Draw:
+    """All random numbers of a batch of latents.
+
+    Args:
+        batch: only its shape counts.
+        schedule: draws the timesteps.
+        settings: chances and sizes.
+        seed: of the run.
+        step: number of the optimizer step.
+        first: number, within the step, of the batch's first sample.
+    """
+    rows = []
+    for sample in range(first, first + len(batch.target)):
+        generator = sample_generator(seed, step, sample)
+        noise = torch.randn(batch.target.shape[1:], generator=generator)
+        if settings.noise_offset:
+            noise = noise + settings.noise_offset * torch.randn(*noise.shape[:2], 1, 1, generator=generator)
+        chances = torch.rand(5, generator=generator).tolist()
+        timestep = schedule.random_timesteps(1, generator)
+        motion_noise = torch.randn(batch.motion.shape[1:], generator=generator)
+        frames, _, height, width = motion_noise.shape
+        kept = torch.rand(frames, 1, height, width, generator=generator) >= settings.motion_patch_drop
+        rows.append((noise, timestep[0], motion_noise, kept.float(), drops(chances, settings)))
+    noises, timesteps, motions, kepts, dropped = zip(*rows, strict=True)
     return Draw(
-        noise=noise,
-        timestep=schedule.random_timesteps(rows, generator),
-        motion_noise=torch.randn(batch.motion.shape, generator=generator),
-        dropped={
-            name: tuple(chance < limit for chance in row)
-            for name, row, limit in zip(names, chances, limits, strict=True)
-        },
+        noise=torch.stack(noises),
+        timestep=torch.stack(timesteps),
+        motion_noise=torch.stack(motions),
+        motion_kept=torch.stack(kepts),
+        dropped={name: tuple(row[name] for row in dropped) for name in get_args(Droppable)},
     )
+
+
+def drops(chances: list[float], settings: StepSettings) -> dict[str, bool]:
+    """Which parts of the conditioning one sample goes without, from five numbers in [0, 1)."""
+    both = chances[4] < settings.drop_both
+    return {
+        "reference": both or chances[0] < settings.drop_reference,
+        "audio": both or chances[1] < settings.drop_audio,
+        "face_region": chances[2] < settings.drop_face_region,
+        "speed": chances[3] < settings.drop_speed,
+    }
+
+
+def disturbed_motion(
+    batch: TrainingExample, drawn: Draw, settings: StepSettings
+) -> Float[Tensor, "b n c h w"]:
+    """The motion frames as an imperfect chunk before would have left them."""
+    motion = batch.motion
+    if settings.motion_noise:
+        deviation = motion.std(dim=(1, 2, 3, 4), keepdim=True)
+        motion = motion + settings.motion_noise * deviation * drawn.motion_noise.to(motion)
+    return motion * drawn.motion_kept.to(motion) if settings.motion_patch_drop else motion
 
 
 def conditioning_for(
     model: Emo, batch: TrainingExample, drawn: Draw, settings: StepSettings, temporal: bool
 ) -> Conditioning:
     """Build the conditioning by the model's own function, then drop parts of it."""
-    motion = batch.motion + settings.motion_noise * batch.motion.std() * drawn.motion_noise.to(batch.motion)
     full = model.condition(
         reference=model.encode_reference(batch.reference),
-        motion=motion if temporal else None,
+        motion=disturbed_motion(batch, drawn, settings) if temporal else None,
         audio=batch.audio,
         face_region=batch.face_region,
         speed=batch.speed if temporal else None,
@@ -85,7 +154,7 @@ def loss_for(
     settings: StepSettings,
     temporal: bool,
 ) -> Float[Tensor, " b"]:
-    """One weighted loss per sample (weighted after the mean over the sample, before the mean over the batch)."""
+    """One weighted loss per sample: weighted after the mean over the sample, before the mean over the batch."""
     clean = model.to_target(batch.target, batch.reference)
     noise, timestep = drawn.noise.to(clean), drawn.timestep.to(clean.device)
     conditioning = conditioning_for(model, batch, drawn, settings, temporal)

@@ -8,7 +8,9 @@ from emote_cli.types import Waveform
 
 
 def tone(seconds, rate_hz=16_000, pitch_hz=440):
-    return (0.5 * np.sin(2 * np.pi * pitch_hz * np.arange(round(seconds * rate_hz)) / rate_hz)).astype(np.float32)
+    return (0.5 * np.sin(2 * np.pi * pitch_hz * np.arange(round(seconds * rate_hz)) / rate_hz)).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize(("name", "write"), [("a.flac", write_flac), ("a.wav", write_wav)])
@@ -31,7 +33,9 @@ def test_other_rates_are_converted_in_pitch_and_length(tmp_path):
     write_wav(tmp_path / "a.wav", Waveform(tone(1, 44_100), 44_100))
     back = read_audio(tmp_path / "a.wav")
     assert abs(len(back.samples) - 16_000) <= 2
-    assert np.abs(np.fft.rfft(back.samples)).argmax() * 16_000 / len(back.samples) == pytest.approx(440, abs=2)
+    assert np.abs(np.fft.rfft(back.samples)).argmax() * 16_000 / len(back.samples) == pytest.approx(
+        440, abs=2
+    )
 
 
 def test_stereo_becomes_the_mean(tmp_path):

@@ -8,7 +8,7 @@ from emote_cli.errors import InputError, OutputError
 from emote_cli.media.audio import read_audio
 from emote_cli.media.ffmpeg import ffmpeg_exe, parse_banner
 from emote_cli.media.output import PART_PREFIX
-from emote_cli.media.video import VideoWriter, probe, read_frames, write_video
+from emote_cli.media.video import probe, read_frames, write_video
 
 
 def ramp(count, height=34, width=46):
@@ -77,7 +77,9 @@ def test_variable_frame_rate_is_straightened(tmp_path):
     write_video(tmp_path / "a.mp4", ramp(10), 10)
     path = tmp_path / "vfr.mp4"
     # Frames 0-4 keep their times, later ones come twice as slowly: 0.5 s + 5 * 0.2 s.
-    ffmpeg("-i", tmp_path / "a.mp4", "-vf", "setpts='if(lt(N,5),N,5+(N-5)*2)/10/TB'", "-fps_mode", "vfr", path)
+    ffmpeg(
+        "-i", tmp_path / "a.mp4", "-vf", "setpts='if(lt(N,5),N,5+(N-5)*2)/10/TB'", "-fps_mode", "vfr", path
+    )
     seen = numbers(read_frames(path, fps=10))
     assert seen[:5] == [0, 1, 2, 3, 4]
     assert seen[5:13] == [5, 5, 6, 6, 7, 7, 8, 8]
@@ -102,7 +104,7 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path, clip):
 
 
 def test_names_that_look_like_something_else(tmp_path):
-    folder = tmp_path / "it's \"odd\", 100% & [x]"
+    folder = tmp_path / 'it\'s "odd", 100% & [x]'
     folder.mkdir()
     path = folder / "-i http:x %03d.mp4"
     write_video(path, ramp(3), 25)
@@ -125,12 +127,13 @@ def test_sound_longer_than_the_picture_does_not_add_frames(tmp_path, tiny_speech
     assert len(list(read_frames(tmp_path / "short.mp4"))) == 5
 
 
-def test_nothing_is_left_after_a_failure(tmp_path):
-    path = tmp_path / "x.mp4"
-    with pytest.raises(KeyboardInterrupt), VideoWriter(path, 25) as writer:
-        for frame in ramp(4):
-            writer.write(frame)
+def test_nothing_is_left_after_ctrl_c(tmp_path):
+    def interrupted():
+        yield from ramp(4)
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(tmp_path / "x.mp4", interrupted(), 25)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,7 +147,9 @@ def test_an_old_file_stays_until_the_new_one_is_complete(clip):
 
 def test_frames_of_another_size_are_refused(tmp_path):
     with pytest.raises(ValueError, match="frame 1 has shape"):
-        write_video(tmp_path / "x.mp4", [np.zeros((32, 32, 3), np.uint8), np.zeros((32, 34, 3), np.uint8)], 25)
+        write_video(
+            tmp_path / "x.mp4", [np.zeros((32, 32, 3), np.uint8), np.zeros((32, 34, 3), np.uint8)], 25
+        )
 
 
 def test_no_frames_is_an_error(tmp_path):
@@ -188,16 +193,18 @@ def test_a_span_behind_the_end_is_an_error(clip):
         list(read_frames(clip, start_s=9, duration_s=1, fps=25))
 
 
-def test_a_file_that_breaks_off_is_an_error_or_shorter(tmp_path, clip):
+def test_a_file_that_breaks_off_gives_what_is_there(tmp_path, clip):
     path = tmp_path / "cut.mp4"
     data = clip.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
-    try:
-        frames = list(read_frames(path))
-    except InputError as error:
-        assert str(path) in error.message
-    else:
-        assert len(frames) < 23
+    assert 0 < len(list(read_frames(path))) < 23
+
+
+def test_a_file_whose_index_is_gone_is_an_error(tmp_path, clip):
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(clip.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"cut\.mp4"):
+        list(read_frames(path))
 
 
 def test_stopping_early_ends_ffmpeg(clip):

@@ -13,6 +13,7 @@ from emote_cli.perception.faces import (
     draw_pose_axes,
     euler_deg,
     mouth_box,
+    overlap,
     region_mask,
     rotation,
     to_crop,
@@ -151,15 +152,25 @@ def test_a_crop_shows_the_face_where_the_mapping_says(portrait, face, analyzer):
 
 
 def test_two_faces_come_largest_first(portrait, face, analyzer):
-    height, width = portrait.shape[:2]
-    small = resize(portrait, (width * 2 // 3, height * 2 // 3))
-    both = np.full((height, width + small.shape[1], 3), 128, np.uint8)
-    both[: small.shape[0], : small.shape[1]] = small
-    both[:, small.shape[1] :] = portrait
+    (x, y), half = (round(v) for v in face.box_px.center), round(face.box_px.height)
+    near = portrait[y - half : y + half, x - half : x + half]
+    small = resize(near, (near.shape[1] * 2 // 3, near.shape[0] * 2 // 3))
+    both = np.full((len(near), near.shape[1] + small.shape[1], 3), 128, np.uint8)
+    both[: len(small), : small.shape[1]] = small
+    both[:, small.shape[1] :] = near
     faces = analyzer.analyze(both)
     assert len(faces) == 2
     assert faces[0].box_px.area > faces[1].box_px.area
-    assert faces[0].box_px.x0 > small.shape[1]
+    assert faces[0].box_px.x0 > small.shape[1] > faces[1].box_px.x1
+
+
+def test_a_small_face_in_a_large_picture_is_found_in_place(portrait, face, analyzer):
+    large = np.full((900, 1700, 3), 90, np.uint8)
+    large[300:812, 700:1212] = portrait
+    faces = analyzer.analyze(large)
+    assert len(faces) == 1
+    there = face.box_px
+    assert overlap(faces[0].box_px, Box(there.x0 + 700, there.y0 + 300, there.x1 + 700, there.y1 + 300)) > 0.8
 
 
 @pytest.mark.parametrize("shape", [(97, 61, 3), (1, 1, 3)])
@@ -193,3 +204,9 @@ def test_axes_are_drawn_on_a_copy(portrait, face):
     drawn = draw_pose_axes(portrait, face)
     np.testing.assert_array_equal(portrait, before)
     assert (drawn != portrait).any()
+
+
+def test_overlap_of_boxes():
+    assert overlap(Box(0, 0, 2, 2), Box(0, 0, 2, 2)) == 1
+    assert overlap(Box(0, 0, 2, 2), Box(1, 0, 3, 2)) == pytest.approx(1 / 3)
+    assert overlap(Box(0, 0, 1, 1), Box(5, 5, 6, 6)) == 0

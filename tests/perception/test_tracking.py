@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from emote_cli.perception.tracking import follow, head_speed_deg_s, overlap, track_to_crop
+from emote_cli.perception.tracking import follow, head_speed_deg_s, track_to_crop
 from emote_cli.types import Box, Face
 
 
 def face_at(x, y, size, yaw_deg=0.0, rng=None):
     """A made-up face: a square of random landmarks, turned about the vertical axis."""
     points = np.zeros((478, 3), np.float32)
-    points[:, :2] = (rng or np.random.default_rng(5)).uniform(0, size, (478, 2)) + [x, y]
+    points[:, :2] = (rng or np.random.default_rng(5)).uniform(0, size, (478, 2)) + np.array([x, y])
     pose, angle = np.eye(4, dtype=np.float32), np.radians(yaw_deg)
     pose[:3, :3] = [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
     shapes = {"jawOpen": 0.25, "eyeBlinkLeft": 0.2, "eyeBlinkRight": 0.6}
@@ -22,7 +22,7 @@ def test_the_same_face_is_followed_when_another_grows_larger():
     assert frames[-1][0] is others[-1]
     track = follow(frames, 25)
     assert track.found.all()
-    assert track.boxes_px[:, 0].tolist() == [10 + i for i in range(7)]
+    assert track.boxes_px[:, 0].tolist() == list(range(10, 17))
 
 
 def test_a_hint_chooses_the_person():
@@ -72,9 +72,3 @@ def test_a_track_moves_with_its_crop():
     assert track.boxes_px[0].tolist() == [20, 40, 100, 120]
     assert track.landmarks_px[0, :, :2].min() >= 20
     assert np.isnan(track.boxes_px[1]).all()
-
-
-def test_overlap_of_boxes():
-    assert overlap(Box(0, 0, 2, 2), Box(0, 0, 2, 2)) == 1
-    assert overlap(Box(0, 0, 2, 2), Box(1, 0, 3, 2)) == pytest.approx(1 / 3)
-    assert overlap(Box(0, 0, 1, 1), Box(5, 5, 6, 6)) == 0

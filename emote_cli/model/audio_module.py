@@ -1,0 +1,66 @@
+"""Hallo's audio module: one more transformer per site, with three audio branches that are heard in different places.
+
+    tokens + self-attention(norm1)
+      n = norm2(tokens)
+      + scale_full * conv_full(mask_full * audio-attention_0(n))
+      + scale_face * conv_face(mask_face * audio-attention_1(n))
+      + scale_lip  * conv_lip (mask_lip  * audio-attention_2(n))
+      + feed-forward(norm3)
+
+The three convolutions are 1x1 and start at zero. Their biases are not masked: that is how the weights were trained.
+"""
+
+from __future__ import annotations
+
+from diffusers.models.attention import FeedForward
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from emote_cli.model.layers import attend, cross_attention, keys_values
+from emote_cli.settings import UNetSettings
+
+BRANCHES = ("full", "face", "lip")
+
+
+class AudioModuleBlock(nn.Module):
+    """The token part of an audio module; `SpatialTransformer` wraps it."""
+
+    def __init__(self, *, width: int, shape: UNetSettings, audio_width: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn1 = cross_attention(width, shape.heads)
+        self.norm2 = nn.LayerNorm(width)
+        for index, branch in enumerate(BRANCHES):
+            setattr(self, f"attn2_{index}", cross_attention(width, shape.heads, audio_width))
+            conv = nn.Conv2d(width, width, 1)
+            nn.init.zeros_(conv.weight)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            setattr(self, f"zero_conv_{branch}", conv)
+        self.norm3 = nn.LayerNorm(width)
+        self.ff = FeedForward(width, mult=shape.feed_forward_mult, activation_fn="geglu")
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "bf places d"],
+        audio: Float[Tensor, "bf audio_tokens audio_width"],
+        masks: Float[Tensor, "3 places"],
+        scales: tuple[float, float, float],
+    ) -> Float[Tensor, "bf places d"]:
+        """Run the block.
+
+        Args:
+            tokens: one row per frame.
+            audio: audio tokens of each frame.
+            masks: weight of each branch at each place.
+            scales: of the three branches.
+        """
+        normed = self.norm1(tokens)
+        tokens = tokens + attend(self.attn1, normed, keys_values(self.attn1, normed))
+        normed, heard = self.norm2(tokens), tokens
+        for index, branch in enumerate(BRANCHES):
+            layer, conv = getattr(self, f"attn2_{index}"), getattr(self, f"zero_conv_{branch}")
+            masked = attend(layer, normed, keys_values(layer, audio)) * masks[index, :, None].to(tokens.dtype)
+            heard = heard + scales[index] * functional.linear(masked, conv.weight[:, :, 0, 0], conv.bias)
+        out: Tensor = heard + self.ff(self.norm3(heard))
+        return out

@@ -1,0 +1,194 @@
+"""Accelerate underneath: devices, precision, processes, gradient accumulation. One optimizer step at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emote_cli.errors import TrainingError
+from emote_cli.model.emo import Emo
+from emote_cli.training.feed import Fed, Shares, divide, to_device
+from emote_cli.training.optimizer import Average, learning_rate_at, make_optimizer
+from emote_cli.training.settings import TrainSettings
+from emote_cli.training.state import TrainingState, checkpoint_folders, load_state, trained_parameters
+from emote_cli.training.trainee import Trainee
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one step did.
+
+    Attributes:
+        loss: mean over this process's samples.
+        norm: of the whole gradient, before clipping.
+        learning_rate: that the step used.
+        taken: whether the guard allowed it.
+        frames: pictures that this process learned from.
+        waited_s: for data.
+        complaints: about damaged clips.
+    """
+
+    loss: float
+    norm: float
+    learning_rate: float
+    taken: bool
+    frames: int
+    waited_s: float
+    complaints: list[str]
+
+
+def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
+    """Accelerate's object for this run; several runs in one process may differ.
+
+    Raises:
+        TrainingError: the machine lacks what the settings ask for.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
+
+    AcceleratorState._reset_state(reset_partial_state=False)
+    # A step in which every sample dropped its reference leaves reference attention without a gradient.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    place = None if run is None else ProjectConfiguration(str(run), str(run / "trackers"))
+    try:
+        accelerator = Accelerator(
+            mixed_precision=settings.precision,
+            gradient_accumulation_steps=settings.accumulation,
+            cpu=settings.device == "cpu",
+            kwargs_handlers=[unused],
+            log_with=list(settings.trackers) or None,
+            project_config=place,
+        )
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise TrainingError(
+            f"training cannot start here: {error}", "check precision, trackers and device"
+        ) from error
+    check_supported(accelerator)
+    return accelerator
+
+
+def check_supported(accelerator: Any) -> None:
+    """Refuse what a checkpoint of ours could not hold.
+
+    Raises:
+        TrainingError: DeepSpeed, or the first form of FSDP.
+    """
+    kind = str(accelerator.distributed_type.value)
+    if kind == "DEEPSPEED" or (kind == "FSDP" and not accelerator.is_fsdp2):
+        raise TrainingError(
+            f"{kind} as accelerate is configured is not supported",
+            "use fsdp_version: 2, or plain DDP, or shard=true",
+        )
+
+
+@dataclass
+class Engine:
+    """A run in motion: accelerate's wrappers around the state.
+
+    Attributes:
+        accelerator: accelerate's.
+        trainee: the wrapped module.
+        optimizer: the wrapped optimizer.
+        state: what a checkpoint holds.
+        shares: this process's part of each step.
+    """
+
+    accelerator: Any
+    trainee: nn.Module
+    optimizer: Any
+    state: TrainingState
+    shares: Shares
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether weights are spread over processes."""
+        return any(hasattr(value, "full_tensor") for value in self.state.model.parameters())
+
+    def step(self, feed: Iterator[Fed]) -> Outcome:
+        """Consume one batch, and take an optimizer step if the guard allows it."""
+        state, settings = self.state, self.state.settings
+        rate = learning_rate_at(state.step, state.progress, settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses, frames, waited, complaints, norm = [], 0, 0.0, list[str](), math.nan
+        for part in range(self.shares.passes):
+            began = time.monotonic()
+            fed = next(feed)
+            waited += time.monotonic() - began
+            complaints += fed.complaints
+            batch = to_device(fed.batch, self.accelerator.device)
+            frames += math.prod(batch[0].shape[:-3])
+            with self.accelerator.accumulate(self.trainee):
+                with self.accelerator.autocast():
+                    loss = self.trainee(batch, state.step, self.shares.first(part)).mean()
+                self.accelerator.backward(loss)
+                losses.append(loss.detach())
+                if part == self.shares.passes - 1:
+                    norm = self._clipped_norm()
+        taken = self._take(norm)
+        state.step += 1
+        return Outcome(float(torch.stack(losses).mean()), norm, rate, taken, frames, waited, complaints)
+
+    def _clipped_norm(self) -> float:
+        parameters = [value for value in self.trainee.parameters() if value.requires_grad]
+        norm: Tensor = self.accelerator.clip_grad_norm_(parameters, self.state.settings.clip_norm)
+        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+
+    def _take(self, norm: float) -> bool:
+        """Move weights and average, unless the gradient is bad. It is the same in all processes, so all agree."""
+        state = self.state
+        taken = state.guard.allows(norm, state.settings)
+        if taken or self.accelerator.scaler is not None:  # fp16's scaler skips by itself, and adapts
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if taken:
+            state.ema.follow(state.trained, state.step + 1, state.settings.ema_decay)
+        return taken
+
+    def agreed(self, *values: float) -> list[list[float]]:
+        """The same values of every process: one row per process."""
+        own = torch.tensor([values], dtype=torch.float64, device=self.accelerator.device)
+        rows: list[list[float]] = self.accelerator.gather(own).tolist()
+        return rows
+
+
+def build(model: Emo, settings: TrainSettings, run: Path | None) -> Engine:
+    """Freeze, place and wrap the model for a stage, and load the newest checkpoint of the run if there is one."""
+    accelerator = make_accelerator(settings, run)
+    shares = divide(settings, accelerator.process_index, accelerator.num_processes)
+    model = model.train().to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trainee: nn.Module = Trainee(model, settings)
+    if settings.shard and accelerator.num_processes > 1:
+        shard(trainee, accelerator)
+    optimizer = make_optimizer(list(trained_parameters(model).values()), settings)
+    if settings.shard:
+        wrapped = accelerator.prepare_optimizer(optimizer)
+    else:
+        trainee, wrapped = accelerator.prepare(trainee, optimizer)
+    state = TrainingState(model, Average(trained_parameters(model)), optimizer, settings)
+    saved = checkpoint_folders(run) if run is not None else []
+    if saved:
+        load_state(state, saved[-1])
+    return Engine(accelerator, trainee, wrapped, state, shares)
+
+
+def shard(trainee: nn.Module, accelerator: Any) -> None:
+    """FSDP (PyTorch's `fully_shard`): every process keeps its share of weights, gradients and optimizer state."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    fully_shard(trainee, mesh=mesh)
