@@ -1,6 +1,6 @@
 """Typed settings of a model and of its diffusion; a checkpoint carries its own. Unknown keys are errors.
 
-Presets are `presets/*.yaml`: `tiny` (tests), `mini` (bundled), `sd15` (the paper).
+Presets are `presets/*.yaml`: `tiny` (tests), `mini` (bundled), `sd15` (the paper), `hallo` and `echomimic` (public weights).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from emote_cli.errors import SettingsError
 
-PRESETS = ("tiny", "mini", "sd15")
+PRESETS = ("tiny", "mini", "sd15", "hallo", "echomimic")
 
 
 S = TypeVar("S", bound="Settings")
@@ -76,6 +76,8 @@ class FamilySettings(Settings):
     )
     identity_tokens: int = Field(0, ge=0, description="face-identity tokens in SD's text slot (Hallo: 4)")
     identity_width: int = Field(768, gt=0, description="length of an identity token")
+    identity_embedding: int = Field(512, gt=0, description="length of the face embedding that identity tokens come from")
+    speed_layers: bool = Field(True, description="whether TemporalModules hear the head speed")
     temporal_sites: Literal["all", "attention"] = Field("all", description="levels whose TemporalModules run")
     long_video: Literal["motion_frames", "overlap"] = "motion_frames"
     audio_ratio: float = Field(1.0, description="factor on the audio layer's output (EchoMimic: 3)")

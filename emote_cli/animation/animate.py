@@ -129,7 +129,7 @@ class Animator:
         reference: Reference,
         motion: MotionLatents | None,
         features: AudioFeatures,
-        region: Float[Tensor, "1 1 h w"],
+        region: Float[Tensor, "1 1 image_height image_width"],
         chunk: Chunk,
         options: AnimateOptions,
     ) -> Conditioning:

@@ -31,15 +31,16 @@ def min_snr_weight(
 ) -> Float[Tensor, " b"]:
     """Min-SNR weights of the squared error of the prediction.
 
-    In units of the clean latents' error every objective is weighted min(SNR + 1, gamma): the "+ 1" keeps the last timestep,
-    where a zero-terminal-SNR schedule has no signal, in the loss. Few-step samplers start there.
+    In units of the clean latents' error v and sample are weighted min(SNR + 1, gamma): the "+ 1" keeps the last timestep,
+    where a zero-terminal-SNR schedule has no signal, in the loss. Few-step samplers start there. Noise prediction, which
+    has no such schedule, is weighted min(SNR, gamma): "+ 1" would stress its last timesteps two hundredfold.
     """
     snr = schedule.snr(timestep)
-    clean_weight = (snr + 1).clamp(max=gamma)
     objective = schedule.settings.objective
-    if objective == "sample":
-        return clean_weight
-    return clean_weight / (snr + 1 if objective == "v" else snr.clamp_min(1e-8))
+    if objective == "epsilon":
+        return snr.clamp(max=gamma) / snr.clamp_min(1e-8)
+    clean_weight = (snr + 1).clamp(max=gamma)
+    return clean_weight if objective == "sample" else clean_weight / (snr + 1)
 
 
 def per_sample_loss(

@@ -62,6 +62,16 @@ class MelProjector(nn.Module):
         return rearrange(tokens, "(b f) k d -> b f k d", b=b)
 
 
+class PlainTokens(nn.Module):
+    """The window's vectors are the tokens (EchoMimic, whose attention reads Whisper's features directly)."""
+
+    def forward(self, windows: Windows) -> AudioTokens:
+        """Features of frames t - m ... t + m -> tokens of frame t."""
+        return rearrange(windows, "b f s l e -> b f (s l) e")
+
+
 def make_projector(settings: AudioSettings) -> nn.Module:
     """The projector for the kind of speech features that the model hears."""
+    if settings.encoder == "whisper":
+        return PlainTokens()
     return MelProjector(settings) if settings.encoder == "mel" else AudioProjector(settings)

@@ -48,7 +48,7 @@ def load_model(folder: Path) -> Emo:
         model = Emo(settings)
     _check_keys(model, tensors, path)
     model.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
-    _fill_buffers(model, settings)
+    fill_buffers(model)
     return model.eval()
 
 
@@ -64,7 +64,7 @@ def _check_keys(model: Emo, tensors: dict[str, torch.Tensor], path: Path) -> Non
             raise WeightsError(f"{path} {problem} {names[0]}{more}", "the weights belong to another model")
 
 
-def _fill_buffers(model: Emo, settings: ModelSettings) -> None:
+def fill_buffers(model: Emo) -> None:
     """Tables that are computed, not stored (positions, bucket centers), do not survive the meta device."""
     computed = {name for name, _ in model.named_buffers()} - model.state_dict().keys()
     if not computed:
@@ -76,7 +76,7 @@ def _fill_buffers(model: Emo, settings: ModelSettings) -> None:
         if isinstance(module, PositionEncoder):
             module.pe = sinusoids(*module.shape)
         elif isinstance(module, SpeedEncoder):
-            module.centers = module.make_centers(settings.speed)
+            module.centers = module.make_centers(model.settings.speed)
 
 
 def random_model(settings: ModelSettings, seed: int = 0) -> Emo:

@@ -19,6 +19,7 @@ from emote_cli.model.autoencoder import Autoencoder
 from emote_cli.model.backbone import Backbone
 from emote_cli.model.conditioning import Conditioning, MotionFeatures, Reference, ReferenceFeatures
 from emote_cli.model.face_locator import FaceLocator
+from emote_cli.model.identity import IdentityProjector
 from emote_cli.model.reference_net import ReferenceNet
 from emote_cli.model.speed import SpeedEncoder
 from emote_cli.settings import ModelSettings
@@ -42,11 +43,12 @@ class Emo(nn.Module):
             family=settings.family,
             temporal=settings.temporal,
             audio_width=settings.audio.token_width,
-            speed_width=settings.speed.width,
+            speed_width=settings.speed.width if settings.family.speed_layers else None,
         )
         self.face_locator = FaceLocator(settings.unet.block_channels[0], settings.face_locator)
         self.audio_projector = make_projector(settings.audio)
-        self.speed_encoder = SpeedEncoder(settings.speed)
+        self.speed_encoder = SpeedEncoder(settings.speed) if settings.family.speed_layers else None
+        self.identity_projector = IdentityProjector(settings.family) if settings.family.identity_tokens else None
         if settings.family.reference_latents:  # no prior to keep: start as the still picture
             nn.init.zeros_(self.backbone.conv_out.weight)
             nn.init.zeros_(self.backbone.conv_out.bias)
@@ -97,7 +99,7 @@ class Emo(nn.Module):
             temporal: False for stage 1, which sees single frames.
         """
         moved: dict[str, Tensor] = {}
-        if temporal:
+        if temporal and self.settings.family.long_video == "motion_frames":
             moved = self.no_motion(reference) if motion is None else self.encode_motion(motion)
         return Conditioning(
             reference=reference.projected,
@@ -105,7 +107,7 @@ class Emo(nn.Module):
             motion=moved,
             audio=self.audio_projector(audio),
             face_region=self.face_locator(face_region),
-            speed=None if speed is None else self.speed_encoder(speed),
+            speed=None if speed is None or self.speed_encoder is None else self.speed_encoder(speed),
             temporal=temporal,
         )
 

@@ -104,7 +104,7 @@ class FaceAnalyzer:
     def analyze(self, rgb: Pixels, timestamp_ms: int | None = None) -> list[Face]:
         """All faces of a picture, largest first; an empty list if there is none.
 
-        MediaPipe overlooks faces below a tenth of the picture's width. Where it finds none in a still picture,
+        MediaPipe overlooks faces below a tenth of the picture's width. Where it finds none in a still,
         the picture is searched again in overlapping squares.
 
         Args:

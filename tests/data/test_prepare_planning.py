@@ -14,6 +14,7 @@ from emote_cli.data.prepare_settings import PrepareSettings, gather_settings
 from emote_cli.data.scenes import find_cuts, plan_segments
 from emote_cli.data.sources import find_sources, safe_id
 from emote_cli.errors import DataError, InputError, SettingsError
+from emote_cli.media.image import resize
 from emote_cli.types import Box
 
 DEFAULTS = PrepareSettings()
@@ -71,13 +72,12 @@ def test_a_settings_file_must_be_there(tmp_path):
 
 
 def shots(*lengths):
-    """Noise pictures; each shot has its own."""
+    """Blurred pictures that drift a little; each shot has its own."""
     for number, length in enumerate(lengths):
-        noise = (
-            np.random.default_rng(number).integers(0, 255, (18, 32, 3), np.uint8).repeat(4, 0).repeat(4, 1)
-        )
+        coarse = np.random.default_rng(number).integers(0, 255, (3, 4, 3), np.uint8)
+        picture = resize(coarse, (96, 64)).astype(int)
         for i in range(length):
-            yield np.roll(noise, i // 3, axis=1)
+            yield np.clip(picture + i // 2, 0, 255).astype(np.uint8)
 
 
 def test_cuts_are_found_where_they_are():

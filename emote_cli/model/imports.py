@@ -1,0 +1,310 @@
+"""Published weights into this model: rename maps as data, with every key accounted for.
+
+A `Source` describes one published file. `plan_import` compares its keys and shapes with a model and either says where each
+key goes, or why it is not used; anything else is an error. `load_parts` reads the files of a downloaded model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from emote_cli.errors import WeightsError
+from emote_cli.model.checkpoint import fill_buffers
+from emote_cli.model.emo import Emo
+from emote_cli.settings import ModelSettings
+
+Shape = tuple[int, ...]
+Rules = tuple[tuple[str, str], ...]
+
+POSITIONS = (r".+\.pos_encoder\.pe", "position tables are computed")
+BEHIND_LAST_TAP = "stands behind ReferenceNet's last tapped site: nothing reads it"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One published file.
+
+    Attributes:
+        name: for messages.
+        renames: (pattern over published keys, template of a parameter name); all rules that match a key apply.
+        unused: (pattern, reason) for keys that have no place in the model.
+        fills: pattern of the parameters that this file must fill ...
+        fresh: ... but for these, which start anew.
+    """
+
+    name: str
+    renames: Rules
+    unused: Rules
+    fills: str
+    fresh: str = "(?!)"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """What becomes of each published key.
+
+    Attributes:
+        loaded: published key -> the parameters that start from it.
+        unused: published key -> why it is not used.
+    """
+
+    loaded: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unused: dict[str, str] = field(default_factory=dict)
+
+
+SD15_UNET = Source(
+    name="Stable Diffusion 1.5's U-Net",
+    renames=(
+        (r"(.+)", r"backbone.\1"),
+        (r"(.+)", r"reference_net.\1"),
+        (r"(.+\.transformer_blocks\.0)\.attn1\.(.+)", r"backbone.\1.reference_attn.\2"),
+        (r"(.+\.transformer_blocks\.0)\.norm1\.(.+)", r"backbone.\1.reference_norm.\2"),
+    ),
+    unused=(
+        (r".+\.attn2\..+", "text cross-attention: EMO reads no text, and 768-wide keys fit no feature of ReferenceNet"),
+        (r".+\.transformer_blocks\.0\.norm2\..+", "normalizes the input of the text cross-attention"),
+    ),
+    fills=r"(backbone|reference_net)\..+",
+    fresh=r".+\.(temporal_transformer|speed_attn|speed_norm|audio_attn|audio_norm)\..+",
+)
+
+ANIMATEDIFF = Source(
+    name="AnimateDiff v2",
+    renames=((r"(?:module\.)?((?:down_blocks|mid_block|up_blocks)\..+)", r"backbone.\1"),),
+    unused=(POSITIONS,),
+    fills=r"backbone\..+\.temporal_transformer\..+",
+)
+
+SD_VAE = Source(
+    name="sd-vae-ft-mse",
+    renames=(
+        (r"(.+)", r"autoencoder.vae.\1"),
+        (r"(.+)\.query\.(.+)", r"autoencoder.vae.\1.to_q.\2"),
+        (r"(.+)\.key\.(.+)", r"autoencoder.vae.\1.to_k.\2"),
+        (r"(.+)\.value\.(.+)", r"autoencoder.vae.\1.to_v.\2"),
+        (r"(.+)\.proj_attn\.(.+)", r"autoencoder.vae.\1.to_out.0.\2"),
+    ),
+    unused=(),
+    fills=r"autoencoder\..+",
+)
+
+HALLO_NET = Source(
+    name="Hallo's net",
+    renames=(
+        (r"denoising_unet\.(.+)", r"backbone.\1"),
+        (r"reference_unet\.(.+)", r"reference_net.\1"),
+        (r"face_locator\.(.+)", r"face_locator.\1"),
+        (r"imageproj\.(.+)", r"identity_projector.\1"),
+        (r"audioproj\.(.+)", r"audio_projector.\1"),
+    ),
+    unused=(
+        (
+            r"denoising_unet\.(down_blocks\.3|up_blocks\.0)\.motion_modules\..+",
+            "Hallo loads these temporal modules but never runs them",
+        ),
+        POSITIONS,
+        (
+            r"reference_unet\.up_blocks\.3\.attentions\.2\.(proj_out|transformer_blocks\.0\.(?!norm1\.)\w+)\..+",
+            BEHIND_LAST_TAP,
+        ),
+    ),
+    fills=r"(backbone|reference_net|face_locator|identity_projector|audio_projector)\..+",
+)
+
+ECHOMIMIC_DENOISING = Source(
+    name="EchoMimic's denoising U-Net",
+    renames=((r"(?!.*motion_modules)(.+)", r"backbone.\1"),),
+    unused=((r".+\.motion_modules\..+", "the motion module has a file of its own"),),
+    fills=r"backbone\..+",
+    fresh=r".+\.temporal_transformer\..+",
+)
+
+ECHOMIMIC_REFERENCE = Source(
+    name="EchoMimic's reference U-Net",
+    renames=((r"(.+)", r"reference_net.\1"),),
+    unused=(
+        (r"up_blocks\.3\.attentions\.2\.(proj_out|transformer_blocks\.0\.(?!norm1\.)\w+)\..+", BEHIND_LAST_TAP),
+    ),
+    fills=r"reference_net\..+",
+)
+
+ECHOMIMIC_MOTION = Source(
+    name="EchoMimic's motion module",
+    renames=ANIMATEDIFF.renames,
+    unused=(POSITIONS,),
+    fills=ANIMATEDIFF.fills,
+)
+
+ECHOMIMIC_FACE_LOCATOR = Source(
+    name="EchoMimic's face locator",
+    renames=((r"(.+)", r"face_locator.\1"),),
+    unused=(),
+    fills=r"face_locator\..+",
+)
+
+VAE_PART = ("vae/diffusion_pytorch_model.safetensors", SD_VAE)
+PARTS: dict[str, tuple[tuple[str, Source], ...]] = {
+    "sd15": (
+        ("unet/diffusion_pytorch_model.safetensors", SD15_UNET),
+        ("temporal/mm_sd_v15_v2.safetensors", ANIMATEDIFF),
+        VAE_PART,
+    ),
+    "hallo": (("net.safetensors", HALLO_NET), VAE_PART),
+    "echomimic": (
+        ("denoising_unet.safetensors", ECHOMIMIC_DENOISING),
+        ("reference_unet.safetensors", ECHOMIMIC_REFERENCE),
+        ("motion_module.safetensors", ECHOMIMIC_MOTION),
+        ("face_locator.safetensors", ECHOMIMIC_FACE_LOCATOR),
+        VAE_PART,
+    ),
+}
+"""Model -> its published files (as `emote download` lays them out) and what they fill."""
+
+
+def plan_import(published: Mapping[str, Shape], model: nn.Module, source: Source) -> ImportPlan:
+    """Decide where every published key goes.
+
+    Args:
+        published: key -> shape.
+        model: the Emo to fill; it may be on the meta device.
+        source: what kind of file it is.
+
+    Raises:
+        WeightsError: a key is unknown or has another shape, or the file lacks something that the model needs.
+    """
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    plan = ImportPlan()
+    for key, shape in published.items():
+        targets = _targets(key, source, expected)
+        for target in targets:
+            if expected[target] != tuple(shape):
+                raise WeightsError(
+                    f"{source.name}: {key} has shape {tuple(shape)}, {target} needs {expected[target]}",
+                    "these weights belong to another model",
+                )
+        if targets:
+            plan.loaded[key] = targets
+        else:
+            plan.unused[key] = _reason(key, source)
+    _check_filled(plan, expected, source)
+    return plan
+
+
+def _targets(key: str, source: Source, expected: Mapping[str, Shape]) -> tuple[str, ...]:
+    """The parameters that start from a published key; without repetition."""
+    matches = ((re.fullmatch(pattern, key), template) for pattern, template in source.renames)
+    names = (match.expand(template) for match, template in matches if match)
+    return tuple(dict.fromkeys(name for name in names if name in expected))
+
+
+def _reason(key: str, source: Source) -> str:
+    for pattern, reason in source.unused:
+        if re.fullmatch(pattern, key):
+            return reason
+    raise WeightsError(f"{source.name}: unknown key {key}", "these weights belong to another model")
+
+
+def _check_filled(plan: ImportPlan, expected: Mapping[str, Shape], source: Source) -> None:
+    filled = {target for targets in plan.loaded.values() for target in targets}
+    lacking = [
+        name
+        for name in expected
+        if re.fullmatch(source.fills, name) and not re.fullmatch(source.fresh, name) and name not in filled
+    ]
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise WeightsError(
+            f"{source.name} lacks the weights of {lacking[0]}{more}", "these weights belong to another model"
+        )
+
+
+def apply_import(
+    model: nn.Module, plan: ImportPlan, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None
+) -> None:
+    """Fill the model's parameters as planned.
+
+    Args:
+        model: on the meta device it takes the tensors over; else they are copied into it.
+        plan: of `plan_import`, for this model.
+        tensors: by published key.
+        dtype: to convert to; None keeps the published one (meta) or the model's own.
+    """
+    assign = any(parameter.is_meta for parameter in model.parameters())
+    filled: dict[str, Tensor] = {}
+    for key, targets in plan.loaded.items():
+        value = tensors[key] if dtype is None else tensors[key].to(dtype)
+        for index, target in enumerate(targets):
+            filled[target] = value if index == 0 or not assign else value.clone()
+    model.load_state_dict(filled, strict=False, assign=assign)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        WeightsError: it is missing or damaged.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}", "emote download fetches them")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is damaged: {error}", "fetch it again: emote download") from error
+
+
+def load_parts(
+    model: nn.Module, folder: Path, parts: tuple[tuple[str, Source], ...], dtype: torch.dtype | None = None
+) -> None:
+    """Fill a model from the published files of a folder.
+
+    Raises:
+        WeightsError: a file is missing, damaged, or does not fit.
+    """
+    for place, source in parts:
+        tensors = read_tensors(folder / place)
+        plan = plan_import({key: tuple(value.shape) for key, value in tensors.items()}, model, source)
+        apply_import(model, plan, tensors, dtype)
+
+
+def start_from_sd15(settings: ModelSettings, folder: Path) -> Emo:
+    """The model of the paper before training: SD 1.5 in both U-Nets, AnimateDiff in time, the rest without effect.
+
+    Args:
+        settings: of `sd15`, or of a model with its U-Net, VAE and temporal shapes.
+        folder: as `emote download sd15` lays it out.
+
+    Raises:
+        WeightsError: a file is missing, damaged, or does not fit.
+    """
+    model = Emo(settings)
+    load_parts(model, folder, PARTS["sd15"])
+    return model
+
+
+def load_published(settings: ModelSettings, folder: Path, dtype: torch.dtype = torch.float32) -> Emo:
+    """A public trained model (`hallo`, `echomimic`), ready to run.
+
+    Args:
+        settings: its preset; `settings.name` chooses the files.
+        folder: as `emote download` lays it out.
+        dtype: of the weights.
+
+    Raises:
+        WeightsError: a file is missing, damaged, or does not fit.
+    """
+    with torch.device("meta"):
+        model = Emo(settings)
+    load_parts(model, folder, PARTS[settings.name], dtype)
+    fill_buffers(model)
+    empty = [name for name, value in model.state_dict().items() if value.is_meta]
+    if empty:
+        raise WeightsError(f"{settings.name}: no file holds {empty[0]} ({len(empty)} missing)", "fetch it again")
+    return model.eval()

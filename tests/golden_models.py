@@ -1,0 +1,142 @@
+"""Models at the size of the golden cases, and comparison within a case's own tolerance."""
+
+from pathlib import Path
+
+import torch
+
+from emote_cli.model import imports
+from emote_cli.model.checkpoint import fill_buffers
+from emote_cli.model.emo import Emo
+from emote_cli.settings import ModelSettings, load_preset
+
+WORST: dict[str, tuple[float, float]] = {}
+"""Case and output -> (largest error, largest error in units of its tolerance)."""
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """A table of keys and shapes (`3x5x7`)."""
+    rows = [line.split("\t") for line in path.read_text().splitlines()[1:] if line]
+    return {row[0]: tuple(int(size) for size in row[1].split("x") if size) for row in rows}
+
+
+def agree(name: str, ours: torch.Tensor, theirs: torch.Tensor, tolerance: dict[str, object]) -> None:
+    """Remember how far we are, and fail where it is too far."""
+    error = (ours.double() - theirs.double()).abs()
+    allowed = float(tolerance["atol"]) + float(tolerance["rtol"]) * theirs.double().abs()
+    WORST[name] = (float(error.max()), float((error / allowed).max()))
+    assert ours.shape == theirs.shape, name
+    assert WORST[name][1] <= 1, f"{name}: {WORST[name][0]:.2e}, {WORST[name][1]:.1f} times the tolerance"
+
+
+def _unet(config: dict) -> dict:
+    return {
+        "block_channels": config["block_out_channels"],
+        "attention": ["CrossAttn" in kind for kind in config["down_block_types"]],
+        "layers_per_block": config["layers_per_block"],
+        "heads": config["attention_head_dim"],
+        "norm_groups": config["norm_num_groups"],
+    }
+
+
+def _temporal(kwargs: dict, **frames: int) -> dict:
+    return {
+        "attention_blocks": len(kwargs["attention_block_types"]),
+        "max_frames": kwargs["temporal_position_encoding_max_len"],
+        **frames,
+    }
+
+
+def hallo_settings(config: dict) -> ModelSettings:
+    """The settings that describe a case's network."""
+    preset = load_preset("hallo")
+    audio, image, vae = config["audioproj"], config["imageproj"], config["vae"]
+    family = preset.family.model_copy(
+        update={
+            "identity_tokens": image["clip_extra_context_tokens"],
+            "identity_width": image["cross_attention_dim"],
+            "identity_embedding": image["clip_embeddings_dim"],
+        }
+    )
+    return ModelSettings.model_validate(
+        preset.model_dump()
+        | {
+            "image_size": vae["sample_size"],
+            "autoencoder": {
+                "block_channels": vae["block_out_channels"],
+                "layers_per_block": vae["layers_per_block"],
+                "latent_channels": vae["latent_channels"],
+                "norm_groups": vae["norm_num_groups"],
+            },
+            "unet": _unet(config["unet"]),
+            "family": family.model_dump(),
+            "audio": {
+                "layers": audio["blocks"],
+                "embed": audio["channels"],
+                "margin": audio["seq_len"] // 2,
+                "hidden": audio["intermediate_dim"],
+                "tokens": audio["context_tokens"],
+                "token_width": audio["output_dim"],
+            },
+            "temporal": _temporal(
+                config["unet_additional_kwargs"]["motion_module_kwargs"],
+                motion_frames=config["n_motion_frames"],
+                chunk_frames=4,
+            ),
+            "face_locator": {
+                "in_channels": config["face_locator"]["conditioning_channels"],
+                "channels": config["face_locator"]["block_out_channels"],
+            },
+        }
+    )
+
+
+def fill(model: Emo, source: imports.Source, keys: dict[str, tuple[int, ...]], recipe, prefix: str, seed: int) -> None:
+    """Fill the model by the rename map, with the recipe's number for every published key."""
+    short = {key.removeprefix(prefix): shape for key, shape in keys.items() if key.startswith(prefix)}
+    plan = imports.plan_import(short, model, source)
+    tensors = {key: torch.from_numpy(recipe.make(prefix + key, short[key], seed)) for key in plan.loaded}
+    imports.apply_import(model, plan, tensors)
+
+
+def hallo_model(description: dict, keys_file: Path, recipe) -> Emo:
+    with torch.device("meta"):
+        model = Emo(hallo_settings(description["config"]))
+    keys = read_shapes(keys_file)
+    seed = description["weights"]["seed"]
+    net = {key: shape for key, shape in keys.items() if not key.startswith("vae.")}
+    fill(model, imports.HALLO_NET, net, recipe, "", seed)
+    fill(model, imports.SD_VAE, keys, recipe, "vae.", seed)
+    fill_buffers(model)
+    return model.eval()
+
+
+def echomimic_model(description: dict, keys_file: Path, recipe) -> Emo:
+    preset = load_preset("echomimic")
+    config, extra = description["config"]["unet"], description["config"]["additional"]
+    entries = description["entries"]
+    pixels, width = entries["in.face_mask"][-1], extra["cross_attention_dim"]
+    keys = read_shapes(keys_file)
+    channels = [shape[0] for key, shape in keys.items() if key.startswith("echo_face_locator.") and len(shape) == 4]
+    settings = ModelSettings.model_validate(
+        preset.model_dump()
+        | {
+            "image_size": pixels,
+            "autoencoder": {"block_channels": [32, 32, 32, 32], "layers_per_block": 1},
+            "unet": _unet(config),
+            "audio": preset.audio.model_dump() | {"embed": width, "token_width": width},
+            "temporal": _temporal(extra["motion_module_kwargs"], chunk_frames=description["video_length"]),
+            "face_locator": {"in_channels": 1, "channels": channels[0:-1:2]},
+        }
+    )
+    with torch.device("meta"):
+        model = Emo(settings)
+    model.autoencoder = model.autoencoder.to_empty(device="cpu")  # no case runs it
+    seed = recipe.SEED
+    motion = {key: shape for key, shape in keys.items() if "motion_modules" in key}
+    rest = {key: shape for key, shape in keys.items() if "motion_modules" not in key}
+    fill(model, imports.ECHOMIMIC_DENOISING, rest, recipe, "echo_denoising_unet.", seed)
+    fill(model, imports.ECHOMIMIC_MOTION, motion, recipe, "echo_denoising_unet.", seed)
+    fill(model, imports.ECHOMIMIC_REFERENCE, rest, recipe, "echo_reference_unet.", seed)
+    fill(model, imports.ECHOMIMIC_FACE_LOCATOR, rest, recipe, "echo_face_locator.", seed)
+    fill_buffers(model)
+    return model.eval()
