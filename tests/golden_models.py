@@ -6,6 +6,7 @@ import torch
 
 from emote_cli.model import imports
 from emote_cli.model.checkpoint import fill_buffers
+from emote_cli.model.conditioning import RegionWeights
 from emote_cli.model.emo import Emo
 from emote_cli.settings import ModelSettings, load_preset
 
@@ -140,3 +141,12 @@ def echomimic_model(description: dict, keys_file: Path, recipe) -> Emo:
     fill(model, imports.ECHOMIMIC_FACE_LOCATOR, rest, recipe, "echo_face_locator.", seed)
     fill_buffers(model)
     return model.eval()
+
+
+def regions(tensors, scales=(1.0, 1.0, 1.0)) -> RegionWeights:
+    """The masks of a case, by level."""
+    levels = len([key for key in tensors if key.startswith("in.mask.full.")])
+    masks = tuple(
+        torch.cat([tensors[f"in.mask.{branch}.{level}"] for branch in ("full", "face", "lip")]) for level in range(levels)
+    )
+    return RegionWeights(masks, scales)

@@ -28,6 +28,7 @@ class FramePool:
         strides: for each clip, every how many-th frame is taken.
         on_clip: called with the number of clips read so far.
         on_bad: told of each damaged clip, which is then left out; None raises instead.
+        size: side that the frames are scaled to, in pixels; None keeps the clips'.
 
     Raises:
         DataError: no frame shows a face.
@@ -40,12 +41,13 @@ class FramePool:
         strides: Sequence[int],
         on_clip: Callable[[int], None] = lambda n: None,
         on_bad: OnBad | None = None,
+        size: int | None = None,
     ) -> None:
         frames: list[np.ndarray] = []
         boxes: list[np.ndarray] = []
         for count, (record, stride) in enumerate(zip(records, strides, strict=True)):
             try:
-                for frame, pair in clip_frames(folder, record, stride):
+                for frame, pair in clip_frames(folder, record, stride, size):
                     frames.append(frame)
                     boxes.append(pair)
             except DAMAGE as error:
@@ -108,14 +110,15 @@ class Crops:
 
 
 def clip_frames(
-    folder: Path, record: ClipRecord, stride: int
+    folder: Path, record: ClipRecord, stride: int, size: int | None = None
 ) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2 4"]]]:
     """Every so many-th frame with a face, with its face box and mouth box."""
     tracks = np.load(folder / "tracks" / f"{record.id}.npz")
     pair, found = np.stack([tracks["box_px"], tracks["mouth_box_px"]], 1), tracks["found"]
-    for index, frame in enumerate(read_frames(folder / "clips" / f"{record.id}.mp4")):
+    scale, to = (1.0, None) if size is None else (size / record.size, (size, size))
+    for index, frame in enumerate(read_frames(folder / "clips" / f"{record.id}.mp4", size=to)):
         if index % stride == 0 and index < len(pair) and found[index]:
-            yield frame, pair[index]
+            yield frame, pair[index] * scale
 
 
 def augmented(pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:

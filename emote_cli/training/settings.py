@@ -16,7 +16,6 @@ from emote_cli.training.step import StepSettings
 
 StageName = Literal["vae", "image", "video", "speed"]
 ORDER: tuple[StageName, ...] = ("vae", "image", "video", "speed")
-NUMBERS: dict[str, StageName] = {"1": "image", "2": "video", "3": "speed"}
 
 
 class AutoencoderTraining(Settings):

@@ -73,3 +73,13 @@ def echomimic(golden_dir: Path, recipe, load_case):
 
     description, _ = load_case("echomimic_f6")
     return echomimic_model(description, golden_dir / "keys_tiny_echomimic.tsv", recipe)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How far each output is from the original program's."""
+    from golden_models import WORST  # on the path of tests
+
+    if WORST:
+        terminalreporter.section("golden cases: largest error, share of the tolerance")
+        for name, (error, share) in WORST.items():
+            terminalreporter.write_line(f"{name:<64} {error:9.2e} {share:7.1%}")

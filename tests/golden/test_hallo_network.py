@@ -4,22 +4,13 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
-from golden_models import agree
+from golden_models import agree, regions
 
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.model.adapters.hallo import HalloQuirks, assemble, encode_pictures
-from emote_cli.model.conditioning import RegionWeights
 from emote_cli.types import AudioFeatures
 
 EXACT = HalloQuirks(half_features=False)
-
-
-def regions(tensors, scales=(1.0, 1.0, 1.0)) -> RegionWeights:
-    levels = len([key for key in tensors if key.startswith("in.mask.full.")])
-    masks = tuple(
-        torch.cat([tensors[f"in.mask.{branch}.{level}"] for branch in ("full", "face", "lip")]) for level in range(levels)
-    )
-    return RegionWeights(masks, scales)
 
 
 @torch.no_grad()

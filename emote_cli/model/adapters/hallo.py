@@ -16,9 +16,10 @@ from emote_cli.model.adapters import GuidedConditioning
 from emote_cli.model.conditioning import Conditioning, KeysValues, MotionFeatures, RegionWeights
 from emote_cli.model.emo import Emo
 from emote_cli.settings import Settings
-from emote_cli.shapes import ImageLatents, Tokens
+from emote_cli.shapes import ImageLatents
 
 Features = Mapping[str, Float[Tensor, "pictures _ _ _"]]
+IdentityTokens = Float[Tensor, "1 identity_tokens identity_width"]
 
 
 class HalloQuirks(Settings):
@@ -36,7 +37,11 @@ PUBLISHED = HalloQuirks()
 
 
 def encode_pictures(
-    model: Emo, pictures: ImageLatents, identity: Tokens, nobody: Tokens | None, quirks: HalloQuirks = PUBLISHED
+    model: Emo,
+    pictures: ImageLatents,
+    identity: IdentityTokens,
+    nobody: IdentityTokens | None,
+    quirks: HalloQuirks = PUBLISHED,
 ) -> Features:
     """ReferenceNet on the reference and the motion frames, once per chunk.
 
@@ -66,8 +71,8 @@ def assemble(
     model: Emo,
     features: Features,
     *,
-    identity: Tokens,
-    nobody: Tokens | None,
+    identity: IdentityTokens,
+    nobody: IdentityTokens | None,
     audio: Float[Tensor, "1 f audio_tokens audio_width"],
     face_region: Float[Tensor, "1 c h w"] | None,
     regions: RegionWeights,

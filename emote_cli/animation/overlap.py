@@ -1,0 +1,73 @@
+"""Long videos without motion frames: overlapping windows that are denoised together (EchoMimic).
+
+In every denoising step the whole video's latents are cut into windows, the predictions are averaged where windows overlap,
+and the cuts move on, so that no seam stays at the same frame. Memory for latents grows with the video (64 kB a frame at
+512x512); the network sees one window at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.shapes import VideoLatents
+
+DenoiseWindow = Callable[[VideoLatents, Int[Tensor, " b"], list[int]], VideoLatents]
+
+
+def plan_windows(frames: int, size: int, overlap: int, offset: int) -> list[list[int]]:
+    """Frame numbers of every window in one denoising step; each frame is in at least one.
+
+    Args:
+        frames: of the video.
+        size: frames per window.
+        overlap: frames that neighbors share.
+        offset: how far the cuts have moved in this step. Frame numbers wrap around at the end of the video.
+    """
+    if frames <= size:
+        return [list(range(frames))]
+    stride = size - overlap
+    starts = range(offset % stride, frames + offset % stride, stride)
+    return [[(start + index) % frames for index in range(size)] for start in starts]
+
+
+def sample_overlapping(
+    denoise: DenoiseWindow,
+    noise: VideoLatents,
+    schedule: NoiseSchedule,
+    *,
+    steps: int,
+    size: int,
+    overlap: int = 3,
+    shift: int = 2,
+    solver: str = "ddim",
+) -> VideoLatents:
+    """Denoise a whole video window by window.
+
+    Args:
+        denoise: noisy latents of a window, timestep, its frame numbers -> prediction.
+        noise: of the whole video.
+        schedule: that the network was trained on.
+        steps: denoising steps.
+        size: frames per window.
+        overlap: frames that neighbors share.
+        shift: frames by which the cuts move on in each step.
+        solver: "ddim" or "dpm".
+    """
+    scheduler = schedule.solver(solver)
+    scheduler.set_timesteps(steps, device=noise.device)
+    latents = noise * scheduler.init_noise_sigma
+    for number, timestep in enumerate(scheduler.timesteps):
+        total = torch.zeros_like(latents, dtype=torch.float32)
+        count = torch.zeros(latents.shape[1], device=latents.device)
+        rows = timestep.repeat(len(latents)).to(latents.device)
+        for window in plan_windows(latents.shape[1], size, overlap, number * shift):
+            total[:, window] += denoise(latents[:, window], rows, window).float()
+            count[window] += 1
+        predicted = total / count[:, None, None, None]
+        latents = scheduler.step(predicted, timestep, latents.float()).prev_sample.to(noise.dtype)
+    return latents

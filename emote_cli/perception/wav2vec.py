@@ -1,0 +1,202 @@
+"""wav2vec 2.0's hidden states at the video frame rate.
+
+EMO's way (`wav2vec_features`): the transformer sees sound at its own 50 states a second, and its states are brought to the
+video frame rate AFTERWARDS, by linear interpolation in time. Long recordings are heard in windows with context on both
+sides, so that the transformer's memory does not grow with their length.
+
+Hallo's way (`hallo_features`): its weights were trained on states that were brought to the frame rate BEFORE the
+transformer, in one pass over the whole recording.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from emote_cli.errors import InputError, WeightsError
+from emote_cli.perception.speech import SAMPLE_RATE_HZ, count_frames
+from emote_cli.settings import AudioSettings
+from emote_cli.types import AudioFeatures, Waveform
+from emote_cli.weights import locate
+
+WINDOW_S = 20.0
+"""Length of what is heard at once, without its context."""
+CONTEXT_S = 2.0
+"""What is heard before and after each window, and thrown away."""
+HOP = 320
+"""Samples between two states; the first is centered at sample 200."""
+_RECEPTIVE = 400
+
+
+class Wav2VecFeatureExtractor:
+    """A loaded wav2vec 2.0 model and its preprocessing.
+
+    Args:
+        model: transformers' Wav2Vec2Model.
+        device: where it runs.
+    """
+
+    def __init__(self, model: Any, device: torch.device | str = "cpu") -> None:
+        self.model = model.eval().to(device)
+        self.device = torch.device(device)
+        self._states: list[Tensor] = []
+        for layer in self.model.encoder.layers:
+            layer.register_forward_hook(self._remember)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> Wav2VecFeatureExtractor:
+        """Load transformers' files from a folder, without any network.
+
+        Raises:
+            WeightsError: they are missing or damaged.
+        """
+        from transformers import Wav2Vec2Model
+
+        if not (folder / "config.json").is_file():
+            raise WeightsError(f"no wav2vec2 model at {folder}", "emote download sd15 fetches it")
+        try:
+            model = Wav2Vec2Model.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"the wav2vec2 model at {folder} is damaged: {error}", "download it again") from error
+        return cls(model, device)
+
+    def _remember(self, layer: object, inputs: object, output: Any) -> None:
+        self._states.append(output[0] if isinstance(output, tuple) else output)
+
+    @torch.inference_mode()
+    def states(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, "states layers embed"]:
+        """Hidden states of every transformer layer, 50 a second."""
+        features = self.model.feature_extractor(samples[None].to(self.device)).transpose(1, 2)
+        return self._encode(features)
+
+    @torch.inference_mode()
+    def stretched_states(
+        self, samples: Float[Tensor, " samples"], count: int
+    ) -> Float[Tensor, "states layers embed"]:
+        """Hidden states of every layer for features that were stretched to `count` before the transformer."""
+        features = self.model.feature_extractor(samples[None].to(self.device))
+        stretched = functional.interpolate(features, size=count, mode="linear", align_corners=True)
+        return self._encode(stretched.transpose(1, 2))
+
+    def _encode(self, features: Float[Tensor, "1 states channels"]) -> Float[Tensor, "states layers embed"]:
+        self._states.clear()
+        projected, _ = self.model.feature_projection(features)
+        self.model.encoder(projected)
+        states = torch.stack([state[0] for state in self._states], 1).float().cpu()
+        self._states.clear()
+        return states
+
+
+def normalized(samples: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
+    """Zero mean and unit variance over the whole recording, as wav2vec2-base-960h was trained."""
+    centered = samples.astype(np.float32) - samples.mean(dtype=np.float64).astype(np.float32)
+    return (centered / np.sqrt(centered.var(dtype=np.float64) + 1e-7)).astype(np.float32)
+
+
+def wav2vec_features(
+    waveform: Waveform, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor | None = None
+) -> AudioFeatures:
+    """The last `settings.layers` hidden states per video frame, interpolated in time to the frames' middles.
+
+    Args:
+        waveform: mono, 16 kHz.
+        settings: layers and embed are used.
+        fps: of the video.
+        extractor: a loaded model; by default the one that comes with `sd15`.
+
+    Raises:
+        InputError: the recording is shorter than one video frame, or not at 16 kHz.
+        WeightsError: the model is not installed, or has other sizes than the settings say.
+    """
+    _check_rate(waveform)
+    frames = count_frames(waveform, fps)
+    extractor = extractor or Wav2VecFeatureExtractor.load(_installed("sd15"))
+    samples = normalized(waveform.samples)
+    per_window = max(round(WINDOW_S * fps), 1)
+    parts = [
+        _window(extractor, samples, np.arange(start, min(start + per_window, frames)), fps)[:, -settings.layers :]
+        for start in range(0, frames, per_window)
+    ]
+    hidden = np.concatenate(parts)
+    _check_sizes(hidden, settings)
+    return AudioFeatures(hidden=hidden, fps=float(fps))
+
+
+def _window(
+    extractor: Wav2VecFeatureExtractor, samples: Float[np.ndarray, " samples"], frames: np.ndarray, fps: float
+) -> Float[np.ndarray, "frames layers embed"]:
+    """States at the middles of some frames, from sound that reaches CONTEXT_S beyond them."""
+    context = round(CONTEXT_S * SAMPLE_RATE_HZ)
+    begin = max(int(frames[0] / fps * SAMPLE_RATE_HZ) - context, 0) // HOP * HOP
+    end = min(int((frames[-1] + 1) / fps * SAMPLE_RATE_HZ) + context, len(samples))
+    heard = samples[begin:end]
+    if len(heard) < _RECEPTIVE:
+        heard = np.pad(heard, (0, _RECEPTIVE - len(heard)))
+    states = extractor.states(torch.from_numpy(np.ascontiguousarray(heard))).numpy()
+    place = ((frames + 0.5) / fps * SAMPLE_RATE_HZ - begin - _RECEPTIVE / 2) / HOP
+    place = np.clip(place, 0, len(states) - 1)
+    below = np.minimum(np.floor(place).astype(int), max(len(states) - 2, 0))
+    above = np.minimum(below + 1, len(states) - 1)
+    share = (place - below).astype(np.float32)[:, None, None]
+    return np.asarray(states[below] * (1 - share) + states[above] * share, np.float32)
+
+
+def hallo_features(
+    waveform: Waveform,
+    settings: AudioSettings,
+    fps: int,
+    chunk_frames: int,
+    extractor: Wav2VecFeatureExtractor | None = None,
+) -> tuple[AudioFeatures, int]:
+    """Hallo's features: silence to whole chunks, one pass, stretched to the frame rate before the transformer.
+
+    Args:
+        waveform: mono, 16 kHz.
+        settings: layers and embed are used.
+        fps: of the video.
+        chunk_frames: f; the features last a multiple of it.
+        extractor: a loaded model; by default the one that comes with `hallo`.
+
+    Returns:
+        The features, and how many of their frames belong to the recording.
+
+    Raises:
+        InputError: the recording is shorter than one video frame, or not at 16 kHz.
+        WeightsError: the model is not installed, or has other sizes than the settings say.
+    """
+    _check_rate(waveform)
+    count_frames(waveform, fps)
+    samples = normalized(waveform.samples)
+    frames = -(-len(samples) * fps // SAMPLE_RATE_HZ)
+    padding = -frames % chunk_frames
+    samples = np.pad(samples, (0, padding * (SAMPLE_RATE_HZ // fps)))
+    extractor = extractor or Wav2VecFeatureExtractor.load(_installed("hallo"))
+    states = extractor.stretched_states(torch.from_numpy(samples), frames + padding)[:, -settings.layers :]
+    _check_sizes(states.numpy(), settings)
+    return AudioFeatures(hidden=states.numpy(), fps=float(fps)), frames
+
+
+def _installed(model: str) -> Path:
+    folder = locate(model)
+    assert folder is not None, model
+    return folder / "wav2vec2"
+
+
+def _check_rate(waveform: Waveform) -> None:
+    if waveform.sample_rate_hz != SAMPLE_RATE_HZ:
+        raise InputError(f"speech is at {waveform.sample_rate_hz} Hz", f"wav2vec2 hears {SAMPLE_RATE_HZ} Hz only")
+
+
+def _check_sizes(hidden: np.ndarray, settings: AudioSettings) -> None:
+    if hidden.shape[1:] != (settings.layers, settings.embed):
+        raise WeightsError(
+            f"this wav2vec2 gives {hidden.shape[1]} layers of {hidden.shape[2]}, the model needs "
+            f"{settings.layers} of {settings.embed}",
+            "use facebook/wav2vec2-base-960h",
+        )

@@ -1,0 +1,114 @@
+"""`--dry-run`: what a stage would train, what memory it needs, and how long it takes here, from three measured steps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from emote_cli.data.manifest import ClipRecord
+from emote_cli.data.selection import select
+from emote_cli.training.engine import Engine, build
+from emote_cli.training.feed import Examples, feed
+from emote_cli.training.loop import check_examples, peak_memory_mb
+from emote_cli.training.pipeline import Observer, examples_for, first_model
+from emote_cli.training.request import StageRun
+from emote_cli.training.stages import part_of
+
+MEASURED = 3
+ADAM_BYTES = {"adamw": 8, "adamw8bit": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Parameters of one part of the model."""
+
+    name: str
+    trainable: int
+    frozen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is to be expected of a stage.
+
+    Attributes:
+        stage: vae, image, video or speed.
+        parts: of the model.
+        state_mb: weights, gradients, optimizer and average, without activations.
+        peak_mb: most memory used while measuring.
+        seconds_per_step: measured, the first step left out.
+        samples_per_s: pictures per second.
+        wait: share of the time spent waiting for data.
+        steps: of the whole stage; None where minutes end it.
+        seconds: of the whole stage.
+        clips: that are trained on.
+    """
+
+    stage: str
+    parts: list[Part]
+    state_mb: float
+    peak_mb: float
+    seconds_per_step: float
+    samples_per_s: float
+    wait: float
+    steps: int
+    seconds: float
+    clips: int
+
+
+def count_parts(model: nn.Module) -> list[Part]:
+    """Trainable and frozen parameters by part."""
+    counts: dict[str, list[int]] = {}
+    for name, value in model.named_parameters():
+        part = part_of(name) or name.partition(".")[0]
+        counts.setdefault(part, [0, 0])[0 if value.requires_grad else 1] += value.numel()
+    return [Part(name, trainable, frozen) for name, (trainable, frozen) in sorted(counts.items())]
+
+
+def state_mb(parts: list[Part], optimizer: str) -> float:
+    """Memory of weights (4 bytes), and for those that train gradients, average (4 each) and Adam's two moments."""
+    trainable, frozen = sum(part.trainable for part in parts), sum(part.frozen for part in parts)
+    return (4 * (trainable + frozen) + trainable * (8 + ADAM_BYTES[optimizer])) / 2**20
+
+
+def forecast(stage: StageRun, data: Path, records: list[ClipRecord], observer: Observer) -> Forecast:
+    """Measure three steps of a stage, saving nothing but the cache of the data set.
+
+    Raises:
+        EmoteError: whatever would stop the stage.
+    """
+    settings = stage.settings
+    chosen = select(records, settings.data)
+    model = first_model(stage, data, chosen)
+    examples = examples_for(model, settings, data, chosen, observer)
+    check_examples(examples)
+    engine = build(model, settings.model_copy(update={"trackers": ()}), None)
+    took, frames, waited = measure(engine, examples)
+    limit_s = None if settings.max_minutes is None else 60 * settings.max_minutes
+    seconds = settings.max_steps * took if limit_s is None else min(limit_s, settings.max_steps * took)
+    parts = count_parts(model)
+    return Forecast(
+        stage=settings.stage,
+        parts=parts,
+        state_mb=state_mb(parts, settings.optimizer),
+        peak_mb=peak_memory_mb(),
+        seconds_per_step=took,
+        samples_per_s=frames * engine.shares.processes / took,
+        wait=waited / took,
+        steps=min(settings.max_steps, round(seconds / took)),
+        seconds=seconds,
+        clips=len(chosen.train),
+    )
+
+
+def measure(engine: Engine, examples: Examples) -> tuple[float, float, float]:
+    """Seconds, pictures and seconds of waiting per step, after one step to warm up."""
+    batches = feed(examples, engine.state.settings, engine.shares, 0)
+    engine.step(batches)
+    began, outcomes = time.monotonic(), [engine.step(batches) for _ in range(MEASURED)]
+    took = (time.monotonic() - began) / MEASURED
+    frames = sum(outcome.frames for outcome in outcomes) / MEASURED
+    return took, frames, sum(outcome.waited_s for outcome in outcomes) / MEASURED

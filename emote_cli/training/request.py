@@ -1,0 +1,184 @@
+"""What a user asks of `emote train`, and the stages that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import Field
+
+from emote_cli.errors import OutputError, SettingsError, TrainingError
+from emote_cli.settings import Settings, override, parse_settings, save_settings
+from emote_cli.training.settings import ORDER, StageName, TrainSettings, load_recipe
+from emote_cli.training.stages import NUMBERS
+from emote_cli.training.start import split_assignments, stage_of
+from emote_cli.training.state import checkpoint_folders
+from emote_cli.weights import SETTINGS_NAME, locate
+
+REQUEST = "request.yaml"
+FINISHED = "finished"
+
+
+class Request(Settings):
+    """Everything on the command line that `--resume` must know; kept as `request.yaml` in the run folder."""
+
+    stage: str = Field(description="vae, 1, 2, 3 (or their names), or all")
+    model: str = "mini"
+    data: str = Field(description="the prepared data set")
+    start: str | None = None
+    assignments: tuple[str, ...] = ()
+    max_steps: int | None = None
+    max_minutes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """One stage of a request.
+
+    Attributes:
+        settings: resolved.
+        run: its folder.
+        model: for `begin`.
+        start: for `begin`.
+        changes: assignments to the model's settings.
+    """
+
+    settings: TrainSettings
+    run: Path
+    model: str
+    start: str | None
+    changes: list[str]
+
+
+def stage_names(stage: str, model: str) -> list[StageName]:
+    """The stages that a word means.
+
+    Raises:
+        SettingsError: it means none.
+    """
+    stage = NUMBERS.get(stage, stage)
+    if stage == "all":
+        return [name for name in ORDER if name in recipe_stages(model)]
+    if stage not in ORDER:
+        raise SettingsError(f"unknown stage '{stage}'", "one of vae, 1 (image), 2 (video), 3 (speed), all")
+    return [name for name in ORDER if name == stage]
+
+
+def recipe_name(model: str, start: str | None) -> str:
+    """The model whose recipe counts: its own name, or the name in the settings of the folder."""
+    from emote_cli.settings import PRESETS, load_settings
+
+    if model in PRESETS:
+        return model
+    folder = locate(start or model)
+    return model if folder is None else load_settings(folder / SETTINGS_NAME).name
+
+
+def recipe_stages(name: str) -> list[StageName]:
+    """The stages that a model's recipe has."""
+    stages: list[StageName] = []
+    for stage in ORDER:
+        try:
+            load_recipe(name, stage)
+        except SettingsError:
+            continue
+        stages.append(stage)
+    return stages
+
+
+def plan(request: Request, out: Path) -> list[StageRun]:
+    """Resolve all settings: recipe, then the request's assignments, then its limits.
+
+    Raises:
+        SettingsError: an assignment is wrong, or the stage unknown.
+        WeightsError: the model is unknown.
+    """
+    name = recipe_name(request.model, request.start)
+    stages = stage_names(request.stage, name)
+    ours, changes = split_assignments(list(request.assignments))
+    settings = [override(load_recipe(name, stage), ours) for stage in stages]
+    settings = limited(settings, request)
+    if len(stages) == 1:
+        return [StageRun(settings[0], out, request.model, request.start, changes)]
+    runs: list[StageRun] = []
+    for each in settings:
+        start = str(runs[-1].run) if runs else request.start
+        runs.append(StageRun(each, out / each.stage, request.model, start, changes if not runs else []))
+    return runs
+
+
+def limited(stages: list[TrainSettings], request: Request) -> list[TrainSettings]:
+    """Apply --max-steps to every stage, and divide --max-minutes as the recipe divides its own."""
+    changes: list[dict[str, object]] = [{} for _ in stages]
+    if request.max_steps is not None:
+        changes = [{"max_steps": request.max_steps} for _ in stages]
+    if request.max_minutes is not None:
+        own = [stage.max_minutes or 1.0 for stage in stages]
+        for change, minutes in zip(changes, own, strict=True):
+            change["max_minutes"] = request.max_minutes * minutes / sum(own)
+    elif request.max_steps is not None:
+        changes = [{**change, "max_minutes": None} for change in changes]
+    return [stage.model_copy(update=change) for stage, change in zip(stages, changes, strict=True)]
+
+
+def open_run(request: Request | None, out: Path, resume: bool, more: Request | None = None) -> Request:
+    """Make the run folder, or read what an earlier call asked for.
+
+    Args:
+        request: of a new run; None with `resume`.
+        out: the run folder.
+        resume: go on with what is there.
+        more: with `resume`: limits and assignments that replace or follow the old ones.
+
+    Raises:
+        OutputError: a new run would write into an old one, or the folder cannot be made.
+        TrainingError: there is nothing to resume.
+    """
+    place = out / REQUEST
+    if resume:
+        return resumed(place, more)
+    assert request is not None, "a new run needs a request"
+    if place.exists() or checkpoint_folders(out):
+        raise OutputError(f"{out} holds a run", f"--resume goes on with it (emote train --resume --out {out})")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        save_settings(request, place)
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror}", "choose another --out") from error
+    return request
+
+
+def resumed(place: Path, more: Request | None) -> Request:
+    """The request of an earlier call, with later wishes.
+
+    Raises:
+        TrainingError: there is none, or the wishes are for another run.
+    """
+    if not place.is_file():
+        raise TrainingError(f"{place.parent} holds no run to resume", "leave --resume out to start one")
+    request = parse_settings(Request, yaml.safe_load(place.read_text(encoding="utf-8")), str(place))
+    if more is None:
+        return request
+    for name in ("stage", "model", "data", "start"):
+        wish = getattr(more, name)
+        if wish and wish != getattr(request, name):
+            raise TrainingError(
+                f"{place.parent} was started with {name} {getattr(request, name)}, not {wish}",
+                "leave that option out, or start another run with --out",
+            )
+    changes: dict[str, object] = {"assignments": (*request.assignments, *more.assignments)}
+    changes |= {k: getattr(more, k) for k in ("max_steps", "max_minutes") if getattr(more, k) is not None}
+    request = request.model_copy(update=changes)
+    save_settings(request, place)
+    return request
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a stage of a run has come to its end."""
+    return (run / FINISHED).exists()
+
+
+def came_from_vae(start: str | None) -> bool:
+    """Whether a run begins right after `--stage vae`: the scale of the latents is still to be measured."""
+    return start is not None and stage_of(locate(start)) == "vae"

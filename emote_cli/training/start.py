@@ -1,0 +1,144 @@
+"""What a run starts from: random weights, SD 1.5, the stage before, or a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from emote_cli.errors import SettingsError, TrainingError
+from emote_cli.model.checkpoint import load_model, random_model
+from emote_cli.model.emo import Emo
+from emote_cli.model.imports import start_from_sd15
+from emote_cli.settings import PRESETS, ModelSettings, load_preset, load_settings, override
+from emote_cli.training.settings import ORDER, StageName
+from emote_cli.training.state import TRAIN_SETTINGS
+from emote_cli.weights import SETTINGS_NAME, locate
+
+NEW_MODELS = ("tiny", "mini", "sd15")
+"""Models whose training can begin at stage 1 without --from."""
+NUMBER = {"image": "1", "video": "2", "speed": "3", "vae": "vae"}
+
+
+def begin(stage: StageName, model: str, start: str | None, changes: list[str], seed: int = 0) -> Emo:
+    """Build the model that a run starts with.
+
+    Args:
+        stage: what the run will train.
+        model: a preset's name, or the path of a model or run folder (then it is the start).
+        start: a run, checkpoint, model folder or known name; None begins anew, which only the first stages can.
+        changes: assignments to the model's settings, `temporal.chunk_frames=8`.
+        seed: of random weights.
+
+    Raises:
+        TrainingError: the stage before is missing, or the start is of another model or too early a stage.
+        WeightsError: the start is unknown, missing or damaged.
+        SettingsError: the model is no preset, or a change does not fit.
+    """
+    if model not in PRESETS:
+        start, model = start or model, ""
+    if start is None:
+        return begin_anew(stage, override(load_preset(model), changes), seed)
+    folder = locate(start)
+    settings = load_preset(start) if folder is None else load_settings(folder / SETTINGS_NAME)
+    if model and settings.name != model:
+        raise TrainingError(f"{start} is a {settings.name}, --model says {model}", f"--model {settings.name}")
+    check_order(stage, folder, start)
+    return changed(random_model(settings, seed) if folder is None else load_model(folder), changes)
+
+
+def begin_anew(stage: StageName, settings: ModelSettings, seed: int) -> Emo:
+    """A model before its first stage.
+
+    Raises:
+        TrainingError: the stage is not the first.
+    """
+    if stage in ("video", "speed"):
+        before = NUMBER[ORDER[ORDER.index(stage) - 1]]
+        raise TrainingError(
+            f"stage {NUMBER[stage]} starts from stage {before}, and no checkpoint was given",
+            f"--from RUN of stage {before}"
+            + (f", or --from {settings.name} for the weights that ship" if settings.name == "mini" else ""),
+        )
+    if settings.name == "sd15":
+        folder = locate("sd15")
+        assert folder is not None, "sd15 has files"
+        return start_from_sd15(settings, folder)
+    model = random_model(settings, seed)
+    if stage == "image" and settings.name == "mini":
+        with_shipped_autoencoder(model)
+    return model
+
+
+def with_shipped_autoencoder(model: Emo) -> None:
+    """Stage 1 of the mini needs an autoencoder: the one that ships, unless `--stage vae` has made another.
+
+    Raises:
+        TrainingError: the settings ask for another form of autoencoder.
+        WeightsError: the installation lacks the mini.
+    """
+    folder = locate("mini")
+    assert folder is not None, "mini has files"
+    shipped = load_model(folder)
+    ours = model.settings.autoencoder.model_copy(
+        update={"scaling_factor": shipped.settings.autoencoder.scaling_factor}
+    )
+    if ours != shipped.settings.autoencoder:
+        raise TrainingError("this form of autoencoder has not been trained", "--stage vae first, then --from its run")
+    model.autoencoder = shipped.autoencoder
+    model.settings = model.settings.model_copy(update={"autoencoder": ours})
+
+
+def stage_of(folder: Path | None) -> StageName | None:
+    """The stage that made a checkpoint; None where nothing says so."""
+    if folder is None or not (folder.parent / TRAIN_SETTINGS).is_file():
+        return None
+    stage = (yaml.safe_load((folder.parent / TRAIN_SETTINGS).read_text(encoding="utf-8")) or {}).get("stage")
+    return stage if stage in ORDER else None
+
+
+def check_order(stage: StageName, folder: Path | None, start: str) -> None:
+    """Refuse to skip a stage.
+
+    Raises:
+        TrainingError: the checkpoint lacks the stage before.
+    """
+    done = stage_of(folder)
+    if done is not None and ORDER.index(done) < ORDER.index(stage) - 1:
+        before = NUMBER[ORDER[ORDER.index(stage) - 1]]
+        raise TrainingError(
+            f"stage {NUMBER[stage]} starts from stage {before}; {start} comes from stage {NUMBER[done]}",
+            f"train stage {before} first",
+        )
+
+
+def changed(model: Emo, changes: list[str]) -> Emo:
+    """The model with other settings and the same weights.
+
+    Raises:
+        TrainingError: its weights do not fit the changed settings.
+    """
+    if not changes:
+        return model
+    settings = override(model.settings, changes)
+    try:
+        other = Emo(settings)
+        other.load_state_dict(model.state_dict())
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(
+            f"the weights do not fit model.{changes[0]}", "such settings can only change when training begins anew"
+        ) from error
+    return other.eval()
+
+
+def split_assignments(assignments: list[str]) -> tuple[list[str], list[str]]:
+    """Divide `--set` into those of the training and (with `model.` in front) those of the model.
+
+    Raises:
+        SettingsError: an assignment has no key.
+    """
+    for assignment in assignments:
+        if not assignment.partition("=")[0].strip():
+            raise SettingsError(f"'{assignment}' is not key=value", "for example --set learning_rate=2e-5")
+    ours = [text for text in assignments if not text.startswith("model.")]
+    return ours, [text.removeprefix("model.") for text in assignments if text.startswith("model.")]

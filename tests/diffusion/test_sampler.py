@@ -1,0 +1,83 @@
+"""Sampling on the training schedule: a perfect network gives the perfect picture."""
+
+import pytest
+import torch
+
+from emote_cli.diffusion.objective import target_for
+from emote_cli.diffusion.sampler import chunk_noise, frame_noise, guided, sample
+from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.settings import DiffusionSettings
+
+
+def oracle(schedule: NoiseSchedule, clean: torch.Tensor):
+    """The network that knows the answer: what noise leads from `clean` to the noisy latents?"""
+
+    def denoise(noisy: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        alpha, sigma = schedule.alpha_sigma(timestep, clean)
+        return target_for(schedule, clean, (noisy - alpha * clean) / sigma, timestep)
+
+    return denoise
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm"])
+@pytest.mark.parametrize("objective", ["v", "sample", "epsilon"])
+@pytest.mark.parametrize("steps", [1, 4, 11])
+def test_an_oracle_returns_the_clean_latents(solver: str, objective: str, steps: int):
+    settings = DiffusionSettings(objective=objective, zero_terminal_snr=objective != "epsilon")
+    schedule = NoiseSchedule(settings)
+    clean = torch.randn(2, 3, 4, 5, 7)
+    out = sample(oracle(schedule, clean), torch.randn_like(clean), schedule, steps=steps, solver=solver)
+    torch.testing.assert_close(out, clean, atol=2e-3, rtol=1e-3)
+
+
+def test_sampling_starts_at_the_last_timestep_and_counts_down():
+    schedule = NoiseSchedule(DiffusionSettings())
+    seen: list[int] = []
+
+    def denoise(noisy: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        seen.append(int(timestep[0]))
+        assert timestep.shape == (1,)
+        return torch.zeros_like(noisy)
+
+    sample(denoise, torch.randn(1, 2, 3, 5, 7), schedule, steps=4)
+    assert seen == [999, 749, 499, 249]
+
+
+def test_noise_depends_on_seed_and_frame_only():
+    shape = (3, 5, 7)
+    long = chunk_noise(11, range(0, 13), shape)
+    assert torch.equal(chunk_noise(11, range(7, 13), shape)[0], long[0, 7:])
+    assert torch.equal(frame_noise(11, 4, shape), long[0, 4])
+    assert not torch.equal(frame_noise(12, 4, shape), long[0, 4])
+    assert abs(float(long.mean())) < 0.1
+    assert abs(float(long.std()) - 1) < 0.1
+    before = torch.get_rng_state()
+    frame_noise(1, 2, shape)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_guidance():
+    zeros, time = torch.zeros(1, 2, 3, 5, 7), torch.tensor([3])
+    calls: list[str] = []
+
+    def one(noisy, timestep):
+        calls.append("conditional")
+        return noisy + 1
+
+    def none(noisy, timestep):
+        calls.append("unconditional")
+        return noisy - 1
+
+    assert torch.equal(guided(one, none, 1.0)(zeros, time), zeros + 1)
+    assert calls == ["conditional"]
+    assert torch.equal(guided(one, none, 3.5)(zeros, time), zeros + 6)
+
+
+def test_training_and_animation_build_the_same_schedule():
+    settings = DiffusionSettings(objective="sample", timesteps=1000)
+    first, second = NoiseSchedule(settings), NoiseSchedule(settings)
+    assert torch.equal(first.alphas_cumprod, second.alphas_cumprod)
+    for name in ("ddim", "dpm"):
+        solver = first.solver(name)
+        torch.testing.assert_close(solver.alphas_cumprod[:-1], first.alphas_cumprod[:-1])
+        assert solver.config.timestep_spacing == "trailing"
