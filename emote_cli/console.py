@@ -62,7 +62,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress(label: str, total: float | None, unit: str = "items") -> Iterator[Callable[[int], None]]:
+def progress(label: str, total: float | None, unit: str = "items") -> Iterator[Callable[..., None]]:
     """Show a bar with items done, items per second and the time left while the block runs; on terminals only.
 
     Args:
@@ -71,7 +71,7 @@ def progress(label: str, total: float | None, unit: str = "items") -> Iterator[C
         unit: plural name of the items.
 
     Yields:
-        A function to call with the number of items just done.
+        A function to call with the number of items just done, and a note to show if there is one.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -80,10 +80,11 @@ def progress(label: str, total: float | None, unit: str = "items") -> Iterator[C
         _Rate(),
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(label, total=total, unit=unit)
-        yield lambda done: bar.advance(task, done)
+        task = bar.add_task(label, total=total, unit=unit, note="")
+        yield lambda done, note="": bar.update(task, advance=done, note=note)
 
 
 def track(items: Iterable[T], label: str, total: float | None, unit: str = "items") -> Iterator[T]:

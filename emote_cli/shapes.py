@@ -1,7 +1,7 @@
 """Axis vocabulary. One order at every boundary: `b f c h w`, pixels in [-1, 1].
 
-Letters: b batch, f frames, n motion frames, c channels, h height, w width (space only), k tokens, d feature width,
-s layers of speech features.
+Letters: b batch, f frames, n motion frames, c channels, h height, w width (space only), k tokens, d feature
+width, s layers of speech features.
 """
 
 from __future__ import annotations

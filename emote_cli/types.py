@@ -63,7 +63,9 @@ class Box:
 
     def union(self, other: Box) -> Box:
         """The smallest box around both."""
-        return Box(min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1))
+        return Box(
+            min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1)
+        )
 
     def scaled(self, factor: float) -> Box:
         """The same center, both sides times `factor`."""
@@ -125,12 +127,14 @@ class Portrait:
         face: the face in crop coordinates.
         crop_px: the crop's square in the source picture (may reach over its edge).
         source: path of the picture, for messages.
+        roll_deg: the square is turned by this around its center, clockwise in the picture, as the head is.
     """
 
     pixels: Pixels
     face: Face
     crop_px: Box
     source: Path
+    roll_deg: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

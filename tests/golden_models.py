@@ -91,7 +91,9 @@ def hallo_settings(config: dict) -> ModelSettings:
     )
 
 
-def fill(model: Emo, source: imports.Source, keys: dict[str, tuple[int, ...]], recipe, prefix: str, seed: int) -> None:
+def fill(
+    model: Emo, source: imports.Source, keys: dict[str, tuple[int, ...]], recipe, prefix: str, seed: int
+) -> None:
     """Fill the model by the rename map, with the recipe's number for every published key."""
     short = {key.removeprefix(prefix): shape for key, shape in keys.items() if key.startswith(prefix)}
     plan = imports.plan_import(short, model, source)
@@ -117,7 +119,9 @@ def echomimic_model(description: dict, keys_file: Path, recipe) -> Emo:
     entries = description["entries"]
     pixels, width = entries["in.face_mask"][-1], extra["cross_attention_dim"]
     keys = read_shapes(keys_file)
-    channels = [shape[0] for key, shape in keys.items() if key.startswith("echo_face_locator.") and len(shape) == 4]
+    channels = [
+        shape[0] for key, shape in keys.items() if key.startswith("echo_face_locator.") and len(shape) == 4
+    ]
     settings = ModelSettings.model_validate(
         preset.model_dump()
         | {
@@ -147,6 +151,7 @@ def regions(tensors, scales=(1.0, 1.0, 1.0)) -> RegionWeights:
     """The masks of a case, by level."""
     levels = len([key for key in tensors if key.startswith("in.mask.full.")])
     masks = tuple(
-        torch.cat([tensors[f"in.mask.{branch}.{level}"] for branch in ("full", "face", "lip")]) for level in range(levels)
+        torch.cat([tensors[f"in.mask.{branch}.{level}"] for branch in ("full", "face", "lip")])
+        for level in range(levels)
     )
     return RegionWeights(masks, scales)

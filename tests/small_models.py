@@ -44,7 +44,9 @@ def build(settings: ModelSettings | None = None, *, random: bool = True, seed: i
     return randomize(model, seed) if random else model
 
 
-def make_batch(settings: ModelSettings, *, rows: int = ROWS, frames: int = FRAMES, seed: int = 1) -> TrainingExample:
+def make_batch(
+    settings: ModelSettings, *, rows: int = ROWS, frames: int = FRAMES, seed: int = 1
+) -> TrainingExample:
     """A batch of random numbers of every kind that training and animation feed."""
     generator = torch.Generator().manual_seed(seed)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from emote_cli import __version__
 from emote_cli.animation.retime import count_frames
 from emote_cli.cli import COMMANDS, app
 from emote_cli.errors import DeviceError
+from emote_cli.media.audio import read_audio
 from emote_cli.media.ffmpeg import ffmpeg_exe
 from emote_cli.media.video import probe, read_frames
+from emote_cli.weights import sha256_of
 
 HEAVY = (
     "torch",
@@ -63,6 +66,7 @@ class FakeOptions:
     head_speed: float | None = None
     motion_region: str = "wide"
     solver: str | None = None
+    detail: bool | None = None
 
 
 @pytest.fixture
@@ -206,13 +210,14 @@ def test_animate_writes_the_portraits_name_in_this_folder(fake, here, portrait_p
 
 def test_options_reach_the_animator(fake, here, portrait_path, tiny_speech):
     options = (
-        "--steps 3 --guidance 2.5 --seed 7 --head-speed 0.7 --motion-region full --device cpu --dtype float32"
+        "--steps 3 --guidance 2.5 --seed 7 --head-speed 0.7 --motion-region full --device cpu "
+        "--dtype float32 --no-detail"
     )
     result = emote("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", "tiny", *options.split())
     assert result.exit_code == 0, result.output
     call = fake.calls[0]
     assert (call["model"], call["device"], call["dtype"]) == ("tiny", "cpu", "float32")
-    assert call["options"] == FakeOptions(3, 2.5, 7, 0.7, "full")
+    assert call["options"] == FakeOptions(3, 2.5, 7, 0.7, "full", detail=False)
 
 
 @pytest.mark.parametrize("text", ["24", "25", "29.97", "30", "60", "24000/1001"])
@@ -261,6 +266,151 @@ def test_force_overwrites_and_only_force(fake, here, portrait_path, tiny_speech)
     assert (here / "x.mp4").read_bytes() == b"precious"
     assert emote(*args, "--force").exit_code == 0
     assert probe(here / "x.mp4").has_audio
+
+
+def test_a_part_of_the_sound(fake, here, portrait_path, speech_path):
+    span = ("--start", "0:01.5", "--duration", "0.6")
+    assert emote("animate", portrait_path, speech_path, "--model", "tiny", *span).exit_code == 0
+    assert len(list(read_frames(here / "portrait.mp4"))) == 15
+    whole, part = read_audio(speech_path).samples, fake.calls[0]["speech"].samples
+    assert np.array_equal(part, whole[24_000 : 24_000 + 9_600])
+    heard = read_audio(here / "portrait.mp4").samples[:9_600]
+    assert np.corrcoef(heard, part[: len(heard)])[0, 1] > 0.95
+
+
+def test_a_video_says_how_it_was_made(fake, here, portrait_path, tiny_speech):
+    made = emote("animate", portrait_path, tiny_speech, "--model", "tiny", "--seed", "11", "--fps", "29.97")
+    assert made.exit_code == 0, made.output
+    making = json.loads(emote("info", "portrait.mp4", "--json").stdout)
+    assert making["note"] == "AI-generated video"
+    assert making["made_by"] == f"emote {__version__}"
+    assert making["settings"]["seed"] == 11
+    assert making["portrait"] == {"name": "portrait.png", "sha256": sha256_of(portrait_path)}
+    assert "settings.fps: 30000/1001\n" in emote("info", "portrait.mp4").stdout
+
+
+def test_like_repeats_the_settings_but_not_those_that_are_named(fake, here, portrait_path, tiny_speech):
+    args = ("animate", portrait_path, tiny_speech)
+    first = emote(*args, "-o", "a.mp4", "--model", "tiny", "--seed", "11", "--fps", "29.97", "--steps", "3")
+    again = emote(*args, "-o", "b.mp4", "--like", "a.mp4", "--steps", "4")
+    assert (first.exit_code, again.exit_code) == (0, 0), again.output
+    assert fake.calls[1]["model"] == "tiny"
+    assert fake.calls[1]["options"] == FakeOptions(seed=11, steps=4)
+    assert probe(here / "b.mp4").fps == Fraction(30000, 1001)
+
+
+def test_several_faces_are_numbered_in_a_picture(fake, here, shared, tiny_speech):
+    two = shared / "media/portraits/two-people.jpg"
+    result = emote("animate", two, tiny_speech, "-o", "x.mp4", "--model", "tiny")
+    assert "warning: 2 faces" in result.stderr
+    assert {p.name for p in here.iterdir()} == {"x.mp4", "x.faces.png"}
+    result = emote("animate", two, tiny_speech, "-o", "y.mp4", "--model", "tiny", "--face", "2")
+    assert "faces" not in result.stderr
+    first, second = (call["portrait"].crop_px for call in fake.calls)
+    assert first != second
+    fails(
+        emote("animate", two, tiny_speech, "--model", "tiny", "--face", "3"), "there is no face 3", "1 to 2"
+    )
+
+
+def test_the_whole_photo(fake, here, portrait_path, tiny_speech):
+    args = ("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", "tiny", "--frame", "full")
+    result = emote(*args)
+    assert result.exit_code == 0, result.output
+    assert (probe(here / "x.mp4").width, probe(here / "x.mp4").height) == (512, 512)
+
+
+@pytest.mark.parametrize(("name", "sound"), [("x.mov", True), ("x.webm", True), ("x.gif", False)])
+def test_the_ending_says_what_it_becomes(fake, here, portrait_path, tiny_speech, name, sound):
+    result = emote("animate", portrait_path, tiny_speech, "-o", name, "--model", "tiny", "--seed", "3")
+    assert result.exit_code == 0, result.output
+    frames = list(read_frames(here / name))
+    assert (len(frames), frames[0].shape, probe(here / name).has_audio) == (18, (32, 32, 3), sound)
+    assert abs(float(frames[9].mean()) - 49) < 3
+    assert json.loads(emote("info", name, "--json").stdout)["settings"]["seed"] == 3
+
+
+def test_whole_aac_is_copied(fake, here, portrait_path, shared):
+    sound = shared / "media/speech/aac.m4a"
+    assert emote("animate", portrait_path, sound, "-o", "x.mp4", "--model", "tiny").exit_code == 0
+
+    def packets(path):
+        command = [
+            ffmpeg_exe(),
+            "-v",
+            "error",
+            "-i",
+            str(path),
+            "-map",
+            "0:a",
+            "-c",
+            "copy",
+            "-f",
+            "md5",
+            "-",
+        ]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+
+    assert packets(here / "x.mp4") == packets(sound)
+
+
+def test_a_batch_loads_the_model_once_and_outlives_a_bad_job(fake, here, portrait_path, tiny_speech):
+    table = here / "jobs.csv"
+    rows = f"{portrait_path},{tiny_speech},a.mp4,3\nmissing.png,{tiny_speech},b.mp4,\n"
+    table.write_text(f"portrait,audio,output,seed\n{rows}")
+    (here / "out").mkdir()
+    args = ("animate", "--batch", table, "-o", "out", "--model", "tiny")
+    result = emote(*args)
+    assert result.exit_code == 1
+    assert result.stdout == "out/a.mp4\n"
+    assert "warning: b.mp4: image" in result.stderr
+    assert "1 made, 0 were there, 1 failed" in result.stderr
+    table.write_text(table.read_text().replace("missing.png", str(portrait_path)))
+    result = emote(*args)
+    assert (result.exit_code, result.stdout) == (0, "out/a.mp4\nout/b.mp4\n")
+    assert "1 made, 1 were there, 0 failed" in result.stderr
+    assert [call["options"].seed for call in fake.calls] == [3, 0]
+
+
+def test_a_batch_of_a_folder_and_of_json_lines(fake, here, portrait_path, tiny_speech):
+    shutil.copy(portrait_path, here / "one.png")
+    shutil.copy(tiny_speech, here / "one.wav")
+    (here / "jobs.jsonl").write_text('{"portrait": "one.png", "audio": "one.wav", "output": "j.mp4"}\n')
+    assert emote("animate", "--batch", here, "--model", "tiny").stdout == "one.one.mp4\n"
+    assert emote("animate", "--batch", "jobs.jsonl", "--model", "tiny").stdout == "j.mp4\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("portrait,audio\n", "holds no job"),
+        ("portrait,sound\na.png,b.wav\n", "job 1: sound is unknown"),
+        ("portrait,audio\na.png,\n", "job 1: audio is missing"),
+        ("portrait,audio,seed\na.png,b.wav,x\n", "job 1: invalid literal"),
+    ],
+)
+def test_a_wrong_table(fake, here, text, message):
+    (here / "jobs.csv").write_text(text)
+    fails(emote("animate", "--batch", "jobs.csv"), message, "")
+
+
+def test_missing_arguments_are_wrong_usage(fake, here, portrait_path):
+    for arguments in ((portrait_path,), (portrait_path, "--batch", "jobs.csv"), ("--seed", 3)):
+        assert emote("animate", *arguments).exit_code == 2
+
+
+def test_info_of_another_file(here, tiny_speech):
+    fails(emote("info", tiny_speech), "does not say how it was made", "emote animate")
+    fails(emote("info", "missing.mp4"), "missing.mp4 does not exist", "check the path")
+
+
+def test_a_dry_run_writes_nothing(fake, here, portrait_path, tiny_speech):
+    result = emote("animate", portrait_path, tiny_speech, "--model", "tiny", "--dry-run")
+    assert result.exit_code == 0, result.output
+    told = dict(line.split(": ", 1) for line in result.stdout.splitlines())
+    assert "18 frames at 25 fps" in told["output"]
+    assert set(told) == {"portrait", "face", "sound", "model", "output", "time", "memory"}
+    assert list(here.iterdir()) == []
 
 
 # -------------------------------------------------------------------------------------- what can be wrong
@@ -333,7 +483,9 @@ def test_a_folder_that_is_not_writable(fake, here, portrait_path, tiny_speech):
 @pytest.mark.parametrize(
     "option",
     "--fps 0,--fps fast,--fps 1/0,--steps 0,--head-speed 3,--seed -1,--guidance -1,--size 16,"
-    "--motion-region huge,--device tpu,--dtype int8".split(","),
+    "--motion-region huge,--face 0,--face nose,--start x,--duration 1:2:3:4,--device tpu,--dtype int8".split(
+        ","
+    ),
 )
 def test_senseless_options_are_wrong_usage(fake, here, portrait_path, tiny_speech, option):
     result = emote("animate", portrait_path, tiny_speech, *option.split())

@@ -530,7 +530,7 @@ def test_the_environment_names_mirror_and_place(hub, tmp_path):
         env=os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 1
     assert f"(HTTP 404 from {hub.endpoint})" in " ".join(done.stderr.split())

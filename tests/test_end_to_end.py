@@ -59,3 +59,12 @@ def test_options_change_the_frames(first, portrait_path, tmp_path):
     made = animate(portrait_path, speech, tmp_path / "x.mp4", "--steps", "3", "--size", "64")
     assert made.shape == (18, 64, 64, 3)
     assert not np.array_equal(made[:, ::2, ::2], frames)
+
+
+def test_python_gets_the_frames_of_the_command(first, portrait_path):
+    from emote_cli import Animator
+
+    speech, _, frames = first
+    made = np.stack(list(Animator.load("tiny", device="cpu").stream(portrait_path, str(speech))))
+    assert made.shape == frames.shape
+    assert np.abs(made.astype(int) - frames).mean() < 8  # the video is compressed

@@ -48,10 +48,11 @@ def test_every_command_has_an_example():
 
 
 @pytest.mark.parametrize(
-    "line", ["emote animate one.png two.wav --nonsense", "emote animate one.png", "emote anime a b"]
+    "line",
+    ["emote animate one.png two.wav --nonsense", "emote animate one.png two.wav three", "emote anime a b"],
 )
 def test_a_wrong_line_would_be_noticed(line):
-    with pytest.raises(Exception, match=r"(?i)nonsense|AUDIO|anime"):
+    with pytest.raises(Exception, match=r"(?i)nonsense|three|anime"):
         parse(line)
 
 

@@ -15,19 +15,22 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from emote_cli.animation.chunks import plan_chunks
+from emote_cli.animation.compose import make_portrait
 from emote_cli.animation.detail import transfer_detail
 from emote_cli.animation.device import Precision, choose_device, choose_precision
 from emote_cli.diffusion.sampler import chunk_noise, guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
-from emote_cli.model.checkpoint import load_model, random_model
+from emote_cli.media.audio import read_audio
+from emote_cli.model.checkpoint import random_model
 from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.model.emo import Emo
-from emote_cli.perception.faces import FaceRegion, region_mask
+from emote_cli.model.imports import load_folder
+from emote_cli.perception.faces import FaceAnalyzer, FaceRegion, region_mask
 from emote_cli.perception.speech import hear
 from emote_cli.settings import load_preset
 from emote_cli.shapes import MotionLatents, VideoLatents
 from emote_cli.types import AudioFeatures, Chunk, Pixels, Portrait, Waveform
-from emote_cli.weights import locate
+from emote_cli.weights import bundled, locate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +85,15 @@ class Animator:
         """
         chosen = choose_device(device)
         folder = locate(str(model))
-        loaded = random_model(load_preset(str(model))) if folder is None else load_model(folder)
-        return cls(loaded, chosen, choose_precision(dtype, chosen))
+        loaded = random_model(load_preset(str(model))) if folder is None else load_folder(folder)
+        return cls.of(loaded)(loaded, chosen, choose_precision(dtype, chosen))
+
+    @classmethod
+    def of(cls, model: Emo) -> type[Animator]:
+        """The animator for the model's family of checkpoints."""
+        from emote_cli.animation.public import animator_for
+
+        return animator_for(model.settings)
 
     @property
     def size(self) -> int:
@@ -94,6 +104,19 @@ class Animator:
     def fps(self) -> Fraction:
         """Frame rate that the model was trained for."""
         return Fraction(self.model.settings.fps)
+
+    def stream(
+        self, portrait: Path | str, audio: Path | str, options: AnimateOptions | None = None
+    ) -> Iterator[Pixels]:
+        """Frames from files: the largest face of a picture, and the whole of a recording; see `frames`.
+
+        Raises:
+            InputError: a file cannot be read.
+            FaceError: there is no face in the picture.
+        """
+        with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
+            cut = make_portrait(Path(portrait), self.size, analyzer)
+        return self.frames(cut, read_audio(Path(audio)), options or AnimateOptions())
 
     def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
         """Generate round(seconds x fps) frames, one after the other.

@@ -2,52 +2,141 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from emote_cli.errors import FaceError
-from emote_cli.media.image import crop_and_resize, read_image
-from emote_cli.perception.faces import FaceAnalyzer, crop_square, to_crop
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from emote_cli.animation.choice import FaceChoice, choose_face
+from emote_cli.media.image import crop_and_resize, read_image, resize
+from emote_cli.perception.faces import (
+    CROP_EXPAND,
+    FaceAnalyzer,
+    crop_square,
+    euler_deg,
+    face_box,
+    to_crop,
+)
 from emote_cli.types import Box, Face, Pixels, Portrait
 
 _TILE_SHARES = (1.0, 0.5, 0.3)
 """Sides of the squares to search, over the picture's shorter side: small faces need small squares."""
 
+_EYE_CORNERS = [33, 263]
+
+_LEVEL_DEG = 12
+"""Heads that lean further are cut out upright."""
+
+_SMALL_SHARE = 0.6
+_PROFILE_DEG = 40
+_BLURRED = 0.05
+
 _SMALLEST_TILE_PX = 144
 """In smaller squares MediaPipe sees faces where there are none."""
 
 
-def make_portrait(path: Path, size: int, analyzer: FaceAnalyzer) -> Portrait:
-    """Read a photo, find its largest face and cut out the padded square around it.
+def make_portrait(path: Path, size: int, analyzer: FaceAnalyzer, choice: FaceChoice = "largest") -> Portrait:
+    """Read a photo, find its face and cut out the padded square around it.
 
     Args:
         path: any picture that Pillow reads.
         size: side of the square, in pixels.
         analyzer: one that is not in video mode.
+        choice: which face.
 
     Raises:
         InputError: the photo cannot be read.
-        FaceError: there is no face in it.
+        FaceError: there is no such face in it.
     """
-    return cut_portrait(read_image(path), path, size, analyzer)
+    pixels = read_image(path)
+    return cut_portrait(pixels, path, size, find_faces(pixels, analyzer), choice)
 
 
-def cut_portrait(pixels: Pixels, source: Path, size: int, analyzer: FaceAnalyzer) -> Portrait:
-    """The same for a photo that is already read; `source` is named in messages."""
+def cut_portrait(
+    pixels: Pixels, source: Path, size: int, faces: list[Face], choice: FaceChoice = "largest"
+) -> Portrait:
+    """The same for a photo that is already read and whose faces are known; `source` is named in messages."""
     height, width = pixels.shape[:2]
-    faces = find_faces(pixels, analyzer)
-    if not faces:
-        raise FaceError(
-            f"no face found in {source} ({width}x{height})",
-            hint="use a photo that shows one face upright, from the front and at least 100 pixels wide",
-        )
-    crop = crop_square(faces[0].box_px, width, height)
-    return Portrait(
-        pixels=crop_and_resize(pixels, crop, size),
-        face=to_crop(faces[0], crop, size),
-        crop_px=crop,
-        source=source,
+    face = choose_face(faces, choice, source, (width, height))
+    roll = roll_deg(face)
+    if abs(roll) > _LEVEL_DEG:
+        crop = tilted_square(face, roll)
+        face = _turned(face, crop, roll)
+    else:
+        crop, roll = crop_square(face.box_px, width, height), 0.0
+    return Portrait(square_of(pixels, crop, roll, size), to_crop(face, crop, size), crop, source, roll)
+
+
+def square_of(pixels: Pixels, crop: Box, roll: float, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """A square of a photo, turned upright by `roll` degrees around its center, at `size` x `size`."""
+    if roll == 0:
+        return crop_and_resize(pixels, crop, size)
+    return resize(leveled(pixels, crop, roll), (size, size))
+
+
+def roll_deg(face: Face) -> float:
+    """How far the head leans, from the line through the outer corners of the eyes: clockwise is positive."""
+    (x0, y0), (x1, y1) = face.landmarks_px[_EYE_CORNERS, :2].astype(float)
+    return math.degrees(math.atan2(y1 - y0, x1 - x0)) if face.blendshapes else 0.0
+
+
+def tilted_square(face: Face, roll: float) -> Box:
+    """The square that, turned by `roll` around its center, holds the head upright."""
+    upright = face_box(_turned(face, face.box_px, roll).landmarks_px)
+    side = max(round(max(upright.width, upright.height) * CROP_EXPAND), 2)
+    turn = _turn(face.box_px.center, -roll)
+    x, y = (round(float(v) - side / 2) for v in turn[:, :2] @ np.array(upright.center) + turn[:, 2])
+    return Box(x, y, x + side, y + side)
+
+
+def leveled(pixels: Pixels, square: Box, roll: float) -> UInt8[np.ndarray, "side side 3"]:
+    """The content of a turned square at its own size, upright; beyond the edges the edge is repeated."""
+    matrix = _turn(square.center, roll)
+    matrix[:, 2] -= (square.x0, square.y0)
+    side = round(square.width)
+    turned = cv2.warpAffine(
+        pixels, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
+    return np.asarray(turned, np.uint8)
+
+
+def _turn(center: tuple[float, float], roll: float) -> np.ndarray:
+    """The affine matrix that turns a picture counter-clockwise by `roll` degrees around a point."""
+    return np.asarray(cv2.getRotationMatrix2D(center, roll, 1.0))
+
+
+def _turned(face: Face, around: Box, roll: float) -> Face:
+    """The face in a picture that is turned upright around the center of a box."""
+    matrix = _turn(around.center, roll)
+    points = face.landmarks_px.copy()
+    points[:, :2] = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    return Face(face_box(points), points, face.pose_4x4, face.blendshapes)
+
+
+def doubts(portrait: Portrait, size: int) -> Iterator[str]:
+    """What may make the result poor, a sentence each: a small, blurred or turned face.
+
+    Args:
+        portrait: the square and its face.
+        size: side of the square that the model works on, in pixels.
+    """
+    side = portrait.crop_px.width
+    if side < _SMALL_SHARE * size:
+        yield f"the face is small: its square is {side:.0f} pixels wide and is enlarged to {size}"
+    pitch, yaw, _ = euler_deg(portrait.face.pose_4x4)
+    if abs(yaw) > _PROFILE_DEG or abs(pitch) > _PROFILE_DEG:
+        yield f"the face is turned away (yaw {yaw:.0f}, pitch {pitch:.0f} degrees); frontal photos do better"
+    if side >= _SMALL_SHARE * size and sharpness(portrait.pixels) < _BLURRED:
+        yield "the photo looks blurred; a sharper one does better"
+
+
+def sharpness(pixels: Pixels) -> float:
+    """Standard deviation of the Laplacian over that of the brightness: below 0.05 a photo looks blurred."""
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(cv2.Laplacian(gray, cv2.CV_32F).std() / max(float(gray.std()), 1.0))
 
 
 def find_faces(pixels: Pixels, analyzer: FaceAnalyzer) -> list[Face]:

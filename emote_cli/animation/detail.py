@@ -1,8 +1,8 @@
 """Detail transfer: what the autoencoder loses of the portrait is given back where the picture stands still.
 
-A quality aid outside the network. The loss is known exactly, since the portrait is: portrait - decode(encode(portrait)).
-It is added to every frame under a soft mask that is 1 where the frame looks like the decoded portrait and 0 where it moved
-(mouth, blinking eyes, a turned head).
+A quality aid outside the network. The loss is known exactly, since the portrait is:
+portrait - decode(encode(portrait)). It is added to every frame under a soft mask that is 1 where the frame
+looks like the decoded portrait and 0 where it moved (mouth, blinking eyes, a turned head).
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def stillness(frames: Frames, decoded: Float[Tensor, "1 3 h w"]) -> Float[Tensor
     return blurred(torch.exp(-((change / STILL) ** 2)))
 
 
-def transfer_detail(frames: Frames, portrait: Float[Tensor, "1 3 h w"], decoded: Float[Tensor, "1 3 h w"]) -> Frames:
+def transfer_detail(
+    frames: Frames, portrait: Float[Tensor, "1 3 h w"], decoded: Float[Tensor, "1 3 h w"]
+) -> Frames:
     """Add the lost detail to still places.
 
     Args:

@@ -40,7 +40,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """The named precision, or for "auto": bf16 where the hardware computes it natively, fp16 on other GPUs, else fp32.
+    """The named precision, or for "auto": bf16 where the hardware has it, fp16 on other GPUs, else fp32.
 
     Raises:
         DeviceError: the precision is unknown.

@@ -1,6 +1,7 @@
-"""Hallo's loop over chunks: the last frames of a chunk go through pixels and the VAE to become the next one's motion frames.
+"""Hallo's loop over chunks.
 
-Before the first chunk the portrait itself stands in for them, n times.
+The last frames of a chunk go through pixels and the VAE to become the next one's motion frames. Before the
+first chunk the portrait itself stands in for them, n times.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class HalloSampling:
 def hallo_noise(
     seed: int, shape: tuple[int, int, int], chunk_frames: int, dtype: torch.dtype = torch.float16
 ) -> ChunkNoise:
-    """Noise as Hallo draws it: one stream for all chunks, channels before frames, in the dtype of its weights.
+    """Noise as Hallo draws it: one stream for all chunks, channels before frames, in its weights' dtype.
 
     Call it once per chunk, in order.
 

@@ -30,13 +30,13 @@ def animator_for(settings: ModelSettings) -> type[Animator]:
 
 
 class HalloAnimator(Animator):
-    """Hallo: face box and soft masks from landmarks, wav2vec2 stretched before its transformer, chunks of 16 frames.
+    """Hallo: boxes and soft masks of the face, wav2vec2 stretched before its transformer, motion frames.
 
     The face's identity is given as unknown (zeros).
     """
 
     def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
-        """Generate frames one after the other; see `Animator.frames`. Head speed and motion region are not heard."""
+        """Generate frames one after the other; see `Animator.frames`. Head speed has no effect."""
         settings = self.model.settings
         features, count = hallo_features(speech, settings.audio, settings.fps, settings.temporal.chunk_frames)
         cells = settings.latent_size
@@ -44,7 +44,9 @@ class HalloAnimator(Animator):
             self.model,
             self._inputs(portrait, features),
             hallo_noise(
-                options.seed, (settings.autoencoder.latent_channels, cells, cells), settings.temporal.chunk_frames
+                options.seed,
+                (settings.autoencoder.latent_channels, cells, cells),
+                settings.temporal.chunk_frames,
             ),
             HalloSampling(
                 steps=options.steps or settings.diffusion.steps,
@@ -62,7 +64,11 @@ class HalloAnimator(Animator):
     def _inputs(self, portrait: Portrait, features: AudioFeatures) -> HalloInputs:
         height, width = portrait.pixels.shape[:2]
         told = hallo_regions(
-            portrait.face.landmarks_px, width, height, self.size, levels=len(self.model.settings.unet.block_channels)
+            portrait.face.landmarks_px,
+            width,
+            height,
+            self.size,
+            levels=len(self.model.settings.unet.block_channels),
         )
         masks = tuple(torch.from_numpy(level).to(self.device) for level in told.levels)
         return HalloInputs(
@@ -78,7 +84,7 @@ class EchoMimicAnimator(Animator):
     """EchoMimic: a face box, Whisper's vectors, and overlapping windows over the whole video."""
 
     def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
-        """Generate frames one after the other; see `Animator.frames`. All latents are denoised before the first one."""
+        """Generate frames; see `Animator.frames`. All latents are denoised before the first frame."""
         settings = self.model.settings
         features = whisper_features(speech, settings.audio, settings.fps)
         with torch.inference_mode(), self.precision.autocast(self.device):

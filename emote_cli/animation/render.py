@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from emote_cli.animation.compose import cut_portrait
+from emote_cli.animation.choice import FaceChoice, write_preview
+from emote_cli.animation.compose import cut_portrait, doubts, find_faces
+from emote_cli.animation.metadata import making_of, settings_of, to_tags
+from emote_cli.animation.paste import FrameKind, finisher, shown_size
 from emote_cli.animation.retime import count_frames, retime
 from emote_cli.errors import InputError, OutputError, SettingsError
 from emote_cli.media.audio import read_audio
-from emote_cli.media.image import read_image, resize
+from emote_cli.media.encoding import encoding_of
+from emote_cli.media.image import read_image
 from emote_cli.media.video import VideoWriter
 from emote_cli.perception.faces import FaceAnalyzer, FaceRegion
 from emote_cli.settings import ModelSettings, load_preset, load_settings
-from emote_cli.types import Portrait, Waveform
+from emote_cli.types import Pixels, Portrait, Waveform
 from emote_cli.weights import SETTINGS_NAME, bundled, locate
 
-OUTPUT_SUFFIXES = (".mp4",)
+if TYPE_CHECKING:  # torch is imported late, after all checks
+    from emote_cli.animation.animate import Animator
+else:
+    Animator = Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +45,13 @@ class Job:
         seed: of the noise.
         head_speed: degrees per frame at 30 fps, 0..2.
         motion_region: how far the head may move.
+        detail: whether still places get the portrait's own detail back.
+        face: which face; None is the largest, and several are told.
+        start: where in the recording to begin, in seconds.
+        duration: how much of it to use at most, in seconds.
         fps: frames per second of the output.
-        size: side of the output in pixels, even.
+        frame: the animated square, or the whole photo with the animated head in it.
+        size: side of the output in pixels, even; of the whole photo, its longest side.
         device: auto, cpu, cuda or mps.
         dtype: auto, float32, bfloat16 or float16.
     """
@@ -53,10 +66,40 @@ class Job:
     seed: int = 0
     head_speed: float | None = None
     motion_region: FaceRegion = "wide"
+    detail: bool | None = None
+    face: FaceChoice | None = None
+    start: float = 0.0
+    duration: float | None = None
     fps: Fraction | None = None
+    frame: FrameKind = "crop"
     size: int | None = None
     device: str = "auto"
     dtype: str = "auto"
+
+    @classmethod
+    def repeating(cls, like: Path | None, asked: Mapping[str, Any], named: Collection[str] = ()) -> Job:
+        """A job as it was asked for, its settings taken from the video `like` where they were not named.
+
+        Args:
+            like: a video that emote made.
+            asked: values by name; a missing output is named after the portrait, foreign names are ignored.
+            named: which of them the user named.
+
+        Raises:
+            InputError: `like` says nothing of its making.
+        """
+        values = {key: value for key, value in asked.items() if key in cls.__dataclass_fields__}
+        if like is not None:
+            repeated = {key: value for key, value in settings_of(like).items() if key not in named}
+            values |= repeated
+            try:
+                values["fps"] = None if values["fps"] is None else Fraction(values["fps"])
+            except (ValueError, TypeError, ZeroDivisionError) as error:
+                raise InputError(
+                    f"{like} holds damaged settings: {error}", hint="name another video"
+                ) from error
+        values["output"] = values["output"] or Path(f"{values['portrait'].stem}.mp4")
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +110,25 @@ class Plan:
         job: what was asked for.
         model: folder of the model, or the name of one without files.
         settings: the model's.
+        photo: the whole picture.
         portrait: the square to animate, at the model's size.
-        speech: the whole recording at 16 kHz.
+        speech: the part of the recording to use, at 16 kHz.
         fps: frames per second of the output.
         n_frames: frames of the output.
-        size: side of the output in pixels.
+        size: width and height of the output in pixels.
+        warnings: what may make the result poor, a line each.
     """
 
     job: Job
     model: Path | str
     settings: ModelSettings
+    photo: Pixels
     portrait: Portrait
     speech: Waveform
     fps: Fraction
     n_frames: int
-    size: int
+    size: tuple[int, int]
+    warnings: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -97,7 +144,7 @@ def check(job: Job) -> Plan:
     """
     check_output(job)
     pixels = read_image(job.portrait)
-    speech = read_audio(job.audio)
+    speech = read_audio(job.audio, start_s=job.start, duration_s=job.duration)
     folder = locate(job.model)
     settings = load_preset(job.model) if folder is None else load_settings(folder / SETTINGS_NAME)
     fps = job.fps or Fraction(settings.fps)
@@ -107,20 +154,34 @@ def check(job: Job) -> Plan:
             f"{job.audio} is shorter than one frame: {speech.duration_s:.3f} s at {float(fps):g} fps",
             hint="give a longer recording",
         )
-    size = job.size or settings.image_size
-    if size % 2:
-        raise SettingsError(f"size {size} is odd", hint=f"H.264 needs an even size: {size - 1} or {size + 1}")
-    with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
-        portrait = cut_portrait(pixels, job.portrait, settings.image_size, analyzer)
-    return Plan(job, folder or job.model, settings, portrait, speech, fps, n_frames, size)
+    if job.size and job.size % 2:
+        even = f"{job.size - 1} or {job.size + 1}"
+        raise SettingsError(f"size {job.size} is odd", hint=f"H.264 needs an even size: {even}")
+    default = settings.image_size if job.frame == "crop" else 0
+    size = shown_size(pixels, job.frame, job.size or default)
+    with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=20) as analyzer:
+        faces = find_faces(pixels, analyzer)
+    portrait = cut_portrait(pixels, job.portrait, settings.image_size, faces, job.face or "largest")
+    warnings = list(doubts(portrait, settings.image_size))
+    if len(faces) > 1 and job.face is None:
+        preview = job.output.with_suffix(".faces.png")
+        if job.force or not preview.exists():
+            write_preview(preview, pixels, faces)
+        warnings.insert(0, f"{len(faces)} faces: the largest is animated; {preview} numbers them for --face")
+    return Plan(
+        job, folder or job.model, settings, pixels, portrait, speech, fps, n_frames, size, tuple(warnings)
+    )
 
 
-def render(plan: Plan, on_frame: Callable[[], object] = lambda: None) -> Path:
+def render(
+    plan: Plan, on_frame: Callable[[], object] = lambda: None, animator: Animator | None = None
+) -> Path:
     """Generate the video and write it under its name once it is whole.
 
     Args:
         plan: from `check`.
         on_frame: called after each frame written.
+        animator: the plan's model where it is loaded already.
 
     Returns:
         The path of the video.
@@ -128,24 +189,62 @@ def render(plan: Plan, on_frame: Callable[[], object] = lambda: None) -> Path:
     Raises:
         EmoteError: the device is not there, the weights do not fit, or the output cannot be written.
     """
-    from emote_cli.animation.animate import AnimateOptions, Animator
+    job = plan.job
+    made = generate(plan, animator)
+    writing = VideoWriter(
+        job.output,
+        plan.fps,
+        audio=job.audio,
+        audio_start_s=job.start,
+        audio_duration_s=job.duration,
+        tags=to_tags(making(plan)),
+    )
+    finish = finisher(plan.photo, plan.portrait, job.frame, plan.size, detail=job.detail is not False)
+    with writing as writer:
+        for frame in retime(made, Fraction(plan.settings.fps), plan.fps, plan.n_frames):
+            writer.write(finish(frame))
+            on_frame()
+    return job.output
+
+
+def load_animator(plan: Plan) -> Animator:
+    """Load the model of a plan.
+
+    Raises:
+        EmoteError: the device is not there, or the weights do not fit.
+    """
+    from emote_cli.animation.animate import Animator
+
+    return Animator.load(plan.model, device=plan.job.device, dtype=plan.job.dtype)
+
+
+def generate(plan: Plan, animator: Animator | None = None) -> Iterator[Pixels]:
+    """Load the model, unless it is given, and yield its frames, at its own rate and size."""
+    from emote_cli.animation.animate import AnimateOptions
 
     job = plan.job
-    animator = Animator.load(plan.model, device=job.device, dtype=job.dtype)
+    animator = animator or load_animator(plan)
     options = AnimateOptions(
         steps=job.steps,
         guidance=job.guidance,
         seed=job.seed,
         head_speed=job.head_speed,
         motion_region=job.motion_region,
-        solver=None,
+        detail=job.detail,
     )
-    made = animator.frames(plan.portrait, plan.speech, options)
-    with VideoWriter(job.output, plan.fps, audio=job.audio) as writer:
-        for frame in retime(made, Fraction(animator.fps), plan.fps, plan.n_frames):
-            writer.write(resize(frame, (plan.size, plan.size)))
-            on_frame()
-    return job.output
+    return animator.frames(plan.portrait, plan.speech, options)
+
+
+def making(plan: Plan) -> dict[str, Any]:
+    """What the video will say of its making."""
+    job = plan.job
+    return making_of(
+        asdict(job),
+        plan.model,
+        job.portrait,
+        job.audio,
+        video={"fps": str(plan.fps), "frames": plan.n_frames, "size": list(plan.size)},
+    )
 
 
 def check_output(job: Job) -> None:
@@ -157,11 +256,7 @@ def check_output(job: Job) -> None:
     path = job.output
     if path.is_dir():
         raise OutputError(f"output {path} is a folder", hint=f"name a file, for example {path / 'video.mp4'}")
-    if path.suffix.lower() not in OUTPUT_SUFFIXES:
-        known = ", ".join(OUTPUT_SUFFIXES)
-        raise OutputError(
-            f"cannot write {path.name}: the name must end in {known}", hint="for example -o video.mp4"
-        )
+    encoding_of(path)
     if not path.parent.is_dir():
         raise OutputError(
             f"output folder {path.parent} does not exist", hint="make it first, or choose another"

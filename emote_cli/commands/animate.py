@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 
@@ -13,75 +12,74 @@ from emote_cli.commands import options
 
 
 def animate(
-    portrait: options.PortraitFile,
-    audio: options.AudioFile,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The video (default: the portrait's name + .mp4, here)."),
-    ] = None,
+    portrait: options.PortraitFile = None,
+    audio: options.AudioFile = None,
+    output: options.Output = None,
     force: options.Force = False,
     model: options.ModelName = "mini",
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", min=1, max=1000, help="Denoising steps (default: the model's)."),
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option("--guidance", min=0, help="Guidance scale; 1 is off (default: the model's)."),
-    ] = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
     seed: options.Seed = 0,
-    head_speed: Annotated[
-        float | None,
-        typer.Option(
-            "--head-speed", min=0, max=2, help="How fast the head turns: degrees per frame at 30 fps."
-        ),
-    ] = None,
-    fps: Annotated[
-        Fraction | None,
-        typer.Option(
-            "--fps",
-            parser=options.parse_fps,
-            metavar="FPS",
-            help="Frames per second (default: the model's).",
-        ),
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option("--size", min=32, max=4096, help="Side in pixels, even (default: the model's)."),
-    ] = None,
-    motion_region: Annotated[
-        options.MotionRegion, typer.Option("--motion-region", help="How far the head may move.")
-    ] = options.MotionRegion.wide,
+    head_speed: options.HeadSpeed = None,
+    motion_region: options.Region = options.MotionRegion.wide,
+    detail: options.Detail = None,
+    face: options.WhichFace = None,
+    start: options.Start = 0.0,
+    duration: options.Duration = None,
+    fps: options.FrameRate = None,
+    frame: options.WhichFrame = options.Frame.crop,
+    size: options.Size = None,
     device: options.DeviceName = options.Device.auto,
     dtype: options.DTypeName = options.DType.auto,
+    like: options.Like = None,
+    batch: options.Batch = None,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Make the face in PORTRAIT speak what is heard in AUDIO.
 
-    The largest face is cut out as a square and animated by the bundled model, on a CPU if need be.
+    The face is cut out as a square and animated by the bundled model, on a CPU if need be. The output's
+    ending says what it becomes: .mp4, .mov, .webm or .gif.
     """
+    asked = options.plain(locals())
+    if batch is not None:
+        if portrait or audio or dry_run:
+            raise typer.BadParameter("--batch takes no PORTRAIT, no AUDIO and no --dry-run")
+        _animate_many(batch, asked)
+        return
+    if portrait is None or audio is None:
+        raise typer.BadParameter("Missing argument 'AUDIO'." if portrait else "Missing argument 'PORTRAIT'.")
     from emote_cli import console
+    from emote_cli.animation.forecast import describe
     from emote_cli.animation.render import Job, check, render
 
-    job = Job(
-        portrait=portrait,
-        audio=audio,
-        output=output or Path(f"{portrait.stem}.mp4"),
-        force=force,
-        model=model,
-        steps=steps,
-        guidance=guidance,
-        seed=seed,
-        head_speed=head_speed,
-        motion_region=motion_region.value,
-        fps=fps,
-        size=size,
-        device=device.value,
-        dtype=dtype.value,
-    )
-    plan = check(job)
+    plan = check(Job.repeating(like, asked, options.GIVEN.get()))
+    for warning in plan.warnings:
+        console.warn(warning)
+    if dry_run:
+        for name, value in describe(plan).items():
+            console.result(f"{name}: {value}")
+        return
     begin = time.monotonic()
     with console.progress("animating", plan.n_frames, "frames") as advance:
-        path = render(plan, on_frame=lambda: advance(1))
+        path: Path = render(plan, on_frame=lambda: advance(1))
     took_s = time.monotonic() - begin
     console.say(f"{plan.n_frames} frames, {plan.duration_s:.1f} s of video, in {took_s:.1f} s")
     console.result(path)
+
+
+def _animate_many(batch: Path, asked: dict[str, Any]) -> None:
+    from emote_cli import console
+    from emote_cli.animation.batch import read_batch, run_batch
+    from emote_cli.errors import InputError
+
+    rows = read_batch(batch)
+    counts = {"made": 0, "there": 0, "failed": 0}
+    for outcome in run_batch(rows, asked, like=asked["like"], named=options.GIVEN.get()):
+        counts[outcome.state] += 1
+        if outcome.error is None:
+            console.result(outcome.output)
+        else:
+            console.warn(f"{outcome.output.name}: {outcome.error.message}")
+    console.say(f"{counts['made']} made, {counts['there']} were there, {counts['failed']} failed")
+    if counts["failed"]:
+        raise InputError(f"{counts['failed']} of {len(rows)} jobs failed", hint="mend them and run it again")

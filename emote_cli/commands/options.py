@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,6 +39,13 @@ class MotionRegion(StrEnum):
     full = "full"
 
 
+class Frame(StrEnum):
+    """What is shown: the animated square, or the whole photo with the animated head in it."""
+
+    crop = "crop"
+    full = "full"
+
+
 def parse_fps(text: str) -> Fraction:
     """Read a frame rate: `25`, `29.97` (meaning 30000/1001) or `30000/1001`."""
     try:
@@ -51,12 +59,43 @@ def parse_fps(text: str) -> Fraction:
     return fps
 
 
+def parse_seconds(text: str | float) -> float:
+    """Read a time: seconds (`90.5`), or `m:ss`, or `h:mm:ss`."""
+    parts = str(text).split(":")  # a default arrives as a number
+    try:
+        seconds = sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
+    except ValueError:
+        seconds = -1.0
+    if len(parts) > 3 or not 0 <= seconds < 1e6:
+        raise typer.BadParameter(f"{text!r} is not a time; for example 12.5, 1:30 or 1:02:03")
+    return seconds
+
+
+def parse_face(text: str) -> Any:
+    """Read which face is meant: `largest`, a number from 1 (the largest), or `x0,y0,x1,y1` in pixels."""
+    from emote_cli.types import Box
+
+    try:
+        if text == "largest":
+            return "largest"
+        if "," not in text:
+            if int(text) < 1:
+                raise ValueError
+            return int(text)
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+        if not (x0 < x1 and y0 < y1):
+            raise ValueError
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a face; give largest, 1, 2, ... or x0,y0,x1,y1") from None
+    return Box(x0, y0, x1, y1)
+
+
 PortraitFile = Annotated[
-    Path,
+    Path | None,
     typer.Argument(metavar="PORTRAIT", help="A picture with a face, in any format.", show_default=False),
 ]
 AudioFile = Annotated[
-    Path, typer.Argument(metavar="AUDIO", help="Speech: any sound or video file.", show_default=False)
+    Path | None, typer.Argument(metavar="AUDIO", help="Speech: any sound or video file.", show_default=False)
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output.")]
 ModelName = Annotated[
@@ -66,3 +105,80 @@ ModelName = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same video.")]
 DeviceName = Annotated[Device, typer.Option("--device", help="Where to run.")]
 DTypeName = Annotated[DType, typer.Option("--dtype", help="Number format of the network.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="The video (default: the portrait's name + .mp4, here)."),
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", min=1, max=1000, help="Denoising steps (default: the model's).")
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option("--guidance", min=0, help="Guidance scale; 1 is off (default: the model's)."),
+]
+HeadSpeed = Annotated[
+    float | None,
+    typer.Option("--head-speed", min=0, max=2, help="How fast the head turns: degrees per frame at 30 fps."),
+]
+FrameRate = Annotated[
+    Fraction | None,
+    typer.Option("--fps", parser=parse_fps, metavar="FPS", help="Frames per second (default: the model's)."),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        "--size", min=32, max=4096, help="Side in pixels, even (default: the model's, or the photo's)."
+    ),
+]
+Region = Annotated[MotionRegion, typer.Option("--motion-region", help="How far the head may move.")]
+Detail = Annotated[
+    bool | None,
+    typer.Option("--detail/--no-detail", help="Give still places the portrait's own detail back."),
+]
+Start = Annotated[
+    float,
+    typer.Option("--start", parser=parse_seconds, metavar="TIME", help="Where in the sound to begin."),
+]
+Duration = Annotated[
+    float | None,
+    typer.Option("--duration", parser=parse_seconds, metavar="TIME", help="How much of it to use."),
+]
+WhichFrame = Annotated[
+    Frame, typer.Option("--frame", help="Show the animated square, or the whole photo with it pasted in.")
+]
+WhichFace = Annotated[
+    Any,
+    typer.Option(
+        "--face",
+        parser=parse_face,
+        metavar="WHICH",
+        help="Which face: largest, 2 (the second largest), or x0,y0,x1,y1.",
+    ),
+]
+Batch = Annotated[
+    Path | None,
+    typer.Option(
+        "--batch",
+        metavar="TABLE|FOLDER",
+        help="Many jobs: a .csv or .jsonl table (portrait, audio, ...), or a folder of equally named "
+        "pictures and sounds; -o then names the folder to write to.",
+    ),
+]
+Like = Annotated[
+    Path | None,
+    typer.Option(
+        "--like", metavar="VIDEO", help="Take the settings of a video that emote made; options override."
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and how long it would take.")
+]
+
+
+GIVEN: ContextVar[frozenset[str]] = ContextVar("given", default=frozenset())
+"""The parameters of the running command that were given on the command line."""
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a command's parameters, choices as plain words."""
+    return {name: value.value if isinstance(value, StrEnum) else value for name, value in values.items()}

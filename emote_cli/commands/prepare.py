@@ -54,6 +54,14 @@ def prepare(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Processes (default: one per processor).")
     ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            "--cache",
+            metavar="MODEL",
+            help="Also store what training this model would compute again and again.",
+        ),
+    ] = None,
     ray: Annotated[
         str | None, typer.Option("--ray", metavar="ADDRESS|local", help="Run on a Ray cluster instead.")
     ] = None,
@@ -66,8 +74,10 @@ def prepare(
     from emote_cli import console
     from emote_cli.data import run as runs
     from emote_cli.data.prepare_settings import gather_settings
-    from emote_cli.weights import bundled
+    from emote_cli.weights import bundled, locate
 
+    if cache is not None:
+        locate(cache)  # an unknown model is an error now, not after hours
     given = {"fps": fps, "size": size, "min_s": min_seconds, "max_s": max_seconds}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     options |= {"keep_all": True} if keep_all else {}
@@ -84,14 +94,29 @@ def prepare(
     begin, last = time.monotonic(), None
     with console.progress("preparing", len(todo.sources), "videos") as advance:
         for state in runs.run(todo):
-            advance(state.done - (last.done if last else 0))
+            note = f"{state.accepted} clips, {_duration(state.accepted_s)}"
+            advance(state.done - (last.done if last else 0), note)
             last = state
     assert last is not None
     took_s = time.monotonic() - begin
     fresh = f"{last.done - last.resumed} of {last.total} videos in {took_s:.0f} s"
     console.say(f"{fresh}; {last.resumed} were done before" if last.resumed else fresh)
     console.say(f"accepted {last.accepted} clips, {_duration(last.accepted_s)}; rejected {last.rejected}")
+    if cache is not None and last.accepted:
+        _store_cache(dataset, cache)
     console.result(dataset / "report.html")
+
+
+def _store_cache(dataset: Path, model: str) -> None:
+    from emote_cli import console
+    from emote_cli.data.precompute import store_cache
+
+    states = store_cache(dataset, model)
+    _, total = next(states)
+    with console.progress("caching", total, "clips") as advance:
+        for _ in states:
+            advance(1)
+    console.say(f"cached {total} clips for {model}")
 
 
 def _duration(seconds: float) -> str:

@@ -1,7 +1,8 @@
-"""What training would compute again every epoch, computed once: VAE latents and speech features of every clip.
+"""What training would compute again every epoch, computed once: VAE latents and speech features.
 
-Kept as `cache/<key>/<id>.safetensors` in fp16; the key is a hash of the weights and settings that made them. Training reads
-them whole into memory, or windows of them from the disk; without latents in the cache it decodes the frames it needs.
+Kept as `cache/<key>/<id>.safetensors` in fp16; the key is a hash of the weights and settings that made them.
+Training reads them whole into memory, or windows of them from the disk; without latents in the cache it
+decodes the frames it needs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -53,7 +54,7 @@ def cache_key(autoencoder: Autoencoder, settings: ModelSettings) -> str:
 def features_key(settings: ModelSettings) -> str:
     """Changes when the speech features do: the key of a cache without latents."""
     text = f"{settings.audio.model_dump_json()} {settings.fps}"
-    return "features-" + hashlib.sha256(text.encode()).hexdigest()[:12]
+    return "sound-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def to_pixels(frames: Sequence[Pixels]) -> Float[Tensor, "f 3 h w"]:
@@ -115,6 +116,9 @@ class StoredLatents:
         first, last = int(rows.min()), int(rows.max())
         with safe_open(self.path, "pt") as file:
             stored = file.get_slice("latents")
+            if rows.ndim == 0:
+                one: Tensor = stored[first : first + 1]
+                return one[0]
             if last - first < 2 * rows.size:
                 window: Tensor = stored[first : last + 1]
                 return window[torch.from_numpy(rows - first)]
@@ -123,7 +127,7 @@ class StoredLatents:
 
 
 class VideoFrames:
-    """Pictures of a clip in [-1, 1]; only the asked-for frames are decoded (and at most two seconds before them)."""
+    """Pictures of a clip in [-1, 1]; only the asked-for frames are decoded, and two seconds before them."""
 
     def __init__(self, path: Path, record: ClipRecord, size: int) -> None:
         self.path, self.fps, self.count, self.size = path, record.fps, record.frames, size
@@ -224,7 +228,7 @@ def cached_clips(
     for record, weight in zip(records, weights or [1.0] * len(records), strict=True):
         path, size = place / f"{record.id}.safetensors", settings.image_size
         try:
-            if not path.exists():
+            if not is_readable(path):
                 store(encode_clip(folder, record, autoencoder if latents else None, settings, hear), path)
             whole = load_clip(folder, record, load_file(path), size, weight) if mode == "memory" else None
         except DAMAGE as error:
@@ -235,6 +239,15 @@ def cached_clips(
         yield whole or LazyClip(
             record.id, record.frames, weight, partial(open_clip, folder, record, path, size, latents, weight)
         )
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a cache entry is there and whole; one that is not will be made again."""
+    try:
+        with safe_open(path, "pt") as file:
+            return "features" in file.keys()
+    except (OSError, SafetensorError):
+        return False
 
 
 def store(tensors: dict[str, Tensor], path: Path) -> None:

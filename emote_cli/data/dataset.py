@@ -1,6 +1,7 @@
-"""Training examples from a prepared data set: windows of frames with everything the network is told about them.
+"""Training examples from a prepared data set: windows of frames with all that the network is told.
 
-Example number k depends on (seed, k) only: resuming continues the same stream, and DataLoader workers may share it.
+Example number k depends on (seed, k) only: resuming continues the same stream, and DataLoader workers may
+share it.
 """
 
 from __future__ import annotations
@@ -33,13 +34,15 @@ class SamplingSettings(Settings):
     image_frames: int = 1
     """Stage 1: target frames per reference."""
     reference_candidates: int = 1
-    """Reference frames drawn at random, of which the nearest in head pose is taken; 1 is the paper's random frame."""
+    """Frames drawn, of which the nearest in pose is the reference; 1 is the paper's random frame."""
     reference_gap: int = 30
     """Frames between the reference and the target, where the clip allows it."""
     first_chunk: float = 0.1
     """Share of windows without motion frames."""
     whole_region: float = 0.1
     """Share of examples whose face region is the whole picture."""
+    steady: bool = False
+    """Draw clips more often whose frames have others in nearly the same pose: there the mouth differs."""
     mouth_weight: float = 0.0
     """Extra loss weight inside the mouth box."""
     face_weight: float = 0.0
@@ -159,7 +162,9 @@ class ClipDataset(Dataset[TrainingExample]):
         self.model, self.sampling, self.seed, self.temporal = model, sampling, seed, temporal
         self.shortest = model.temporal.motion_frames + model.temporal.chunk_frames if temporal else 2
         self.clips = [clip for clip in clips if clip.n_frames >= self.shortest and _has_faces(clip)]
-        weights = np.array([clip.weight for clip in self.clips])
+        weights = np.array(
+            [clip.weight * (steadiness(clip) if sampling.steady else 1) for clip in self.clips]
+        )
         self.probabilities = weights / weights.sum() if len(weights) else weights
 
     def __getitem__(self, key: int) -> TrainingExample:
@@ -248,6 +253,19 @@ class ClipDataset(Dataset[TrainingExample]):
                 weights[row, 0] += self.sampling.face_weight * coverage(face, cells, self.model.image_size)
                 weights[row, 0] += self.sampling.mouth_weight * coverage(mouth, cells, self.model.image_size)
         return weights
+
+
+def steadiness(clip: ClipArrays | LazyClip, neighbors: int = 10, every: int = 4) -> float:
+    """Near 1 where frames have `neighbors` others within about a degree of their pose.
+
+    Clips that stay on the disk count as 1: it would take reading them all.
+    """
+    if isinstance(clip, LazyClip):
+        return 1.0
+    poses = clip.pose[clip.found] * np.array([1, 1, 1, 2, 2])
+    distances = np.abs(poses[::every, None] - poses[None]).sum(2)
+    nearest = np.sort(distances, axis=1)[:, 1 : neighbors + 1]
+    return float(1 / (1 + np.nan_to_num(nearest.mean(), nan=1e3) ** 2))
 
 
 def _has_faces(clip: ClipArrays | LazyClip) -> bool:

@@ -14,7 +14,7 @@ from emote_cli.errors import OutputError
 from emote_cli.media.image import crop_and_resize, resize
 from emote_cli.media.output import PART_PREFIX, part_name, write_file
 from emote_cli.perception.faces import mouth_box
-from emote_cli.perception.tracking import head_speed_deg_s
+from emote_cli.perception.tracking import head_speed_deg_s, mouth_open
 from emote_cli.types import Box, FaceTrack, Pixels
 
 FOLDERS = ("clips", "audio", "tracks", "thumbs", "state")
@@ -104,6 +104,7 @@ def write_track(path: Path, track: FaceTrack) -> None:
             pose_4x4=track.pose_4x4,
             head_speed_deg_s=head_speed_deg_s(track),
             jaw_open=track.jaw_open,
+            mouth_open=mouth_open(track),
             blink=track.blink,
             found=track.found,
             mouth_box_px=mouths,

@@ -18,7 +18,7 @@ from emote_cli.settings import Settings
 
 
 class DataSettings(Settings):
-    """Selection and reading of clips. A clip is named by its id, its source, or a pattern (`*.mpg`) over either."""
+    """Which clips are read, and how. Clips are named by id, source, or a pattern (`*.mpg`) over either."""
 
     split: str | None = Field(
         None, description="JSON or YAML file with lists of clips under train, heldout, ..."
@@ -54,7 +54,7 @@ class Selection:
 
 
 def names_of(record: ClipRecord) -> set[str]:
-    """What a clip may be called in a list: its id, its source, the source's file name with and without suffix."""
+    """What a clip may be called: its id, its source, the source's file name with and without suffix."""
     source = PurePosixPath(record.source)
     return {record.id, record.source, source.name, source.stem}
 
@@ -68,7 +68,7 @@ def matches(record: ClipRecord, patterns: Sequence[str]) -> bool:
 
 
 def read_split(path: Path) -> dict[str, list[str]]:
-    """Lists of a split file by their last key, `train` or `synth: {train: ...}` alike; other values are ignored.
+    """Lists of a split file by their last key, `train` or `synth: {train: ...}` alike.
 
     Raises:
         InputError: the file is missing or neither JSON nor YAML.
@@ -116,7 +116,8 @@ def read_dataset(folder: Path) -> list[ClipRecord]:
 def select(records: list[ClipRecord], settings: DataSettings) -> Selection:
     """Divide the clips of a data set.
 
-    Without a split and without `include` all clips train. What the split lists under any other part never does.
+    Without a split and without `include` all clips train. What the split lists under any other part never
+    does.
 
     Raises:
         DataError: nothing is left to train on.
@@ -131,7 +132,7 @@ def select(records: list[ClipRecord], settings: DataSettings) -> Selection:
     if not train:
         raise DataError(
             f"none of the {len(records)} clips is selected for training",
-            f"check data.split, data.include and data.exclude; clips are named like {json.dumps(records[0].id)}",
+            f"check data.split, data.include, data.exclude; clips are named like {json.dumps(records[0].id)}",
         )
     held_out = [r for r in records if matches(r, lists.get(settings.held_out, []))]
     return Selection(train, [weight_of(r, settings.weights) for r in train], held_out)
@@ -149,7 +150,8 @@ def check_fits(records: list[ClipRecord], fps: int, needs_sound: bool) -> list[C
     """Keep the clips that a stage can use.
 
     Raises:
-        DataError: the data set was prepared for another frame rate, or no clip has sound and the stage needs it.
+        DataError: the data set was prepared for another frame rate, or no clip has sound and the stage needs
+            it.
     """
     foreign = next((record for record in records if record.fps != fps), None)
     if foreign is not None:

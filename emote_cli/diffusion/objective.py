@@ -12,11 +12,11 @@ GAMMA = 5.0
 
 def target_for(
     schedule: NoiseSchedule,
-    clean: Float[Tensor, "b *axes"],
-    noise: Float[Tensor, "b *axes"],
+    clean: Float[Tensor, b * axes],
+    noise: Float[Tensor, b * axes],
     timestep: Int[Tensor, " b"],
-) -> Float[Tensor, "b *axes"]:
-    """v = alpha noise - sigma clean, or the noise, or the clean latents."""
+) -> Float[Tensor, b * axes]:
+    """V = alpha noise - sigma clean, or the noise, or the clean latents."""
     objective = schedule.settings.objective
     if objective == "epsilon":
         return noise
@@ -31,9 +31,10 @@ def min_snr_weight(
 ) -> Float[Tensor, " b"]:
     """Min-SNR weights of the squared error of the prediction.
 
-    In units of the clean latents' error v and sample are weighted min(SNR + 1, gamma): the "+ 1" keeps the last timestep,
-    where a zero-terminal-SNR schedule has no signal, in the loss. Few-step samplers start there. Noise prediction, which
-    has no such schedule, is weighted min(SNR, gamma): "+ 1" would stress its last timesteps two hundredfold.
+    In units of the clean latents' error v and sample are weighted min(SNR + 1, gamma): the "+ 1" keeps the
+    last timestep, where a zero-terminal-SNR schedule has no signal, in the loss. Few-step samplers start
+    there. Noise prediction, which has no such schedule, is weighted min(SNR, gamma): "+ 1" would stress its
+    last timesteps two hundredfold.
     """
     snr = schedule.snr(timestep)
     objective = schedule.settings.objective

@@ -1,4 +1,4 @@
-"""From noise to latents: a free function around diffusers' solvers, and noise that depends on (seed, frame) only."""
+"""From noise to latents by diffusers' solvers; the noise depends on (seed, frame) only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emote_cli.shapes import VideoLatents
 Denoise = Callable[[VideoLatents, Int[Tensor, " b"]], VideoLatents]
 
 
-def frame_noise(seed: int, frame: int, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
+def frame_noise(seed: int, frame: int, shape: tuple[int, ...]) -> Float[Tensor, ...]:
     """Standard normal noise of one frame, drawn on the CPU: the same on every device and for any chunking."""
     mixed = np.random.SeedSequence([seed, frame]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))

@@ -28,28 +28,28 @@ class NoiseSchedule:
             name: "ddim" (deterministic), or "dpm" (DPM-Solver++ multistep).
         """
         s = self.settings
-        common = dict(
-            num_train_timesteps=s.timesteps,
-            beta_start=s.beta_start,
-            beta_end=s.beta_end,
-            beta_schedule=s.beta_schedule,
-            prediction_type=PREDICTION[s.objective],
-            rescale_betas_zero_snr=s.zero_terminal_snr,
-            timestep_spacing="trailing",
-        )
+        common: dict[str, Any] = {
+            "num_train_timesteps": s.timesteps,
+            "beta_start": s.beta_start,
+            "beta_end": s.beta_end,
+            "beta_schedule": s.beta_schedule,
+            "prediction_type": PREDICTION[s.objective],
+            "rescale_betas_zero_snr": s.zero_terminal_snr,
+            "timestep_spacing": "trailing",
+        }
         if name == "ddim":
             return DDIMScheduler(**common, clip_sample=False, steps_offset=1)
         return DPMSolverMultistepScheduler(**common, solver_order=2, euler_at_final=True)
 
     def alpha_sigma(self, timestep: Int[Tensor, " b"], like: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t and sigma_t per batch row, shaped to multiply `like`."""
-        bar = self.alphas_cumprod.to(like.device)[timestep].to(like.dtype)
+        bar = self.alphas_cumprod.to(like.device)[timestep]
         bar = bar.view(-1, *([1] * (like.ndim - 1)))
-        return bar.sqrt(), (1 - bar).sqrt()
+        return bar.sqrt().to(like.dtype), (1 - bar).sqrt().to(like.dtype)
 
     def add_noise(
-        self, clean: Float[Tensor, "b *axes"], noise: Float[Tensor, "b *axes"], timestep: Int[Tensor, " b"]
-    ) -> Float[Tensor, "b *axes"]:
+        self, clean: Float[Tensor, b * axes], noise: Float[Tensor, b * axes], timestep: Int[Tensor, " b"]
+    ) -> Float[Tensor, b * axes]:
         """Noisy latents at each row's timestep."""
         alpha, sigma = self.alpha_sigma(timestep, clean)
         return alpha * clean + sigma * noise

@@ -12,7 +12,7 @@ from pathlib import Path
 from emote_cli.errors import EmoteError, InputError
 
 _VIDEO_LINE = re.compile(r"Stream #\d+:\d+.*?: Video: (.*)")
-_AUDIO_LINE = re.compile(r"Stream #\d+:\d+.*?: Audio: ")
+_AUDIO_LINE = re.compile(r"Stream #\d+:\d+.*?: Audio: (\w*)")
 _SIZE = re.compile(r"(?:^|[ ,])(\d{1,6})x(\d{1,6})(?:[ ,]|$)")
 _ASPECT = re.compile(r"\bSAR (\d+):(\d+)")
 _RATE = re.compile(r"([\d.]+)(k?) fps")
@@ -31,12 +31,14 @@ class MediaInfo:
         size: width and height in square pixels, None without a picture stream.
         fps: average frame rate, None without a picture stream.
         has_audio: whether there is a sound stream.
+        audio_codec: of the first sound stream; empty without one.
     """
 
     duration_s: float | None
     size: tuple[int, int] | None
     fps: Fraction | None
     has_audio: bool
+    audio_codec: str = ""
 
 
 @functools.cache
@@ -112,12 +114,14 @@ def inspect(path: Path, kind: str = "file") -> MediaInfo:
 def parse_banner(text: str) -> MediaInfo:
     """Read the stream table that `ffmpeg -i` prints."""
     duration = _DURATION.search(text)
+    sound = _AUDIO_LINE.search(text)
     video = next((m.group(1) for m in _VIDEO_LINE.finditer(text) if "(attached pic)" not in m.group(0)), None)
     return MediaInfo(
         duration_s=_seconds(duration) if duration else None,
         size=_display_size(video, text) if video else None,
         fps=_frame_rate(video) if video else None,
-        has_audio=_AUDIO_LINE.search(text) is not None,
+        has_audio=sound is not None,
+        audio_codec=sound.group(1) if sound else "",
     )
 
 
@@ -148,3 +152,23 @@ def _frame_rate(line: str) -> Fraction | None:
         return _NTSC_RATES[number]
     rate = Fraction(number).limit_denominator(1000) * (1000 if kilo else 1)
     return rate if rate > 0 else None
+
+
+def read_tags(path: Path) -> dict[str, str]:
+    """The tags (title, comment, ...) of a media file, lower-case names.
+
+    Raises:
+        InputError: the file is missing, or nothing that ffmpeg reads.
+    """
+    require_file(path, "file")
+    command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", "-i", url(path)]
+    done = subprocess.run(
+        [*command, "-f", "ffmetadata", "-"], capture_output=True, stdin=subprocess.DEVNULL, check=False
+    )
+    if done.returncode != 0:
+        complaint = last_line(done.stderr.decode("utf-8", errors="replace"))
+        raise InputError(f"{path} is not readable: {complaint}", hint="give a video or audio file")
+    text = done.stdout.decode("utf-8", errors="replace").replace("\\\n", "\0")
+    head = re.split(r"^\[", text, maxsplit=1, flags=re.MULTILINE)[0]
+    pairs = [line.partition("=") for line in head.splitlines() if line and line[0] not in ";#"]
+    return {name.lower(): re.sub(r"\\(.)", r"\1", value).replace("\0", "\n") for name, _, value in pairs}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import warnings
 from pathlib import Path
 
@@ -29,6 +31,7 @@ def read_image(path: Path, background: tuple[int, int, int] = _WHITE) -> Pixels:
     """
     path = Path(path)
     require_file(path, "image")
+    _allow_heif()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -38,12 +41,22 @@ def read_image(path: Path, background: tuple[int, int, int] = _WHITE) -> Pixels:
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} is too large: {error}", hint="shrink it below 100 megapixels") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not an image", hint="give a JPEG, PNG or WebP file") from error
+        more = "install pillow-heif to read HEIC" if path.suffix.lower() in (".heic", ".heif") else ""
+        raise InputError(f"{path} is not an image", hint=more or "give a JPEG, PNG or WebP file") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(
             f"{path} could not be read: {error}", hint="the file may be damaged: save it again"
         ) from error
     return np.asarray(_to_rgb(picture, background), np.uint8)
+
+
+@functools.cache
+def _allow_heif() -> None:
+    """Teach Pillow HEIC where the optional package is there."""
+    with contextlib.suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
 
 
 def _to_rgb(picture: Image.Image, background: tuple[int, int, int]) -> Image.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -14,14 +14,13 @@ from typing import IO
 import numpy as np
 
 from emote_cli.errors import InputError, OutputError
+from emote_cli.media.encoding import SCALE_FLAGS, Encoding, encoding_of
 from emote_cli.media.ffmpeg import MediaInfo, ffmpeg_exe, inspect, last_line, url
 from emote_cli.media.output import part_name
 from emote_cli.types import Pixels, VideoInfo
 
 _PREROLL_S = 2
 """Seeking lands this much early, so that the frames wanted never depend on where the seek landed."""
-
-_SCALE_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int"
 
 
 def probe(path: Path) -> VideoInfo:
@@ -89,7 +88,7 @@ def read_frames(
 def _span_and_filters(
     path: Path, fps: Fraction | float | None, size: tuple[int, int], start_s: float, duration_s: float | None
 ) -> list[str]:
-    scale = f"scale={size[0]}:{size[1]}:{_SCALE_FLAGS},setsar=1"
+    scale = f"scale={size[0]}:{size[1]}:{SCALE_FLAGS},setsar=1"
     if fps is None:
         span = ["-ss", f"{start_s:.6f}"] if start_s > 0 else []
         span += ["-t", f"{duration_s:.6f}"] if duration_s is not None else []
@@ -130,7 +129,10 @@ def _complaint(stderr: IO[bytes]) -> str:
 
 
 class VideoWriter:
-    """Streams RGB frames into an H.264 file; use it as a context manager.
+    """Streams RGB frames into a video file; use it as a context manager.
+
+    The name's ending says what it becomes: H.264 and AAC in .mp4 and .mov, VP9 and Opus in .webm, or a
+    silent .gif.
 
     The file appears under its name only when the block ends without an exception; until then it is written
     beside it, and on any exception (Ctrl-C too) it is removed. Odd sizes lose their last row or column.
@@ -138,10 +140,11 @@ class VideoWriter:
     Args:
         path: where the video goes; its folder must exist.
         fps: frames per second, exact as a Fraction.
-        audio: a recording to mux as AAC, from `audio_start_s`, at most `audio_duration_s` long.
-        crf: x264 quality, 0 (lossless) to 51.
+        audio: a recording to mux, from `audio_start_s`, at most `audio_duration_s` long.
+        crf: x264 quality, 0 (lossless) to 51; other formats have their own.
         preset: x264 speed ("ultrafast" ... "veryslow").
         threads: encoder threads; 1 gives the same bytes on every machine; None lets x264 choose.
+        tags: what the file says of itself (title, comment, ...).
     """
 
     def __init__(
@@ -155,13 +158,20 @@ class VideoWriter:
         crf: int = 18,
         preset: str = "medium",
         threads: int | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         self.path = Path(path)
+        self._comment = (tags or {}).get("comment", "")
+        self._tags = [part for name, text in (tags or {}).items() for part in ("-metadata", f"{name}={text}")]
         self.fps = Fraction(fps).limit_denominator(100_000)
         self.n_frames = 0
-        self._audio = _audio_arguments(audio, audio_start_s, audio_duration_s)
-        self._encoder = ["-c:v", "libx264", "-preset", preset, "-crf", str(crf), "-pix_fmt", "yuv420p"]
-        self._encoder += [] if threads is None else ["-threads", str(threads)]
+        self._encoding = encoding_of(self.path)
+        span = (audio_start_s, audio_duration_s)
+        self._audio, self._sound = _audio_arguments(
+            audio if self._encoding.sound else None, *span, self._encoding
+        )
+        self._quality = ["-preset", preset, "-crf", str(crf)]
+        self._quality += [] if threads is None else ["-threads", str(threads)]
         self._process: subprocess.Popen[bytes] | None = None
         self._shape: tuple[int, ...] = ()
         self._stderr: IO[bytes] | None = None
@@ -204,39 +214,13 @@ class VideoWriter:
         height, width = frame.shape[:2]
         self._shape = frame.shape
         rate = f"{self.fps.numerator}/{self.fps.denominator}"
-        source = [
-            "-f",
-            "rawvideo",
-            "-pix_fmt",
-            "rgb24",
-            "-s",
-            f"{width}x{height}",
-            "-framerate",
-            rate,
-            "-i",
-            "-",
-        ]
-        even = f"crop={width // 2 * 2}:{height // 2 * 2}:0:0"
-        colors = [
-            "-color_primaries",
-            "bt709",
-            "-color_trc",
-            "bt709",
-            "-colorspace",
-            "bt709",
-            "-color_range",
-            "tv",
-        ]
-        command = [ffmpeg_exe(), "-hide_banner", "-y", "-loglevel", "error", *source, *self._audio]
-        command += ["-map", "0:v", "-vf", f"{even},scale=out_color_matrix=bt709:out_range=tv:{_SCALE_FLAGS}"]
-        command += [
-            *(["-map", "1:a:0", "-c:a", "aac", "-b:a", "160k"] if self._audio else []),
-            *self._encoder,
-        ]
-        command += [*colors, "-movflags", "+faststart", "-f", "mp4", url(self._part)]
+        command = [ffmpeg_exe(), "-hide_banner", "-y", "-loglevel", "error", "-f", "rawvideo"]
+        command += ["-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", rate, "-i", "-"]
+        command += [*self._audio, "-map", "0:v", *self._encoding.video((width, height), self._quality)]
+        command += [*self._sound, "-map_metadata", "-1", *self._tags, *self._encoding.container]
         # Its own session: Ctrl-C must reach this process only, which then ends ffmpeg.
         self._process = subprocess.Popen(
-            command,
+            [*command, url(self._part)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,
@@ -254,6 +238,7 @@ class VideoWriter:
             raise self._failure() from error
         if self._process.wait() != 0:
             raise self._failure()
+        self._encoding.finish(self._part, self._comment)
         os.replace(self._part, self.path)
 
     def _failure(self) -> OutputError:
@@ -278,14 +263,22 @@ class VideoWriter:
             self._part.unlink(missing_ok=True)
 
 
-def _audio_arguments(audio: Path | None, start_s: float, duration_s: float | None) -> list[str]:
+def _audio_arguments(
+    audio: Path | None, start_s: float, duration_s: float | None, encoding: Encoding
+) -> tuple[list[str], list[str]]:
+    """Arguments for reading the sound, and for writing it: copied where it is whole and fits."""
     if audio is None:
-        return []
-    if not inspect(audio, "recording").has_audio:
+        return [], []
+    info = inspect(audio, "recording")
+    if not info.has_audio:
         raise InputError(f"{audio} holds no audio stream", hint="give a recording, or write without sound")
     span = ["-ss", f"{start_s:.6f}"] if start_s > 0 else []
     span += ["-t", f"{duration_s:.6f}"] if duration_s is not None else []
-    return [*span, "-i", url(audio)]
+    whole = not span and info.size is None and audio.suffix.lower() in encoding.copied_from
+    codec = ["copy"] if whole and info.audio_codec in encoding.copies else encoding.sound
+    # Silence goes before sound that begins later than the file.
+    start = [] if codec == ["copy"] else ["-af", "aresample=async=1:first_pts=0"]
+    return [*span, "-i", url(audio)], ["-map", "1:a:0", *start, "-c:a", *codec]
 
 
 def write_video(

@@ -35,7 +35,7 @@ class AudioProjector(nn.Module):
 
 
 class MelProjector(nn.Module):
-    """Log-mel columns of the window through convolutions over time: tokens are ordered places in the window."""
+    """Log-mel columns of the window through convolutions over time: tokens are places in the window."""
 
     def __init__(self, settings: AudioSettings) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Hallo's audio module: one more transformer per site, with three audio branches that are heard in different places.
+"""Hallo's audio module: one more transformer per site; three audio branches, each heard in its own place.
 
     tokens + self-attention(norm1)
       n = norm2(tokens)
@@ -7,7 +7,8 @@
       + scale_lip  * conv_lip (mask_lip  * audio-attention_2(n))
       + feed-forward(norm3)
 
-The three convolutions are 1x1 and start at zero. Their biases are not masked: that is how the weights were trained.
+The three convolutions are 1x1 and start at zero. Their biases are not masked: that is how the weights were
+trained.
 """
 
 from __future__ import annotations

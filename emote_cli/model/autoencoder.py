@@ -1,8 +1,9 @@
-"""Pictures to latents and back: diffusers' AutoencoderKL, optionally on folded pixels; scaled in one place only.
+"""Pictures to latents and back: diffusers' AutoencoderKL, scaled in one place only.
 
-With `shortcut` a linear path runs beside the network: each latent cell also sees its own patch of pixels through one
-matrix, and gives its patch back through another. Started from the principal components of the training pictures, the
-network only has to learn what they miss, which takes minutes instead of hours on a CPU.
+With `shortcut` a linear path runs beside the network: each latent cell also sees its own patch of pixels
+through one matrix, and gives its patch back through another. Started from the principal components of the
+training pictures, the network only has to learn what they miss, which takes minutes instead of hours on a
+CPU.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class Autoencoder(nn.Module):
     def start_from_components(self, pixels: ImagePixels) -> None:
         """Set the linear path to the leading principal components of the pictures' patches.
 
-        Components are scaled by the square root of their standard deviation: between equal share of the pixels' variance
-        and equal variance in every channel.
+        Components are scaled by the square root of their standard deviation: between equal share of the
+        pixels' variance and equal variance in every channel.
         """
         assert self.shortcut_in is not None, "this autoencoder has no shortcut"
         factor = self.shortcut_in.kernel_size[0]

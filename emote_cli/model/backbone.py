@@ -1,4 +1,6 @@
-"""Backbone: the denoising U-Net. Per layer:
+"""Backbone: the denoising U-Net.
+
+Per layer:
 
     resnet -> self-attention -> reference-attention -> audio-attention -> feed-forward -> TemporalModule
 
@@ -97,7 +99,9 @@ class Backbone(UNet):
         maps = self.conv_in(folded)
         if conditioning.face_region is not None:
             region = conditioning.face_region.to(maps.dtype)
-            maps = maps + (region if len(region) == len(maps) else repeat(region, "b c h w -> (b f) c h w", f=frames))
+            maps = maps + (
+                region if len(region) == len(maps) else repeat(region, "b c h w -> (b f) c h w", f=frames)
+            )
         skips = [maps]
         for level in self.down_blocks:
             for index in range(len(level.resnets)):

@@ -1,4 +1,4 @@
-"""Saving and loading: a folder with settings.yaml and model.safetensors, so that a checkpoint needs nothing else."""
+"""Saving and loading: a folder with settings.yaml and model.safetensors. It needs nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def save_model(model: Emo, folder: Path, dtype: torch.dtype | None = None) -> No
         dtype: of the saved numbers; None keeps each one's own.
     """
     save_settings(model.settings, folder / SETTINGS)
-    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    tensors = {
+        name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()
+    }
     save_file(tensors, folder / WEIGHTS)
 
 
@@ -39,7 +41,9 @@ def load_model(folder: Path) -> Emo:
     settings = load_settings(folder / SETTINGS)
     path = folder / WEIGHTS
     if not path.is_file():
-        raise WeightsError(f"no weights at {path}", "a model folder holds settings.yaml and model.safetensors")
+        raise WeightsError(
+            f"no weights at {path}", "a model folder holds settings.yaml and model.safetensors"
+        )
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:

@@ -1,7 +1,7 @@
 """What the Backbone is told: plain tensors in one object, with a null form for each part.
 
-The same null serves dropout in training and guidance in animation: no reference, zero audio tokens, zero motion features
-(also used before the first chunk), zero face-region features, zero speed tokens.
+The same null serves dropout in training and guidance in animation: no reference, zero audio tokens, zero
+motion features (also used before the first chunk), zero face-region features, zero speed tokens.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from emote_cli.shapes import ImageLatents
 
 ReferenceFeatures = Mapping[str, Float[Tensor, "pictures _ _ _"]]
-"""Site (module path, `down_blocks.0.attentions.1`) -> the normalized input of ReferenceNet's self-attention there."""
+"""Site (`down_blocks.0.attentions.1`) -> the normalized input of ReferenceNet's self-attention there."""
 
 
 MotionFeatures = Float[Tensor, "b n _ _ _"]
@@ -34,7 +34,8 @@ class RegionWeights(NamedTuple):
     """Where each of the three branches of Hallo's audio modules is heard, and how loud.
 
     Attributes:
-        masks: per level, finest first: weights of the full, face and lip branch at every place of the picture.
+        masks: per level, finest first: weights of the full, face and lip branch at every place of the
+            picture.
         scales: of the three branches.
     """
 
@@ -61,10 +62,12 @@ class Conditioning:
     """Everything a denoising step needs besides the noisy latents.
 
     Attributes:
-        reference: site -> keys and values of the reference, one row per batch row (or per frame). Empty: no reference.
+        reference: site -> keys and values of the reference, one row per batch row (or per frame). Empty: no
+            reference.
         sees_reference: which batch rows attend to the reference; None means all.
         reference_latents: for models that take them as extra channels, else None.
-        motion: site -> features of the n motion frames; zeros when there are none yet. Empty: no motion frames.
+        motion: site -> features of the n motion frames; zeros when there are none yet. Empty: no motion
+            frames.
         audio: audio tokens per frame; zeros are the null.
         face_region: FaceLocator's features, added after conv_in; None and zeros are the null.
         speed: speed tokens, one per frame; zeros are the null. None leaves the speed layers out.
@@ -93,7 +96,7 @@ class Conditioning:
         face_region: tuple[bool, ...] | None = None,
         speed: tuple[bool, ...] | None = None,
     ) -> Conditioning:
-        """Replace parts of chosen batch rows by their null: True drops. Used by training dropout and by guidance."""
+        """Replace parts of chosen batch rows by their null: True drops. For training dropout and guidance."""
         return replace(
             self,
             sees_reference=_and_not(self.sees_reference, reference),

@@ -1,10 +1,10 @@
 """EMO on one page (arXiv 2402.17485, section 3).
 
-    once per video    reference picture -> VAE -> ReferenceNet (timestep 0) -> features by site -> keys and values
-    once per chunk    n motion frames   -> VAE -> ReferenceNet (timestep 0) -> features by site
-    every step        noisy latents -> Backbone(timestep, Conditioning) -> prediction
+once per video    reference -> VAE -> ReferenceNet (timestep 0) -> features by site -> keys and values
+once per chunk    n motion frames   -> VAE -> ReferenceNet (timestep 0) -> features by site
+every step        noisy latents -> Backbone(timestep, Conditioning) -> prediction
 
-    Conditioning = reference (strong) + audio tokens (strong) + motion features + face region (weak) + head speed (weak)
+Conditioning = reference and audio tokens (strong) + motion features + face region and head speed (weak)
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Emo(nn.Module):
         self.face_locator = FaceLocator(settings.unet.block_channels[0], settings.face_locator)
         self.audio_projector = make_projector(settings.audio)
         self.speed_encoder = SpeedEncoder(settings.speed) if settings.family.speed_layers else None
-        self.identity_projector = IdentityProjector(settings.family) if settings.family.identity_tokens else None
+        self.identity_projector = (
+            IdentityProjector(settings.family) if settings.family.identity_tokens else None
+        )
         if settings.family.reference_latents:  # no prior to keep: start as the still picture
             nn.init.zeros_(self.backbone.conv_out.weight)
             nn.init.zeros_(self.backbone.conv_out.bias)
@@ -71,12 +73,18 @@ class Emo(nn.Module):
     def encode_motion(self, motion: MotionLatents) -> dict[str, MotionFeatures]:
         """Features of the motion frames at every site: once per chunk."""
         features = self.reference_net(rearrange(motion, "b n c h w -> (b n) c h w"))
-        return {site: rearrange(maps, "(b n) c h w -> b n c h w", b=len(motion)) for site, maps in features.items()}
+        return {
+            site: rearrange(maps, "(b n) c h w -> b n c h w", b=len(motion))
+            for site, maps in features.items()
+        }
 
     def no_motion(self, reference: Reference) -> dict[str, MotionFeatures]:
         """Zero features: the null before the first chunk, in training and animation alike (paper 3.2)."""
         n = self.settings.temporal.motion_frames
-        return {site: torch.zeros_like(maps)[:, None].repeat(1, n, 1, 1, 1) for site, maps in reference.features.items()}
+        return {
+            site: torch.zeros_like(maps)[:, None].repeat(1, n, 1, 1, 1)
+            for site, maps in reference.features.items()
+        }
 
     def condition(
         self,
@@ -95,7 +103,8 @@ class Emo(nn.Module):
             motion: latents of the n motion frames; None before the first chunk.
             audio: speech features per frame and window.
             face_region: mask of where the face may be, 0..1.
-            speed: head speed per frame and window, degrees per frame at 30 fps; None leaves the speed layers out.
+            speed: head speed per frame and window, degrees per frame at 30 fps; None leaves the speed layers
+                out.
             temporal: False for stage 1, which sees single frames.
         """
         moved: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""FaceLocator: light convolutions over the face-region mask, added to the latents after conv_in (paper 3.2)."""
+"""FaceLocator: light convolutions over the face-region mask, added after conv_in (paper 3.2)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from emote_cli.settings import FaceLocatorSettings
 
 
 class FaceLocator(ControlNetConditioningEmbedding):  # type: ignore[misc]
-    """Mask `b c image_height image_width` in 0..1 -> features `b width h w`; the last convolution starts at zero.
+    """Mask `b c image_height image_width` in 0..1 -> features `b width h w`; starts at zero.
 
-    The mask is the union of the face boxes of a clip, one per clip; a wider box allows more motion (paper 4.5).
+    The mask is the union of the face boxes of a clip, one per clip; a wider box allows more motion (paper
+    4.5).
     """
 
     def __init__(self, width: int, settings: FaceLocatorSettings) -> None:

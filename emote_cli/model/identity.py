@@ -1,4 +1,4 @@
-"""IdentityProjector: the embedding of a face -> tokens for SD's text slot, in families that have them (Hallo)."""
+"""IdentityProjector: the embedding of a face -> tokens for SD's text slot (Hallo)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emote_cli.settings import FamilySettings
 
 
 class IdentityProjector(nn.Module):
-    """One linear layer and a normalization. An embedding of zeros stands for "nobody"; its tokens are not zero."""
+    """One linear layer and a normalization. Zeros stand for "nobody"; the tokens of nobody are not zero."""
 
     def __init__(self, family: FamilySettings) -> None:
         super().__init__()

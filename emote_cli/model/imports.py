@@ -1,7 +1,8 @@
 """Published weights into this model: rename maps as data, with every key accounted for.
 
-A `Source` describes one published file. `plan_import` compares its keys and shapes with a model and either says where each
-key goes, or why it is not used; anything else is an error. `load_parts` reads the files of a downloaded model.
+A `Source` describes one published file. `plan_import` compares its keys and shapes with a model and either
+says where each key goes, or why it is not used; anything else is an error. `load_parts` reads the files of a
+downloaded model.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emote_cli.errors import WeightsError
-from emote_cli.model.checkpoint import fill_buffers
+from emote_cli.model.checkpoint import SETTINGS, WEIGHTS, fill_buffers, load_model
 from emote_cli.model.emo import Emo
-from emote_cli.settings import ModelSettings
+from emote_cli.settings import ModelSettings, load_settings
 
 Shape = tuple[int, ...]
 Rules = tuple[tuple[str, str], ...]
@@ -34,7 +35,8 @@ class Source:
 
     Attributes:
         name: for messages.
-        renames: (pattern over published keys, template of a parameter name); all rules that match a key apply.
+        renames: (pattern over published keys, template of a parameter name); all rules that match a key
+            apply.
         unused: (pattern, reason) for keys that have no place in the model.
         fills: pattern of the parameters that this file must fill ...
         fresh: ... but for these, which start anew.
@@ -69,7 +71,10 @@ SD15_UNET = Source(
         (r"(.+\.transformer_blocks\.0)\.norm1\.(.+)", r"backbone.\1.reference_norm.\2"),
     ),
     unused=(
-        (r".+\.attn2\..+", "text cross-attention: EMO reads no text, and 768-wide keys fit no feature of ReferenceNet"),
+        (
+            r".+\.attn2\..+",
+            "text cross-attention: EMO reads no text, and 768-wide keys fit no feature of ReferenceNet",
+        ),
         (r".+\.transformer_blocks\.0\.norm2\..+", "normalizes the input of the text cross-attention"),
     ),
     fills=r"(backbone|reference_net)\..+",
@@ -131,7 +136,10 @@ ECHOMIMIC_REFERENCE = Source(
     name="EchoMimic's reference U-Net",
     renames=((r"(.+)", r"reference_net.\1"),),
     unused=(
-        (r"up_blocks\.3\.attentions\.2\.(proj_out|transformer_blocks\.0\.(?!norm1\.)\w+)\..+", BEHIND_LAST_TAP),
+        (
+            r"up_blocks\.3\.attentions\.2\.(proj_out|transformer_blocks\.0\.(?!norm1\.)\w+)\..+",
+            BEHIND_LAST_TAP,
+        ),
     ),
     fills=r"reference_net\..+",
 )
@@ -275,7 +283,7 @@ def load_parts(
 
 
 def start_from_sd15(settings: ModelSettings, folder: Path) -> Emo:
-    """The model of the paper before training: SD 1.5 in both U-Nets, AnimateDiff in time, the rest without effect.
+    """The paper's model before training: SD 1.5 in both U-Nets, AnimateDiff in time, the rest without effect.
 
     Args:
         settings: of `sd15`, or of a model with its U-Net, VAE and temporal shapes.
@@ -306,5 +314,20 @@ def load_published(settings: ModelSettings, folder: Path, dtype: torch.dtype = t
     fill_buffers(model)
     empty = [name for name, value in model.state_dict().items() if value.is_meta]
     if empty:
-        raise WeightsError(f"{settings.name}: no file holds {empty[0]} ({len(empty)} missing)", "fetch it again")
+        raise WeightsError(
+            f"{settings.name}: no file holds {empty[0]} ({len(empty)} missing)", "fetch it again"
+        )
     return model.eval()
+
+
+def load_folder(folder: Path) -> Emo:
+    """A model from its folder: this package's own form, or the published files of `hallo` and `echomimic`.
+
+    Raises:
+        WeightsError: the weights are missing, damaged or those of another model.
+        SettingsError: the settings are missing or invalid.
+    """
+    settings = load_settings(folder / SETTINGS)
+    if (folder / WEIGHTS).is_file() or settings.name not in ("hallo", "echomimic"):
+        return load_model(folder)
+    return load_published(settings, folder)

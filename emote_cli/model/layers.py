@@ -1,4 +1,4 @@
-"""The layers of both U-Nets. Parameter names are SD 1.5's and AnimateDiff's, so that their weights load by name.
+"""The layers of both U-Nets, named as in SD 1.5 and AnimateDiff, so that their weights load by name.
 
 A spatial site, top-down:
 
@@ -28,7 +28,7 @@ from emote_cli.shapes import Maps, Tokens
 
 
 def cross_attention(width: int, heads: int, memory_width: int | None = None) -> Attention:
-    """SD's attention layer: no bias on queries, keys and values; `memory_width` is the width of what is attended to."""
+    """SD's attention layer: queries, keys and values without bias. `memory_width`: of what is attended to."""
     return Attention(width, cross_attention_dim=memory_width, heads=heads, dim_head=width // heads)
 
 
@@ -62,13 +62,15 @@ def attend(
 def attend_rows(
     attention: Attention, tokens: Float[Tensor, "bf k d"], memory: KeysValues, rows: tuple[bool, ...] | None
 ) -> Float[Tensor, "bf k d"]:
-    """Cross-attention of every frame to memory shared by the frames of a batch row; rows that see none get zeros."""
+    """Cross-attention to memory that the frames of a batch row share; rows that see none get zeros."""
     per_row = len(tokens) // len(memory.keys)
     shared = rearrange(tokens, "(b f) k d -> b (f k) d", f=per_row)
     if rows is None or all(rows):
         out = attend(attention, shared, memory)
     else:
-        seen = torch.tensor([row for row, sees in enumerate(rows) if sees], device=tokens.device, dtype=torch.long)
+        seen = torch.tensor(
+            [row for row, sees in enumerate(rows) if sees], device=tokens.device, dtype=torch.long
+        )
         out = torch.zeros_like(shared)
         if len(seen):
             part = KeysValues(memory.keys[seen], memory.values[seen])
@@ -79,7 +81,7 @@ def attend_rows(
 def attend_joined(
     attention: Attention, tokens: Float[Tensor, "bf k d"], memory: KeysValues, rows: tuple[bool, ...] | None
 ) -> Float[Tensor, "bf k d"]:
-    """Self-attention whose keys also hold the reference's, in one softmax; rows that see none attend to themselves."""
+    """Self-attention with the reference's keys in one softmax; rows that see none see only themselves."""
     own = keys_values(attention, tokens)
     keys, values = (_per_frame(value, len(tokens)) for value in memory)
 
@@ -96,7 +98,9 @@ def attend_joined(
     alone = ~sees
     out = torch.empty_like(tokens)
     if bool(alone.any()):
-        out[alone] = attend(attention, tokens[alone], KeysValues(own.keys[alone], own.values[alone])).to(out.dtype)
+        out[alone] = attend(attention, tokens[alone], KeysValues(own.keys[alone], own.values[alone])).to(
+            out.dtype
+        )
     if bool(sees.any()):
         out[sees] = joined(sees).to(out.dtype)
     return out
@@ -110,7 +114,13 @@ class TransformerBlock(nn.Module):
     """One spatial site's tokens through its attentions; which ones exist is the family's choice."""
 
     def __init__(
-        self, *, width: int, shape: UNetSettings, family: FamilySettings, audio_width: int | None, is_reference: bool
+        self,
+        *,
+        width: int,
+        shape: UNetSettings,
+        family: FamilySettings,
+        audio_width: int | None,
+        is_reference: bool,
     ) -> None:
         super().__init__()
         self.audio_ratio = family.audio_ratio
@@ -164,7 +174,9 @@ class TransformerBlock(nn.Module):
             heard = attend(self.attn2, self.norm2(tokens), keys_values(self.attn2, slot))
             tokens = tokens + self.audio_ratio * heard
         if self.audio_attn is not None and audio is not None:
-            tokens = tokens + attend(self.audio_attn, self.audio_norm(tokens), keys_values(self.audio_attn, audio))
+            tokens = tokens + attend(
+                self.audio_attn, self.audio_norm(tokens), keys_values(self.audio_attn, audio)
+            )
         return tokens + self.ff(self.norm3(tokens))
 
     def _self_attention(
@@ -256,7 +268,8 @@ class TemporalBlock(nn.Module):
     def __init__(self, width: int, shape: UNetSettings, temporal: TemporalSettings) -> None:
         super().__init__()
         self.attention_blocks = nn.ModuleList(
-            TemporalAttention(width, shape.heads, temporal.max_frames) for _ in range(temporal.attention_blocks)
+            TemporalAttention(width, shape.heads, temporal.max_frames)
+            for _ in range(temporal.attention_blocks)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(temporal.attention_blocks))
         self.ff = FeedForward(width, mult=shape.feed_forward_mult, activation_fn="geglu")
@@ -271,7 +284,7 @@ class TemporalBlock(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """AnimateDiff's temporal transformer on [motion frames | frames]; its output projection starts at zero."""
+    """AnimateDiff's temporal transformer on [motion frames | frames]; its output starts at zero."""
 
     def __init__(self, width: int, shape: UNetSettings, temporal: TemporalSettings) -> None:
         super().__init__()
@@ -293,7 +306,7 @@ class TemporalTransformer(nn.Module):
 
 
 class TemporalModule(nn.Module):
-    """Self-attention over frames with motion frames in front (cut off afterwards), then speed cross-attention.
+    """Self-attention over frames behind the motion frames (cut off afterwards), then speed cross-attention.
 
     Paper 3.2. Starts as the identity: both outputs are zero-initialized.
     """
@@ -331,7 +344,9 @@ class TemporalModule(nn.Module):
             n = motion.shape[1]
             video = rearrange(maps, "(b f) c h w -> b f c h w", f=frames)
             longer = rearrange(torch.cat([motion.to(maps.dtype), video], 1), "b f c h w -> (b f) c h w")
-            video = rearrange(self.temporal_transformer(longer, n + frames), "(b f) c h w -> b f c h w", f=n + frames)
+            video = rearrange(
+                self.temporal_transformer(longer, n + frames), "(b f) c h w -> b f c h w", f=n + frames
+            )
             maps = rearrange(video[:, n:], "b f c h w -> (b f) c h w")
         return maps if self.speed_attn is None or speed is None else self._with_speed(maps, frames, speed)
 

@@ -1,4 +1,4 @@
-"""ReferenceNet: a U-Net like the Backbone's, without time over frames, that returns what its self-attentions see.
+"""ReferenceNet: a U-Net like the Backbone's, for single pictures, that returns what its self-attentions see.
 
 Paper 3.2. Run at timestep 0 once per video on the reference and once per chunk on the motion frames.
 """
@@ -20,7 +20,9 @@ class ReferenceNet(UNet):
 
     def __init__(self, *, latent_channels: int, shape: UNetSettings, family: FamilySettings) -> None:
         def attention(level: UNetLevel, width: int, incoming: int) -> nn.Module:
-            block = TransformerBlock(width=width, shape=shape, family=family, audio_width=None, is_reference=True)
+            block = TransformerBlock(
+                width=width, shape=shape, family=family, audio_width=None, is_reference=True
+            )
             return SpatialTransformer(width=width, groups=shape.norm_groups, block=block)
 
         super().__init__(in_channels=latent_channels, shape=shape, attention=attention)

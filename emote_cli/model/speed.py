@@ -1,4 +1,4 @@
-"""SpeedEncoder: head-rotation speed -> overlapping tanh buckets -> MLP -> one token per frame (paper 1.8 / 3.2)."""
+"""SpeedEncoder: head-rotation speed -> overlapping tanh buckets -> MLP -> one token per frame (paper 3.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from emote_cli.settings import SpeedSettings
 class SpeedEncoder(nn.Module):
     """s_i = tanh(3 (w - c_i) / r_i) for every frame of the window, then an MLP.
 
-    Buckets overlap (radius = spacing by default), so that no speed between 0 and the last center falls into a gap.
+    Buckets overlap (radius = spacing by default), so that no speed between 0 and the last center falls into a
+    gap.
     """
 
     def __init__(self, settings: SpeedSettings) -> None:
@@ -35,7 +36,7 @@ class SpeedEncoder(nn.Module):
         return torch.tanh(3.0 * (speed[..., None] - centers) / self.radius)
 
     def forward(self, windows: Float[Tensor, "b f window"]) -> Float[Tensor, "b f d"]:
-        """Speeds of frames t - m ... t + m -> the token of frame t. A window with an unknown speed (NaN) gives zeros."""
+        """Speeds of frames t - m ... t + m -> the token of frame t; an unknown speed (NaN) gives zeros."""
         known = torch.isfinite(windows).all(-1, keepdim=True)
         inputs = self.buckets(torch.nan_to_num(windows)).flatten(-2)
         tokens: Tensor = self.mlp(inputs.to(self.mlp[0].weight.dtype))

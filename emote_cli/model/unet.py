@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from emote_cli.settings import UNetSettings
 
 MakeLayer = Callable[["UNetLevel", int, int], nn.Module | None]
-"""(level, width of the site, width that comes into the site's resnet from below) -> the layer, or None for none."""
+"""(level, width of the site, inner width of an audio module there) -> the layer, or None for none."""
 
 
 class UNetLevel(nn.Module):
-    """The layers of one level. `attentions`, `audio_modules` and `motion_modules` are empty where there are none.
+    """The layers of one level; lists of layers that it has none of are empty.
 
     Args:
         path: module path, the same in both networks.

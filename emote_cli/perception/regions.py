@@ -1,7 +1,7 @@
-"""Where a face and its lips are, as Hallo's weights were trained to be told: boxes and soft masks from landmarks.
+"""Where a face and its lips are, as Hallo's weights are used to be told: boxes and soft masks.
 
-Boxes, not outlines. The masks that weigh the three audio branches are blurred at 64x64 and stored as bytes on the way, which
-is reproduced here: the weights have seen it so.
+Boxes, not outlines. The masks that weigh the three audio branches are blurred at 64x64 and stored as bytes on
+the way, which is reproduced here: the weights have seen it so.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 SILHOUETTE = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
-    172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
+    149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 """MediaPipe's landmarks on the face's outline."""
 LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 146, 91, 181, 84, 17, 314, 405, 321, 375)
@@ -81,14 +81,19 @@ def blurred(mask: Mask, kernel: int) -> UInt8[np.ndarray, "64 64"]:
 
 
 def branch_masks(face: Mask, lips: Mask) -> tuple[UInt8[np.ndarray, "64 64"], ...]:
-    """Weights of the full, face and lip branch as bytes: around the face, the face without the lips, the lips."""
+    """Weights of the full, face and lip branch, 0..255: around the face, the face without lips, the lips."""
     soft_face, soft_lips = blurred(face, FACE_BLUR), blurred(lips, LIP_BLUR)
     around = (255.0 * (1.0 - soft_face / 255.0)).astype(np.uint8)
     return around, np.asarray(cv2.subtract(soft_face, soft_lips), np.uint8), soft_lips
 
 
 def hallo_regions(
-    landmarks_px: Landmarks, width: int, height: int, size: int, levels: int = 4, face_ratio: float = FACE_RATIO
+    landmarks_px: Landmarks,
+    width: int,
+    height: int,
+    size: int,
+    levels: int = 4,
+    face_ratio: float = FACE_RATIO,
 ) -> HalloRegions:
     """Everything that Hallo is told about where the face is.
 
@@ -107,7 +112,8 @@ def hallo_regions(
     return HalloRegions(
         face=resized(face, size).astype(np.float32) / 255,
         levels=tuple(
-            np.stack([resized(mask, side).reshape(-1) for mask in masks]).astype(np.float32) / 255 for side in sides
+            np.stack([resized(mask, side).reshape(-1) for mask in masks]).astype(np.float32) / 255
+            for side in sides
         ),
     )
 

@@ -1,11 +1,11 @@
 """wav2vec 2.0's hidden states at the video frame rate.
 
-EMO's way (`wav2vec_features`): the transformer sees sound at its own 50 states a second, and its states are brought to the
-video frame rate AFTERWARDS, by linear interpolation in time. Long recordings are heard in windows with context on both
-sides, so that the transformer's memory does not grow with their length.
+EMO's way (`wav2vec_features`): the transformer sees sound at its own 50 states a second, and its states are
+brought to the video frame rate AFTERWARDS, by linear interpolation in time. Long recordings are heard in
+windows with context on both sides, so that the transformer's memory does not grow with their length.
 
-Hallo's way (`hallo_features`): its weights were trained on states that were brought to the frame rate BEFORE the
-transformer, in one pass over the whole recording.
+Hallo's way (`hallo_features`): its weights were trained on states that were brought to the frame rate BEFORE
+the transformer, in one pass over the whole recording.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Wav2VecFeatureExtractor:
         try:
             model = Wav2Vec2Model.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         except (OSError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"the wav2vec2 model at {folder} is damaged: {error}", "download it again") from error
+            raise WeightsError(
+                f"the wav2vec2 model at {folder} is damaged: {error}", "download it again"
+            ) from error
         return cls(model, device)
 
     def _remember(self, layer: object, inputs: object, output: Any) -> None:
@@ -120,7 +122,9 @@ def wav2vec_features(
     samples = normalized(waveform.samples)
     per_window = max(round(WINDOW_S * fps), 1)
     parts = [
-        _window(extractor, samples, np.arange(start, min(start + per_window, frames)), fps)[:, -settings.layers :]
+        _window(extractor, samples, np.arange(start, min(start + per_window, frames)), fps)[
+            :, -settings.layers :
+        ]
         for start in range(0, frames, per_window)
     ]
     hidden = np.concatenate(parts)
@@ -154,7 +158,7 @@ def hallo_features(
     chunk_frames: int,
     extractor: Wav2VecFeatureExtractor | None = None,
 ) -> tuple[AudioFeatures, int]:
-    """Hallo's features: silence to whole chunks, one pass, stretched to the frame rate before the transformer.
+    """Hallo's features: padded to whole chunks, one pass, stretched to the frame rate before the transformer.
 
     Args:
         waveform: mono, 16 kHz.
@@ -190,7 +194,9 @@ def _installed(model: str) -> Path:
 
 def _check_rate(waveform: Waveform) -> None:
     if waveform.sample_rate_hz != SAMPLE_RATE_HZ:
-        raise InputError(f"speech is at {waveform.sample_rate_hz} Hz", f"wav2vec2 hears {SAMPLE_RATE_HZ} Hz only")
+        raise InputError(
+            f"speech is at {waveform.sample_rate_hz} Hz", f"wav2vec2 hears {SAMPLE_RATE_HZ} Hz only"
+        )
 
 
 def _check_sizes(hidden: np.ndarray, settings: AudioSettings) -> None:

@@ -1,8 +1,8 @@
 """Whisper's hidden states at the video frame rate, for models of EchoMimic's kind.
 
-Whisper hears 30 s at a time and gives 50 states a second. Each video frame takes the two states that fall into it, so that a
-window of 2m + 1 frames holds 2 (2m + 1) vectors: ten of them at m = 2. No golden case covers this front end: it is tested
-on its own properties and stands unverified against the original program.
+Whisper hears 30 s at a time and gives 50 states a second. Each video frame takes the two states that fall
+into it, so that a window of 2m + 1 frames holds 2 (2m + 1) vectors: ten of them at m = 2. No golden case
+covers this front end: it is tested on its own properties and stands unverified against the original program.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class WhisperFeatureExtractor:
             model = WhisperModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
             return cls(model.encoder, LogMel.from_pretrained(folder, local_files_only=True), device)
         except (OSError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"the Whisper model at {folder} is damaged: {error}", "download it again") from error
+            raise WeightsError(
+                f"the Whisper model at {folder} is damaged: {error}", "download it again"
+            ) from error
 
     @torch.inference_mode()
     def states(self, samples: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "states embed"]:
@@ -83,13 +85,16 @@ def whisper_features(
         WeightsError: the model is not installed, or has another width than the settings say.
     """
     if waveform.sample_rate_hz != SAMPLE_RATE_HZ:
-        raise InputError(f"speech is at {waveform.sample_rate_hz} Hz", f"Whisper hears {SAMPLE_RATE_HZ} Hz only")
+        raise InputError(
+            f"speech is at {waveform.sample_rate_hz} Hz", f"Whisper hears {SAMPLE_RATE_HZ} Hz only"
+        )
     frames = count_frames(waveform, fps)
     extractor = extractor or WhisperFeatureExtractor.load(_installed())
     states = extractor.states(waveform.samples.astype(np.float32))
     if states.shape[1] != settings.embed:
         raise WeightsError(
-            f"this Whisper gives vectors of {states.shape[1]}, the model needs {settings.embed}", "use whisper-tiny"
+            f"this Whisper gives vectors of {states.shape[1]}, the model needs {settings.embed}",
+            "use whisper-tiny",
         )
     first = np.arange(frames) * STATES_HZ // fps
     index = np.minimum(first[:, None] + np.arange(settings.layers), len(states) - 1)

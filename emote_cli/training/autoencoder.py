@@ -15,6 +15,7 @@ from emote_cli.data.cache import to_pixels
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.media.video import read_frames
 from emote_cli.model.autoencoder import Autoencoder
+from emote_cli.model.emo import Emo
 
 LATENT_NOISE = 0.05
 """Standard deviation of the noise that the decoder learns to forgive, in units of the latents' own."""
@@ -66,28 +67,29 @@ def autoencoder_loss(
 
 
 @torch.no_grad()
-def change_scale(
-    folder: Path, records: Sequence[ClipRecord], autoencoder: Autoencoder, size: int, *, clips: int = 8
-) -> float:
-    """The scaling factor at which a face's latents change by 1 (root mean square) within a clip, on average.
+def latent_scale(folder: Path, records: Sequence[ClipRecord], model: Emo, *, clips: int = 8) -> float:
+    """The scaling factor that gives what is diffused a deviation near 1, like the noise's.
 
-    What a model with reference latents diffuses is this change; the noise that it is mixed with has deviation 1.
+    That is the latents of the face, or for a model with reference latents their change within a clip.
 
     Args:
         folder: the prepared data set.
         records: its clips, of which `clips` are looked at, evenly spread.
-        autoencoder: with any scaling factor.
-        size: side of the model's pictures in pixels.
+        model: with any scaling factor.
         clips: how many to look at.
     """
-    device, changes = next(autoencoder.parameters()).device, []
+    autoencoder, size = model.autoencoder, model.settings.image_size
+    device, found = next(autoencoder.parameters()).device, []
     for record in records[:: max(len(records) // clips, 1)][:clips]:
         frames = list(read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size)))[::5]
         boxes = np.load(folder / "tracks" / f"{record.id}.npz")["box_px"]
         box = boxes[np.isfinite(boxes).all(1)][0] * (size / record.size)
         latents = autoencoder.encode(to_pixels(frames).to(device)) / autoencoder.scaling_factor
+        middle = (
+            latents[:1] if model.settings.family.reference_latents else latents.mean((0, 2, 3), keepdim=True)
+        )
         x0, y0, x1, y1 = (round(float(v) * latents.shape[-1] / size) for v in box)
-        face = (latents[1:] - latents[:1])[..., max(y0, 0) : max(y1, y0 + 1), max(x0, 0) : max(x1, x0 + 1)]
-        changes.append(float(face.square().mean().sqrt()))
-    usable = [change for change in changes if np.isfinite(change) and change > 0]
+        face = (latents - middle)[1:, :, max(y0, 0) : max(y1, y0 + 1), max(x0, 0) : max(x1, x0 + 1)]
+        found.append(float(face.square().mean().sqrt()))
+    usable = [deviation for deviation in found if np.isfinite(deviation) and deviation > 0]
     return 1.0 if not usable else float(1 / np.mean(usable))

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a stage would train, what memory it needs, and how long it takes here, from three measured steps."""
+"""`--dry-run`: what a stage would train, its memory, and its time here, from three measured steps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import nn
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.selection import select
 from emote_cli.training.engine import Engine, build
+from emote_cli.training.examples import Observer, examples_for
 from emote_cli.training.feed import Examples, feed
 from emote_cli.training.loop import check_examples, peak_memory_mb
-from emote_cli.training.pipeline import Observer, examples_for, first_model
+from emote_cli.training.pipeline import first_model
 from emote_cli.training.request import StageRun
 from emote_cli.training.stages import part_of
 
@@ -69,7 +70,7 @@ def count_parts(model: nn.Module) -> list[Part]:
 
 
 def state_mb(parts: list[Part], optimizer: str) -> float:
-    """Memory of weights (4 bytes), and for those that train gradients, average (4 each) and Adam's two moments."""
+    """Memory of weights (4 bytes); of those that train also gradients, average (4 each) and two moments."""
     trainable, frozen = sum(part.trainable for part in parts), sum(part.frozen for part in parts)
     return (4 * (trainable + frozen) + trainable * (8 + ADAM_BYTES[optimizer])) / 2**20
 
@@ -83,7 +84,7 @@ def forecast(stage: StageRun, data: Path, records: list[ClipRecord], observer: O
     settings = stage.settings
     chosen = select(records, settings.data)
     model = first_model(stage, data, chosen)
-    examples = examples_for(model, settings, data, chosen, observer)
+    examples = examples_for(model, settings, data, chosen, observer, fresh=False)
     check_examples(examples)
     engine = build(model, settings.model_copy(update={"trackers": ()}), None)
     took, frames, waited = measure(engine, examples)

@@ -1,4 +1,4 @@
-"""Accelerate underneath: devices, precision, processes, gradient accumulation. One optimizer step at a time."""
+"""Accelerate underneath: devices, precision, processes, accumulation. One optimizer step at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
             gradient_accumulation_steps=settings.accumulation,
             cpu=settings.device == "cpu",
             kwargs_handlers=[unused],
-            log_with=list(settings.trackers) or None,
+            log_with=tracker_names(settings) or None,
             project_config=place,
         )
     except (ValueError, ImportError, RuntimeError) as error:
@@ -73,6 +74,13 @@ def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
         ) from error
     check_supported(accelerator)
     return accelerator
+
+
+def tracker_names(settings: TrainSettings) -> list[str]:
+    """Accelerate's names of the trackers; `auto` is TensorBoard where it is installed."""
+    auto = ["tensorboard"] if find_spec("tensorboard") else []
+    named = (auto if name == "auto" else [name] for name in settings.trackers)
+    return [name for names in named for name in names]
 
 
 def check_supported(accelerator: Any) -> None:
@@ -148,7 +156,7 @@ class Engine:
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def _take(self, norm: float) -> bool:
-        """Move weights and average, unless the gradient is bad. It is the same in all processes, so all agree."""
+        """Move weights and average, unless the gradient, which is the same in all processes, is bad."""
         state = self.state
         taken = state.guard.allows(norm, state.settings)
         if taken or self.accelerator.scaler is not None:  # fp16's scaler skips by itself, and adapts
@@ -166,7 +174,7 @@ class Engine:
 
 
 def build(model: Emo, settings: TrainSettings, run: Path | None) -> Engine:
-    """Freeze, place and wrap the model for a stage, and load the newest checkpoint of the run if there is one."""
+    """Freeze, place and wrap the model for a stage; load the newest checkpoint of the run if there is one."""
     accelerator = make_accelerator(settings, run)
     shares = divide(settings, accelerator.process_index, accelerator.num_processes)
     model = model.train().to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -186,7 +194,7 @@ def build(model: Emo, settings: TrainSettings, run: Path | None) -> Engine:
 
 
 def shard(trainee: nn.Module, accelerator: Any) -> None:
-    """FSDP (PyTorch's `fully_shard`): every process keeps its share of weights, gradients and optimizer state."""
+    """FSDP (PyTorch's `fully_shard`): each process keeps its share of weights, gradients and moments."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

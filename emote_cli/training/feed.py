@@ -1,10 +1,10 @@
-"""Batches for one process: examples by number, read in worker processes, damaged clips replaced and reported."""
+"""Batches for one process: examples by number, read by workers; damaged clips are replaced and reported."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ ATTEMPTS = 20
 """Clips in a row that may be damaged before the data set counts as damaged."""
 
 
+@runtime_checkable
 class Examples(Protocol):
     """An endless stream of examples that are named tuples of tensors."""
 
@@ -54,7 +55,8 @@ def divide(settings: TrainSettings, process: int, processes: int) -> Shares:
     parts = processes * settings.accumulation
     if settings.batch % parts:
         raise TrainingError(
-            f"a batch of {settings.batch} cannot be divided by {processes} processes x {settings.accumulation} passes",
+            f"a batch of {settings.batch} cannot be divided by {processes} processes "
+            f"x {settings.accumulation} passes",
             f"batch counts the samples of all processes: --set batch={-(-settings.batch // parts) * parts}",
         )
     return Shares(process, processes, settings.accumulation, settings.batch // parts)
@@ -83,7 +85,7 @@ class Fed(NamedTuple):
 
 
 class _Careful(Dataset[tuple[Any, list[str]]]):
-    """Replaces damaged examples by others. Errors are passed on as text: exceptions do not cross processes well."""
+    """Replaces damaged examples by others. Errors are passed on as text: exceptions cross processes badly."""
 
     def __init__(self, examples: Examples) -> None:
         self.examples = examples

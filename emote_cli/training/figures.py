@@ -33,7 +33,7 @@ def jaw_curve(faces: Sequence[Face | None]) -> Float[np.ndarray, " frames"]:
 
 
 def correlation(ours: Float[np.ndarray, " frames"], theirs: Float[np.ndarray, " frames"]) -> float:
-    """Pearson's, over the frames where both are known; NaN where one of the curves is flat or nearly all unknown."""
+    """Pearson's, over the frames where both are known; NaN where a curve is flat or nearly all unknown."""
     count = min(len(ours), len(theirs))
     ours, theirs = ours[:count], theirs[:count]
     known = np.isfinite(ours) & np.isfinite(theirs)
@@ -45,7 +45,8 @@ def correlation(ours: Float[np.ndarray, " frames"], theirs: Float[np.ndarray, " 
 def psnr_db(ours: Sequence[Pixels], theirs: Sequence[Pixels]) -> float:
     """Peak signal-to-noise ratio over all pixels of all frames; infinite for equal frames."""
     errors = [
-        np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2) for a, b in zip(ours, theirs, strict=False)
+        np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
+        for a, b in zip(ours, theirs, strict=False)
     ]
     error = float(np.mean(errors))
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
@@ -63,17 +64,26 @@ class Identity:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise WeightsError(f"no SFace model at {path}", "leave validation.sface out, or name the ONNX file")
+            raise WeightsError(
+                f"no SFace model at {path}", "leave validation.sface out, or name the ONNX file"
+            )
         try:
             self._net = cv2.FaceRecognizerSF.create(str(path), "")
         except cv2.error as error:
-            raise WeightsError(f"{path} is no SFace model", "name face_recognition_sface's ONNX file") from error
+            raise WeightsError(
+                f"{path} is no SFace model", "name face_recognition_sface's ONNX file"
+            ) from error
 
     def embed(self, pixels: Pixels, face: Face) -> Float[np.ndarray, " d"]:
         """A vector of length 1."""
         points = face.landmarks_px[:, :2]
         five = np.array(
-            [points[list(_LEFT_EYE)].mean(0), points[list(_RIGHT_EYE)].mean(0), points[_NOSE], *points[list(_MOUTH)]],
+            [
+                points[list(_LEFT_EYE)].mean(0),
+                points[list(_RIGHT_EYE)].mean(0),
+                points[_NOSE],
+                *points[list(_MOUTH)],
+            ],
             np.float32,
         )
         matrix, _ = cv2.estimateAffinePartial2D(five, _SFACE_POINTS, method=cv2.LMEDS)
@@ -81,8 +91,12 @@ class Identity:
         vector = np.asarray(self._net.feature(aligned), np.float32).ravel()
         return vector / np.linalg.norm(vector)
 
-    def likeness(self, reference: Pixels, face: Face, frames: Sequence[Pixels], faces: Sequence[Face | None]) -> float:
+    def likeness(
+        self, reference: Pixels, face: Face, frames: Sequence[Pixels], faces: Sequence[Face | None]
+    ) -> float:
         """Median cosine of the frames' faces with the reference's; NaN if no frame shows a face."""
         own = self.embed(reference, face)
-        each = [float(own @ self.embed(frame, seen)) for frame, seen in zip(frames, faces, strict=True) if seen]
+        each = [
+            float(own @ self.embed(frame, seen)) for frame, seen in zip(frames, faces, strict=True) if seen
+        ]
         return float(np.median(each)) if each else math.nan

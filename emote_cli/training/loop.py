@@ -1,4 +1,4 @@
-"""The loop: batch -> loss -> backward -> clip -> step -> average; save every few minutes, and when told to stop."""
+"""The loop: batch -> loss -> backward -> clip -> step -> average; save now and then, and when stopped."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Stop:
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Turn the first Ctrl-C or SIGTERM into a wish that the loop grants after its step; the second strikes at once."""
+    """The first Ctrl-C or SIGTERM is a wish, granted after the step; the second strikes at once."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -124,7 +124,8 @@ def train(
 
     Raises:
         DataError: the data set holds no clip long enough for this stage, or too many damaged ones.
-        TrainingError: the settings do not fit this machine, a checkpoint cannot be saved, or too many steps went wrong.
+        TrainingError: the settings do not fit this machine, a checkpoint cannot be saved, or too many steps
+            went wrong.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is saved.
     """
     check_examples(dataset)
@@ -200,7 +201,7 @@ def save(engine: Engine, run: Path, watch: Watch) -> int:
 
 
 def validate(engine: Engine, watch: Watch) -> None:
-    """Let the watcher look at the averaged model, in the main process; training goes on as if nothing had happened."""
+    """Let the watcher look at the averaged model, in the main process; training goes on as if it had not."""
     if watch.examine is None:
         return
     if engine.sharded:
@@ -220,18 +221,19 @@ def validate(engine: Engine, watch: Watch) -> None:
 def trackers(engine: Engine) -> Iterator[Callable[[StepReport], None]]:
     """Log to accelerate's trackers (TensorBoard and others), every few steps."""
     settings, accelerator = engine.state.settings, engine.accelerator
-    if settings.trackers:
+    tracking = bool(accelerator.log_with)
+    if tracking:
         accelerator.init_trackers("emote")
 
     def log(report: StepReport) -> None:
-        if settings.trackers and report.step % settings.log_every == 0:
+        if tracking and report.step % settings.log_every == 0:
             names = ("loss", "learning_rate", "samples_per_s", "norm", "wait", "memory_mb", "skipped")
             accelerator.log({name: getattr(report, name) for name in names}, step=report.step)
 
     try:
         yield log
     finally:
-        if settings.trackers:
+        if tracking:
             accelerator.end_training()
 
 

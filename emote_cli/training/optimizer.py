@@ -28,11 +28,12 @@ def make_optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> t
     kind: type[torch.optim.Optimizer] = torch.optim.AdamW
     if settings.optimizer == "adamw8bit":
         try:
-            from bitsandbytes.optim import AdamW8bit as kind
+            import bitsandbytes
         except ImportError as error:
             raise TrainingError(
                 "8-bit AdamW is not installed", "pip install 'emote-cli[adamw8bit]'"
             ) from error
+        kind = bitsandbytes.optim.AdamW8bit
     options = {"lr": settings.learning_rate, "betas": settings.betas, "weight_decay": settings.weight_decay}
     return kind(parameters, **options)  # type: ignore[arg-type]
 

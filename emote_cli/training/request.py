@@ -9,10 +9,10 @@ import yaml
 from pydantic import Field
 
 from emote_cli.errors import OutputError, SettingsError, TrainingError
-from emote_cli.settings import Settings, override, parse_settings, save_settings
+from emote_cli.settings import Settings, load_settings, override, parse_settings, save_settings
 from emote_cli.training.settings import ORDER, StageName, TrainSettings, load_recipe
 from emote_cli.training.stages import NUMBERS
-from emote_cli.training.start import split_assignments, stage_of
+from emote_cli.training.start import NEW_MODELS, split_assignments, stage_of
 from emote_cli.training.state import checkpoint_folders
 from emote_cli.weights import SETTINGS_NAME, locate
 
@@ -67,9 +67,7 @@ def stage_names(stage: str, model: str) -> list[StageName]:
 
 def recipe_name(model: str, start: str | None) -> str:
     """The model whose recipe counts: its own name, or the name in the settings of the folder."""
-    from emote_cli.settings import PRESETS, load_settings
-
-    if model in PRESETS:
+    if model in NEW_MODELS:
         return model
     folder = locate(start or model)
     return model if folder is None else load_settings(folder / SETTINGS_NAME).name
@@ -99,11 +97,12 @@ def plan(request: Request, out: Path) -> list[StageRun]:
     ours, changes = split_assignments(list(request.assignments))
     settings = [override(load_recipe(name, stage), ours) for stage in stages]
     settings = limited(settings, request)
+    first = request.start or (None if request.model in NEW_MODELS else request.model)
     if len(stages) == 1:
-        return [StageRun(settings[0], out, request.model, request.start, changes)]
+        return [StageRun(settings[0], out, request.model, first, changes)]
     runs: list[StageRun] = []
     for each in settings:
-        start = str(runs[-1].run) if runs else request.start
+        start = str(runs[-1].run) if runs else first
         runs.append(StageRun(each, out / each.stage, request.model, start, changes if not runs else []))
     return runs
 
@@ -122,56 +121,63 @@ def limited(stages: list[TrainSettings], request: Request) -> list[TrainSettings
     return [stage.model_copy(update=change) for stage, change in zip(stages, changes, strict=True)]
 
 
-def open_run(request: Request | None, out: Path, resume: bool, more: Request | None = None) -> Request:
-    """Make the run folder, or read what an earlier call asked for.
+def open_run(asked: Request, out: Path, *, resume: bool, write: bool = True) -> Request:
+    """Make the run folder, or join what an earlier call asked for with what this one does.
 
     Args:
-        request: of a new run; None with `resume`.
+        asked: on the command line; with `resume`, empty where nothing was said.
         out: the run folder.
         resume: go on with what is there.
-        more: with `resume`: limits and assignments that replace or follow the old ones.
+        write: False for processes that only follow, and for a dry run.
+
+    Returns:
+        The whole request.
 
     Raises:
         OutputError: a new run would write into an old one, or the folder cannot be made.
-        TrainingError: there is nothing to resume.
+        TrainingError: there is nothing to resume, or the run was started with other options.
     """
     place = out / REQUEST
     if resume:
-        return resumed(place, more)
-    assert request is not None, "a new run needs a request"
-    if place.exists() or checkpoint_folders(out):
-        raise OutputError(f"{out} holds a run", f"--resume goes on with it (emote train --resume --out {out})")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        save_settings(request, place)
-    except OSError as error:
-        raise OutputError(f"cannot write to {out}: {error.strerror}", "choose another --out") from error
-    return request
+        asked = joined(place, asked)
+    elif write and holds_run(out):
+        raise OutputError(f"{out} holds a run", f"emote train --resume --out {out} goes on with it")
+    if write:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            save_settings(asked, place)
+        except OSError as error:
+            raise OutputError(f"cannot write to {out}: {error.strerror}", "choose another --out") from error
+    return asked
 
 
-def resumed(place: Path, more: Request | None) -> Request:
-    """The request of an earlier call, with later wishes.
+def holds_run(out: Path) -> bool:
+    """Whether a folder holds checkpoints that a new run would mix with its own."""
+    return any(checkpoint_folders(place) for place in (out, *(out / stage for stage in ORDER)))
+
+
+def joined(place: Path, asked: Request) -> Request:
+    """The request of an earlier call, with later limits and assignments.
 
     Raises:
-        TrainingError: there is none, or the wishes are for another run.
+        TrainingError: there is none, or it was for something else.
     """
     if not place.is_file():
         raise TrainingError(f"{place.parent} holds no run to resume", "leave --resume out to start one")
-    request = parse_settings(Request, yaml.safe_load(place.read_text(encoding="utf-8")), str(place))
-    if more is None:
-        return request
+    before = parse_settings(Request, yaml.safe_load(place.read_text(encoding="utf-8")), str(place))
     for name in ("stage", "model", "data", "start"):
-        wish = getattr(more, name)
-        if wish and wish != getattr(request, name):
+        wish = getattr(asked, name)
+        if wish and wish != getattr(before, name):
             raise TrainingError(
-                f"{place.parent} was started with {name} {getattr(request, name)}, not {wish}",
+                f"{place.parent} was started with {name} {getattr(before, name)}, not {wish}",
                 "leave that option out, or start another run with --out",
             )
-    changes: dict[str, object] = {"assignments": (*request.assignments, *more.assignments)}
-    changes |= {k: getattr(more, k) for k in ("max_steps", "max_minutes") if getattr(more, k) is not None}
-    request = request.model_copy(update=changes)
-    save_settings(request, place)
-    return request
+    limits = {
+        name: getattr(asked, name)
+        for name in ("max_steps", "max_minutes")
+        if getattr(asked, name) is not None
+    }
+    return before.model_copy(update={"assignments": (*before.assignments, *asked.assignments), **limits})
 
 
 def is_finished(run: Path) -> bool:

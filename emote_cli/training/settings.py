@@ -41,6 +41,12 @@ class TrainSettings(Settings):
     stage: StageName
     prior: bool = Field(True, description="the U-Nets start from SD 1.5, and stages 2 and 3 leave them alone")
     unfreeze: tuple[str, ...] = Field((), description="regular expressions of more parameters that train")
+    freeze: tuple[str, ...] = Field((), description="regular expressions of parameters that do not train")
+    audio_warm_up: int = Field(
+        0,
+        ge=0,
+        description="steps in which the audio projector learns to tell the lips before stage 1 (lips.py)",
+    )
     batch: int = Field(4, gt=0, description="samples per optimizer step, over all processes")
     accumulation: int = Field(1, gt=0, description="forward passes per optimizer step that share the batch")
     max_steps: int = Field(1_000_000, gt=0)
@@ -69,7 +75,10 @@ class TrainSettings(Settings):
     save_steps: int | None = Field(None, gt=0)
     keep_checkpoints: int = Field(2, gt=0)
     log_every: int = Field(10, gt=0, description="steps between two lines of the log and of the trackers")
-    trackers: tuple[str, ...] = Field((), description="any of accelerate's: tensorboard, wandb, ...")
+    trackers: tuple[str, ...] = Field(
+        (),
+        description="any of accelerate's (tensorboard, wandb, ...); auto is TensorBoard if installed",
+    )
     data: DataSettings = DataSettings()
     sampling: SamplingSettings = SamplingSettings()
     step: StepSettings = StepSettings()
@@ -87,7 +96,7 @@ class RunSettings(Settings):
 
 
 def load_recipe(model: str, stage: StageName) -> TrainSettings:
-    """How a stage of a model is trained by default, from `presets/train-MODEL.yaml`; other models train as sd15.
+    """How a model's stage is trained by default: `presets/train-MODEL.yaml`; others train as sd15.
 
     Raises:
         SettingsError: the recipe has no such stage, or does not validate.

@@ -2,8 +2,8 @@
 
 Stage 1 `image`: single frames; Backbone, ReferenceNet and FaceLocator learn the picture.
 Stage 2 `video`: windows of n + f frames; TemporalModules and audio layers are added.
-Stage 3 `speed`: TemporalModules and speed layers only. Audio layers stay as they are: speed and speech go together, and
-trained with the speed they would hand over control to it.
+Stage 3 `speed`: TemporalModules and speed layers only. Audio layers stay as they are: speed and speech go
+together, and trained with the speed they would hand over control to it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PARTS: dict[str, str] = {
     "audio": r"^audio_projector\.|^backbone\..*\.(audio_attn|audio_norm|audio_modules)\b",
     "spatial": r"^(backbone|reference_net|face_locator)\.",
 }
-"""Part -> pattern over parameter names; the first match counts, so `spatial` is what is left of the U-Nets."""
+"""Part -> pattern over parameter names; the first match counts: `spatial` is what is left of the U-Nets."""
 
 STAGES: dict[Stage, tuple[str, ...]] = {
     "image": ("spatial",),

@@ -9,8 +9,8 @@ import yaml
 from emote_cli.errors import SettingsError, TrainingError
 from emote_cli.model.checkpoint import load_model, random_model
 from emote_cli.model.emo import Emo
-from emote_cli.model.imports import start_from_sd15
-from emote_cli.settings import PRESETS, ModelSettings, load_preset, load_settings, override
+from emote_cli.model.imports import load_folder, start_from_sd15
+from emote_cli.settings import ModelSettings, load_preset, load_settings, override
 from emote_cli.training.settings import ORDER, StageName
 from emote_cli.training.state import TRAIN_SETTINGS
 from emote_cli.weights import SETTINGS_NAME, locate
@@ -26,7 +26,8 @@ def begin(stage: StageName, model: str, start: str | None, changes: list[str], s
     Args:
         stage: what the run will train.
         model: a preset's name, or the path of a model or run folder (then it is the start).
-        start: a run, checkpoint, model folder or known name; None begins anew, which only the first stages can.
+        start: a run, checkpoint, model folder or known name; None begins anew, which only the first stages
+            can.
         changes: assignments to the model's settings, `temporal.chunk_frames=8`.
         seed: of random weights.
 
@@ -35,16 +36,16 @@ def begin(stage: StageName, model: str, start: str | None, changes: list[str], s
         WeightsError: the start is unknown, missing or damaged.
         SettingsError: the model is no preset, or a change does not fit.
     """
-    if model not in PRESETS:
+    if model not in NEW_MODELS:
         start, model = start or model, ""
-    if start is None:
+    if start is None or start == "sd15":  # SD 1.5 and AnimateDiff are a beginning, not a stage
         return begin_anew(stage, override(load_preset(model), changes), seed)
     folder = locate(start)
     settings = load_preset(start) if folder is None else load_settings(folder / SETTINGS_NAME)
     if model and settings.name != model:
         raise TrainingError(f"{start} is a {settings.name}, --model says {model}", f"--model {settings.name}")
     check_order(stage, folder, start)
-    return changed(random_model(settings, seed) if folder is None else load_model(folder), changes)
+    return changed(random_model(settings, seed) if folder is None else load_folder(folder), changes)
 
 
 def begin_anew(stage: StageName, settings: ModelSettings, seed: int) -> Emo:
@@ -84,7 +85,9 @@ def with_shipped_autoencoder(model: Emo) -> None:
         update={"scaling_factor": shipped.settings.autoencoder.scaling_factor}
     )
     if ours != shipped.settings.autoencoder:
-        raise TrainingError("this form of autoencoder has not been trained", "--stage vae first, then --from its run")
+        raise TrainingError(
+            "this form of autoencoder has not been trained", "--stage vae first, then --from its run"
+        )
     model.autoencoder = shipped.autoencoder
     model.settings = model.settings.model_copy(update={"autoencoder": ours})
 
@@ -126,7 +129,8 @@ def changed(model: Emo, changes: list[str]) -> Emo:
         other.load_state_dict(model.state_dict())
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            f"the weights do not fit model.{changes[0]}", "such settings can only change when training begins anew"
+            f"the weights do not fit model.{changes[0]}",
+            "such settings can only change when training begins anew",
         ) from error
     return other.eval()
 

@@ -3,8 +3,8 @@
 A checkpoint, `checkpoints/step-NNNNNNNN/`:
 
     ema/settings.yaml, ema/model.safetensors    the averaged model; `--model` takes it
-    state.pt                                    weights that train, optimizer, guard, random generators, step, time
-    train.yaml                                  settings of the stage
+    state.pt                                    weights that train, optimizer, guard, random generators, step,
+    time train.yaml                                  settings of the stage
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One training step, without its optimizer: batch -> one loss per sample.
 
-All randomness of a sample depends on (seed, step, its number in the step) only. How a step's samples are spread over
-processes and forward passes changes nothing.
+All randomness of a sample depends on (seed, step, its number in the step) only. How a step's samples are
+spread over processes and forward passes changes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -40,6 +40,13 @@ class StepSettings(Settings):
         0.0, ge=0, le=1, description="against drift: share of the motion latents' cells that is blanked"
     )
     noise_offset: float = Field(0.0, ge=0, description="noise shared by all cells of a channel, per frame")
+    terminal: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of samples drawn at the last timestep, where few-step sampling begins",
+    )
+    floor: int = Field(0, ge=0, description="smallest timestep: few-step sampling never sees those below")
     min_snr: bool = Field(True, description="weight samples by min(SNR + 1, 5)")
 
 
@@ -92,12 +99,12 @@ def draw(
         noise = torch.randn(batch.target.shape[1:], generator=generator)
         if settings.noise_offset:
             noise = noise + settings.noise_offset * torch.randn(*noise.shape[:2], 1, 1, generator=generator)
-        chances = torch.rand(5, generator=generator).tolist()
-        timestep = schedule.random_timesteps(1, generator)
+        chances = torch.rand(6, generator=generator).tolist()
+        timestep = chosen_timestep(schedule, settings, generator, chances[5])
         motion_noise = torch.randn(batch.motion.shape[1:], generator=generator)
         frames, _, height, width = motion_noise.shape
         kept = torch.rand(frames, 1, height, width, generator=generator) >= settings.motion_patch_drop
-        rows.append((noise, timestep[0], motion_noise, kept.float(), drops(chances, settings)))
+        rows.append((noise, timestep, motion_noise, kept.float(), drops(chances, settings)))
     noises, timesteps, motions, kepts, dropped = zip(*rows, strict=True)
     return Draw(
         noise=torch.stack(noises),
@@ -108,8 +115,21 @@ def draw(
     )
 
 
+def chosen_timestep(
+    schedule: NoiseSchedule, settings: StepSettings, generator: torch.Generator, chance: float
+) -> Int[Tensor, ""]:
+    """Uniform, raised to the floor; or the last one."""
+    drawn = schedule.random_timesteps(1, generator)[0]
+    last = schedule.settings.timesteps - 1
+    return (
+        torch.full_like(drawn, last)
+        if chance < settings.terminal
+        else drawn.clamp(min=min(settings.floor, last))
+    )
+
+
 def drops(chances: list[float], settings: StepSettings) -> dict[str, bool]:
-    """Which parts of the conditioning one sample goes without, from five numbers in [0, 1)."""
+    """Which parts of the conditioning one sample goes without, from the first five numbers."""
     both = chances[4] < settings.drop_both
     return {
         "reference": both or chances[0] < settings.drop_reference,
@@ -154,7 +174,7 @@ def loss_for(
     settings: StepSettings,
     temporal: bool,
 ) -> Float[Tensor, " b"]:
-    """One weighted loss per sample: weighted after the mean over the sample, before the mean over the batch."""
+    """One loss per sample, weighted after the mean over the sample, before the mean over the batch."""
     clean = model.to_target(batch.target, batch.reference)
     noise, timestep = drawn.noise.to(clean), drawn.timestep.to(clean.device)
     conditioning = conditioning_for(model, batch, drawn, settings, temporal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -70,11 +71,29 @@ def freeze(model: Emo, settings: TrainSettings) -> None:
     """
     if settings.stage != "vae":
         freeze_for(model, settings.stage, prior=settings.prior, unfreeze=settings.unfreeze)
+        hold(model, settings.freeze)
         return
     if settings.prior:
         raise TrainingError(f"{model.settings.name} keeps SD's autoencoder", "begin with --stage 1")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith("autoencoder."))
+
+
+def hold(model: nn.Module, patterns: tuple[str, ...]) -> None:
+    """Keep the parameters that a pattern matches as they are.
+
+    Raises:
+        TrainingError: a pattern is no regular expression or matches nothing.
+    """
+    for pattern in patterns:
+        try:
+            held = [value for name, value in model.named_parameters() if re.search(pattern, name)]
+        except re.error as error:
+            raise TrainingError(f"freeze={pattern}: {error}", "give a regular expression") from error
+        if not held:
+            raise TrainingError(f"freeze={pattern} matches no parameter", "names look like audio_projector.")
+        for value in held:
+            value.requires_grad_(False)
 
 
 @torch.no_grad()

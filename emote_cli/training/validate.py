@@ -1,4 +1,4 @@
-"""Validation videos, generated | true side by side with sound, by the code that `emote animate` runs; and their figures."""
+"""Validation videos, generated | true with sound, by the code of `emote animate`; and their figures."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Examiner:
     def __call__(self, model: Emo, step: int) -> dict[str, float]:
         """Videos and mean figures of a model in evaluation mode; clips that cannot be read are left out."""
         device = next(model.parameters()).device
-        animator = Animator(model, device, Precision(torch.float32))
+        animator = Animator.of(model)(model, device, Precision(torch.float32))
         rows = []
         (self.run / "samples").mkdir(parents=True, exist_ok=True)
         for record in self.records:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from emote_cli.animation.animate import AnimateOptions, Animator, to_bytes, to_tensor
 from emote_cli.animation.detail import stillness, transfer_detail
 from emote_cli.animation.device import choose_device, choose_precision

@@ -1,6 +1,7 @@
 """Numbers of the original programs of Hallo and EchoMimic: `pytest tests/golden --golden-dir DIR`.
 
-DIR is laid out like ../shared/golden/cases: NAME.json describes NAME.safetensors, recipe.py makes the weights.
+DIR is laid out like ../shared/golden/cases: NAME.json describes NAME.safetensors, recipe.py makes the
+weights.
 """
 
 import importlib.util
@@ -52,7 +53,9 @@ def load_case(golden_dir: Path):
     def load(name: str):
         if not (golden_dir / f"{name}.json").is_file():
             pytest.skip(f"{golden_dir} holds no case {name}")
-        return json.loads((golden_dir / f"{name}.json").read_text()), load_file(golden_dir / f"{name}.safetensors")
+        return json.loads((golden_dir / f"{name}.json").read_text()), load_file(
+            golden_dir / f"{name}.safetensors"
+        )
 
     return load
 

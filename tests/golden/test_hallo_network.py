@@ -17,7 +17,11 @@ EXACT = HalloQuirks(half_features=False)
 def test_weights_are_the_recipe(hallo, load_case):
     description, _ = load_case("modules")
     state = hallo.state_dict()
-    renamed = {"denoising_unet": "backbone", "reference_unet": "reference_net", "audioproj": "audio_projector"}
+    renamed = {
+        "denoising_unet": "backbone",
+        "reference_unet": "reference_net",
+        "audioproj": "audio_projector",
+    }
     for key, first in description["weights"]["first3"].items():
         part, _, rest = key.partition(".")
         assert state[f"{renamed[part]}.{rest}"].flatten()[:3].tolist() == first
@@ -46,7 +50,7 @@ def features_of(hallo, load_case, quirks):
 
 @torch.no_grad()
 def test_reference(hallo, load_case):
-    """All banks. `sample_before_norm_out` is not ours to give: nothing reads it, so those layers are not built."""
+    """All banks. Nothing reads `sample_before_norm_out`: those layers of the original are not built here."""
     description, t = load_case("reference")
     features, _, _ = features_of(hallo, load_case, EXACT)
     banks = {key.removeprefix("out.bank."): value for key, value in t.items() if key.startswith("out.bank.")}
@@ -56,7 +60,7 @@ def test_reference(hallo, load_case):
         agree(f"reference {site}", tokens, banks[f"{site}.transformer_blocks.0"], description["tolerance"])
 
 
-def denoise(hallo, load_case, tensors, description, quirks, *, scales=(1.0, 1.0, 1.0), hooks=None) -> torch.Tensor:
+def denoise(hallo, load_case, tensors, description, quirks, *, scales=(1.0, 1.0, 1.0)) -> torch.Tensor:
     """Both halves of guidance, one after the other, stacked as Hallo has them."""
     _, small = load_case("denoise_f4")
     features, identity, nobody = features_of(hallo, load_case, quirks)
@@ -113,7 +117,12 @@ def test_denoise_f4_without_guidance(hallo, load_case):
     noisy = rearrange(t["in.noise"], "b c f h w -> b f c h w")
     out = hallo(noisy, torch.tensor([description["timestep"]]), told.conditional)
     ours = rearrange(out, "b f c h w -> b c f h w")
-    agree("denoise_f4 nocfg_bank_fp32", ours, t["out.nocfg_bank_fp32"], description["tolerance"]["cfg_bank_fp32"])
+    agree(
+        "denoise_f4 nocfg_bank_fp32",
+        ours,
+        t["out.nocfg_bank_fp32"],
+        description["tolerance"]["cfg_bank_fp32"],
+    )
 
 
 def trace_points(backbone) -> dict[str, torch.nn.Module]:

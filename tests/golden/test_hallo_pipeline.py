@@ -8,7 +8,14 @@ from golden_models import WORST, agree, regions
 
 from emote_cli.animation import hallo as loop
 from emote_cli.perception.regions import (
-    LIPS, SILHOUETTE, blurred, box_mask, branch_masks, enlarged_box, hallo_regions, resized,
+    LIPS,
+    SILHOUETTE,
+    blurred,
+    box_mask,
+    branch_masks,
+    enlarged_box,
+    hallo_regions,
+    resized,
 )  # fmt: skip
 from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features
 from emote_cli.settings import AudioSettings
@@ -41,7 +48,9 @@ def test_pipeline_of_two_chunks(hallo, load_case, monkeypatch):
     monkeypatch.setattr(loop, "sample", watched)
     pictures: list[torch.Tensor] = []
     condition = loop.condition
-    monkeypatch.setattr(loop, "condition", lambda *a, **k: pictures.append(k["pictures"]) or condition(*a, **k))
+    monkeypatch.setattr(
+        loop, "condition", lambda *a, **k: pictures.append(k["pictures"]) or condition(*a, **k)
+    )
     chunks = loop.hallo_chunks(
         hallo, inputs,
         noise=lambda chunk: rearrange(t[f"in.init_latents.chunk{chunk.index}"], "b c f h w -> b f c h w"),

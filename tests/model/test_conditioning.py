@@ -161,4 +161,6 @@ def test_speed_buckets_have_no_gap():
     speeds = torch.linspace(0, float(encoder.centers[-1]), 181)
     steepest = (1 - encoder.buckets(speeds) ** 2).amax(-1)
     assert steepest.min() > 0.1 or encoder.radius < float(encoder.centers[1]) / 2
-    assert torch.allclose(encoder.buckets(encoder.centers).diagonal(), torch.zeros(len(encoder.centers)), atol=1e-6)
+    assert torch.allclose(
+        encoder.buckets(encoder.centers).diagonal(), torch.zeros(len(encoder.centers)), atol=1e-6
+    )

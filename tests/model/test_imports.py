@@ -81,7 +81,15 @@ def test_nothing_else_is_left_to_chance(manifest, sd15):
     ):
         plan = imports.plan_import(manifest(name), sd15, source)
         filled |= {target for targets in plan.loaded.values() for target in targets}
-    own = ("audio_projector.", "speed_encoder.", "face_locator.", ".audio_attn.", ".audio_norm.", ".speed_attn.", ".speed_norm.")
+    own = (
+        "audio_projector.",
+        "speed_encoder.",
+        "face_locator.",
+        ".audio_attn.",
+        ".audio_norm.",
+        ".speed_attn.",
+        ".speed_norm.",
+    )
     for name in sd15.state_dict().keys() - filled:
         assert any(part in name for part in own), name
 
@@ -89,7 +97,7 @@ def test_nothing_else_is_left_to_chance(manifest, sd15):
 def test_a_strange_file_is_refused(manifest, sd15):
     published = manifest("sd15_unet_diffusers")
     with pytest.raises(WeightsError, match="unknown key surprise"):
-        imports.plan_import(published | {"surprise": (3,)}, sd15, imports.ANIMATEDIFF)
+        imports.plan_import(published | {"surprise": (3,)}, sd15, imports.SD15_UNET)
     lacking = {key: shape for key, shape in published.items() if key != "conv_in.weight"}
     with pytest.raises(WeightsError, match=r"lacks the weights of .*conv_in\.weight"):
         imports.plan_import(lacking, sd15, imports.SD15_UNET)
@@ -98,7 +106,7 @@ def test_a_strange_file_is_refused(manifest, sd15):
 
 
 def test_missing_files_are_named(tmp_path, sd15):
-    with pytest.raises(WeightsError, match="no weights at .*unet"):
+    with pytest.raises(WeightsError, match=r"no weights at .*unet"):
         imports.load_parts(sd15, tmp_path, imports.PARTS["sd15"])
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not tensors")

@@ -6,13 +6,16 @@ from small_models import build, condition, make_batch, paper_settings, randomize
 from torch import nn
 
 ZERO_STARTED = (
-    ".audio_attn.to_out.0.", ".speed_attn.to_out.0.", ".temporal_transformer.proj_out.", "face_locator.conv_out.",
+    ".audio_attn.to_out.0.", ".speed_attn.to_out.0.", ".temporal_transformer.proj_out.",
+    "face_locator.conv_out.",
 )  # fmt: skip
 
 
 def randomize_all_but(model: nn.Module, names: tuple[str, ...]) -> None:
     """Random numbers everywhere but in the layers that start at zero."""
-    kept = {name: value.clone() for name, value in model.named_parameters() if any(part in name for part in names)}
+    kept = {
+        name: value.clone() for name, value in model.named_parameters() if any(part in name for part in names)
+    }
     randomize(model)
     assert kept, names
     with torch.no_grad():
@@ -51,10 +54,14 @@ def test_every_part_matters_once_trained(part: str):
 
 @torch.no_grad()
 def test_mini_form_starts_as_the_still_picture():
-    settings = paper_settings().model_copy(update={"family": paper_settings().family.model_copy(update={"reference_latents": True})})
+    settings = paper_settings().model_copy(
+        update={"family": paper_settings().family.model_copy(update={"reference_latents": True})}
+    )
     model = build(settings, random=False)
     batch = make_batch(settings)
     assert not model(batch.target, timesteps(), condition(model, batch)).any()
-    assert torch.equal(model.to_target(batch.target, batch.reference), batch.target - batch.reference[:, None])
+    assert torch.equal(
+        model.to_target(batch.target, batch.reference), batch.target - batch.reference[:, None]
+    )
     there_and_back = model.from_target(model.to_target(batch.target, batch.reference), batch.reference)
     torch.testing.assert_close(there_and_back, batch.target)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emote_cli.perception.tracking import follow, head_speed_deg_s, track_to_crop
+from emote_cli.perception.tracking import follow, head_speed_deg_s, mouth_open, track_to_crop
 from emote_cli.types import Box, Face
 
 
@@ -72,3 +72,13 @@ def test_a_track_moves_with_its_crop():
     assert track.boxes_px[0].tolist() == [20, 40, 100, 120]
     assert track.landmarks_px[0, :, :2].min() >= 20
     assert np.isnan(track.boxes_px[1]).all()
+
+
+def test_the_mouth_opens_by_the_gap_between_the_lips():
+    shut, wide = face_at(0, 0, 50), face_at(0, 0, 50)
+    for face, gap in ((shut, 0), (wide, 6)):
+        face.landmarks_px[[13, 14]] = [[20, 30, 0], [20, 30 + gap, 0]]
+        face.landmarks_px[[33, 263]] = [[10, 10, 0], [34, 10, 0]]
+    opening = mouth_open(follow([[shut], [wide], []], 25))
+    assert opening[:2].tolist() == [0, 0.25]
+    assert np.isnan(opening[2])

@@ -7,7 +7,10 @@ import torch
 from emote_cli.errors import InputError, WeightsError
 from emote_cli.perception import wav2vec
 from emote_cli.perception.wav2vec import (
-    Wav2VecFeatureExtractor, hallo_features, normalized, wav2vec_features,
+    Wav2VecFeatureExtractor,
+    hallo_features,
+    normalized,
+    wav2vec_features,
 )  # fmt: skip
 from emote_cli.settings import AudioSettings
 from emote_cli.types import Waveform

@@ -9,7 +9,13 @@ from small_models import build, make_batch, paper_settings, tiny_settings
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import TrainingError
 from emote_cli.training.stages import (
-    NUMBERS, PARTS, STAGES, STAGES_WITHOUT_PRIOR, freeze_for, part_of, trainable_names,
+    NUMBERS,
+    PARTS,
+    STAGES,
+    STAGES_WITHOUT_PRIOR,
+    freeze_for,
+    part_of,
+    trainable_names,
 )  # fmt: skip
 from emote_cli.training.step import StepSettings, draw, loss_for
 

@@ -17,7 +17,7 @@ def parts(seed: int = 0):
 
 
 def test_draws_depend_on_seed_and_step_only():
-    model, batch, schedule = parts()
+    _, batch, schedule = parts()
     first, again = (draw(batch, schedule, StepSettings(), seed=2, step=7) for _ in range(2))
     assert torch.equal(first.noise, again.noise)
     assert torch.equal(first.timestep, again.timestep)

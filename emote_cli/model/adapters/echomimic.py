@@ -1,7 +1,7 @@
 """EchoMimic's way of conditioning (antgroup/echomimic, its audio-driven form).
 
-Its network is this package's Backbone: reference joined to self-attention, audio in SD's text slot and three times as loud,
-TemporalModules everywhere, no motion frames and no identity tokens.
+Its network is this package's Backbone: reference joined to self-attention, audio in SD's text slot and three
+times as loud, TemporalModules everywhere, no motion frames and no identity tokens.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Hallo's way of conditioning (fudan-generative-vision/hallo), with its peculiarities as named switches.
 
-Its network is this package's Backbone: reference joined to self-attention, four face-identity tokens in SD's text slot,
-a three-branch audio module per site, TemporalModules at attention sites only.
+Its network is this package's Backbone: reference joined to self-attention, four face-identity tokens in SD's
+text slot, a three-branch audio module per site, TemporalModules at attention sites only.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ IdentityTokens = Float[Tensor, "1 identity_tokens identity_width"]
 
 
 class HalloQuirks(Settings):
-    """What looks accidental in Hallo's code, but is what its weights are used with. All on: its published behavior."""
+    """What looks accidental in Hallo's code, but is what its weights are used with. All on: as published."""
 
     mixed_identity: bool = True
-    """ReferenceNet's rows (reference, motion frames; twice) see the tokens of nobody and of the face in turn."""
+    """ReferenceNet's rows (all pictures, twice) see the tokens of nobody and of the face in turn."""
     alternating_reference: bool = True
     """The conditional frames read the reference of the unconditional and of the conditional half in turn."""
     half_features: bool = True
@@ -53,7 +53,8 @@ def encode_pictures(
         quirks: peculiarities.
 
     Returns:
-        Per site one row per picture; with guidance first those of the unconditional half, then those of the other.
+        Per site one row per picture; with guidance first those of the unconditional half, then those of the
+        other.
     """
     count = len(pictures)
     if nobody is None:
@@ -103,7 +104,10 @@ def assemble(
     if nobody is None:
         return GuidedConditioning(conditional, None)
     unconditional = Conditioning(
-        motion=_motion(features, slice(1, count)), audio=torch.zeros_like(audio), identity=nobody, regions=regions
+        motion=_motion(features, slice(1, count)),
+        audio=torch.zeros_like(audio),
+        identity=nobody,
+        regions=regions,
     )
     return GuidedConditioning(conditional, unconditional)
 

@@ -1,0 +1,140 @@
+"""Many jobs with one model: a table or a folder of them; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from emote_cli.animation.metadata import inputs_and_settings, read_making
+from emote_cli.animation.render import Job, check, load_animator, render
+from emote_cli.errors import EmoteError, InputError
+
+COLUMNS = ("portrait", "audio", "output", "seed", "steps", "guidance", "head_speed", "start", "duration")
+"""What a row may say; portrait and audio it must."""
+
+_NUMBERS: dict[str, Callable[[str], Any]] = {
+    "seed": int, "steps": int, "guidance": float, "head_speed": float, "start": float, "duration": float,
+}  # fmt: skip
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic")
+_SOUNDS = (".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".aac", ".mp4", ".mov", ".webm")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one job.
+
+    Attributes:
+        output: the video.
+        state: "made", "there" (finished before) or "failed".
+        error: why it failed.
+    """
+
+    output: Path
+    state: str
+    error: EmoteError | None = None
+
+
+def read_batch(path: Path) -> list[dict[str, Any]]:
+    """Read a CSV table (with a head), JSON lines, or a folder of equally named pictures and sounds.
+
+    Paths are meant from the table's folder; an output is named after picture and sound where none is given.
+
+    Raises:
+        InputError: nothing is there, or a row is wrong.
+    """
+    if not path.exists():
+        raise InputError(f"batch {path} does not exist", hint="name a .csv or .jsonl table, or a folder")
+    if path.is_dir():
+        rows: list[Mapping[str, Any]] = list(_pairs(path))
+    else:
+        rows = _table(path)
+    if not rows:
+        raise InputError(f"batch {path} holds no job", hint="a row names a portrait and an audio file")
+    folder = path if path.is_dir() else path.parent
+    return [_job_values(row, folder, f"{path}, job {number}") for number, row in enumerate(rows, 1)]
+
+
+def _pairs(folder: Path) -> Iterator[Mapping[str, Any]]:
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    sounds = {file.stem: file.name for file in reversed(files) if file.suffix.lower() in _SOUNDS}
+    for file in files:
+        if file.suffix.lower() in _PICTURES and file.stem in sounds:
+            yield {"portrait": file.name, "audio": sounds[file.stem]}
+
+
+def _table(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".csv":
+            return list(csv.DictReader(text.splitlines()))
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"batch {path} cannot be read: {error}", hint="give CSV or JSON lines") from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"batch {path} holds lines that are no JSON object", hint='{"portrait": ..., ...}')
+    return rows
+
+
+def _job_values(row: Mapping[str, Any], folder: Path, place: str) -> dict[str, Any]:
+    given = {key: value for key, value in row.items() if value not in (None, "")}
+    foreign = [str(key) for key in given if key not in COLUMNS]
+    missing = [key for key in ("portrait", "audio") if key not in given]
+    if foreign or missing:
+        what = f"{foreign[0]} is unknown" if foreign else f"{missing[0]} is missing"
+        raise InputError(f"{place}: {what}", hint=f"known: {', '.join(COLUMNS)}")
+    try:
+        values = {key: _NUMBERS[key](str(value)) for key, value in given.items() if key in _NUMBERS}
+    except ValueError as error:
+        raise InputError(f"{place}: {error}", hint="numbers only") from error
+    portrait, audio = (folder / str(given[key]) for key in ("portrait", "audio"))
+    name = given.get("output") or f"{portrait.stem}.{audio.stem}.mp4"
+    return {**values, "portrait": portrait, "audio": audio, "output": str(name)}
+
+
+def run_batch(
+    rows: list[dict[str, Any]],
+    base: Mapping[str, Any],
+    *,
+    like: Path | None = None,
+    named: Collection[str] = (),
+    on_frame: Callable[[], object] = lambda: None,
+) -> Iterator[Outcome]:
+    """Make one video after the other with a model that is loaded once.
+
+    Args:
+        rows: from `read_batch`.
+        base: values of all jobs, as for `Job.repeating`; its output is the folder to write to (None is here).
+        like: settings of all jobs come from this video.
+        named: which of the values were given by the user.
+        on_frame: called after each frame.
+    """
+    folder = base.get("output") or Path()
+    animator: Any = None
+    for row in rows:
+        output = folder / row["output"]
+        try:
+            job = Job.repeating(like, {**base, **row, "output": output}, {*named, *row})
+            if _is_finished(job):
+                yield Outcome(output, "there")
+                continue
+            plan = check(job)
+            animator = animator or load_animator(plan)
+            yield Outcome(render(plan, on_frame, animator), "made")
+        except EmoteError as error:
+            yield Outcome(output, "failed", error)
+
+
+def _is_finished(job: Job) -> bool:
+    """Whether the output is there, made with the same settings from the same inputs."""
+    if not job.output.is_file() or job.force or not (job.portrait.is_file() and job.audio.is_file()):
+        return False
+    try:
+        made = read_making(job.output)
+    except InputError:
+        return False
+    wanted = inputs_and_settings(asdict(job), job.portrait, job.audio)
+    return all(made.get(key) == value for key, value in wanted.items())

@@ -1,0 +1,100 @@
+"""Which face of a picture is meant, and the numbered preview that helps to choose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from emote_cli.errors import FaceError
+from emote_cli.media.output import write_file
+from emote_cli.perception.faces import N_LANDMARKS, overlap
+from emote_cli.types import Box, Face, Pixels
+
+FaceChoice = Literal["largest"] | int | Box
+"""The largest, the n-th largest (from 1), or the one in a box given in pixels of the upright picture."""
+
+_SAME = 0.1
+
+
+def choose_face(faces: list[Face], choice: FaceChoice, source: Path, size: tuple[int, int]) -> Face:
+    """The face that is meant.
+
+    Args:
+        faces: those that were found, largest first.
+        choice: which; a box also works where no face was found (drawings, say).
+        source: the picture, for messages.
+        size: its width and height in pixels.
+
+    Raises:
+        FaceError: there is no face, not that many, or the box lies outside the picture.
+    """
+    width, height = size
+    if isinstance(choice, Box):
+        if not (0 <= choice.x0 < choice.x1 <= width and 0 <= choice.y0 < choice.y1 <= height):
+            raise FaceError(
+                f"the face box {corners(choice)} lies outside {source} ({width}x{height})",
+                hint="give x0,y0,x1,y1 in pixels of the upright picture",
+            )
+        near = max(faces, key=lambda face: overlap(face.box_px, choice), default=None)
+        return near if near is not None and overlap(near.box_px, choice) > _SAME else _drawn_face(choice)
+    if not faces:
+        raise FaceError(
+            f"no face found in {source} ({width}x{height})",
+            hint="use a photo with one face from the front, 100 pixels wide or more; or --face x0,y0,x1,y1",
+        )
+    number = 1 if choice == "largest" else choice
+    if number > len(faces):
+        raise FaceError(
+            f"there is no face {number} in {source}: {len(faces)} found", hint=f"--face 1 to {len(faces)}"
+        )
+    return faces[number - 1]
+
+
+def corners(box: Box) -> str:
+    """A box as `x0,y0,x1,y1`, in whole pixels."""
+    return ",".join(f"{value:.0f}" for value in (box.x0, box.y0, box.x1, box.y1))
+
+
+def _drawn_face(box: Box) -> Face:
+    """A face that only a person sees: its landmarks are points on an ellipse in the box."""
+    angles = np.linspace(0, 2 * np.pi, N_LANDMARKS, endpoint=False)
+    x, y = box.center
+    points = np.stack(
+        [x + np.cos(angles) * box.width / 2, y + np.sin(angles) * box.height / 2, np.zeros(N_LANDMARKS)], 1
+    )
+    return Face(box, points.astype(np.float32), np.eye(4, dtype=np.float32), {})
+
+
+def numbered(pixels: Pixels, faces: list[Face]) -> Pixels:
+    """The picture with a numbered frame around every face."""
+    drawn = pixels.copy()
+    thick = max(2, round(max(pixels.shape) / 400))
+    for number, face in enumerate(faces, 1):
+        x0, y0, x1, y1 = (round(v) for v in (face.box_px.x0, face.box_px.y0, face.box_px.x1, face.box_px.y1))
+        cv2.rectangle(drawn, (x0, y0), (x1, y1), (255, 220, 0), thick)
+        scale = max(thick / 2, (y1 - y0) / 120)
+        cv2.putText(
+            drawn,
+            str(number),
+            (x0, max(y0 - thick, 24)),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            scale,
+            (255, 220, 0),
+            thick,
+        )
+    return drawn
+
+
+def write_preview(path: Path, pixels: Pixels, faces: list[Face]) -> Path:
+    """Write the numbered picture as PNG.
+
+    Raises:
+        OutputError: the folder is missing, full or not writable.
+    """
+    picture = Image.fromarray(numbered(pixels, faces))
+    write_file(path, lambda file: picture.save(file, format="PNG"))
+    return path

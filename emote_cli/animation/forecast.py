@@ -1,0 +1,60 @@
+"""What a job would do, how long it would take and what it needs, from its first two chunks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from itertools import islice
+
+from emote_cli.animation.render import Plan, generate
+from emote_cli.types import Box
+
+
+def describe(plan: Plan) -> dict[str, str]:
+    """The plan in words, and the time and memory that its first chunks took on this machine.
+
+    Raises:
+        EmoteError: the device is not there, or the weights do not fit.
+    """
+    job, settings = plan.job, plan.settings
+    side = settings.image_size
+    chunk = settings.temporal.chunk_frames
+    n_made = round(plan.speech.duration_s * settings.fps)
+    n_chunks = -(-n_made // chunk)
+    seconds, gigabytes = measure(plan, n_chunks, chunk)
+    return {
+        "portrait": f"{job.portrait}, square {_corners(plan.portrait.crop_px)}",
+        "face": f"{_corners(plan.portrait.face.box_px)} of the {side} x {side} square",
+        "sound": f"{job.audio}, {plan.speech.duration_s:.2f} s from {job.start:g} s on",
+        "model": f"{job.model}, {settings.fps} fps, {n_chunks} chunks of {chunk} frames",
+        "output": f"{job.output}, {plan.size[0]} x {plan.size[1]}, {plan.n_frames} frames at {plan.fps} fps",
+        "time": f"about {seconds:.0f} s",
+        "memory": f"about {gigabytes:.1f} GB",
+    }
+
+
+def _corners(box: Box) -> str:
+    return ",".join(f"{value:.0f}" for value in (box.x0, box.y0, box.x1, box.y1))
+
+
+def measure(plan: Plan, n_chunks: int, chunk_frames: int) -> tuple[float, float]:
+    """Expected seconds of the whole job, and peak gigabytes of this process so far."""
+    begin = time.monotonic()
+    frames = generate(plan)
+    next(frames)
+    first = time.monotonic()
+    rest = len(list(islice(frames, 2 * chunk_frames - 1)))
+    each = (time.monotonic() - first) * chunk_frames / max(rest, chunk_frames)
+    return (first - begin) + each * (n_chunks - 1), _peak_bytes() / 1e9
+
+
+def _peak_bytes() -> int:
+    torch = sys.modules["torch"] if "torch" in sys.modules else None
+    if torch is not None and torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,137 @@
+"""What `emote train` shows: a live line on terminals, a line now and then elsewhere, and tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from emote_cli import console
+
+if TYPE_CHECKING:
+    from emote_cli.training.dry_run import Forecast
+    from emote_cli.training.examples import Observer
+    from emote_cli.training.loop import StepReport
+    from emote_cli.training.request import StageRun
+
+PLAIN_EVERY_S = 30
+"""Seconds between two lines where nothing can be redrawn."""
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+class View:
+    """Callbacks for the pipeline.
+
+    Args:
+        live: redraws on terminals; None elsewhere.
+    """
+
+    def __init__(self, live: Live | None) -> None:
+        self.live = live
+        self.stage = ""
+        self._loss: float | None = None
+        self._spoken = 0.0
+
+    def observer(self) -> Observer:
+        """The callbacks."""
+        from emote_cli.training.examples import Observer
+
+        return Observer(
+            on_stage=self.on_stage,
+            on_clip=self.on_clip,
+            on_step=self.on_step,
+            on_note=self.on_note,
+            on_figures=self.on_figures,
+        )
+
+    def on_stage(self, stage: StageRun) -> None:
+        """Name the stage."""
+        self.stage, self._loss = stage.settings.stage, None
+        console.say(f"stage {self.stage} -> {stage.run}")
+
+    def on_clip(self, done: int, total: int) -> None:
+        """Show how far reading and encoding are."""
+        if self.live is not None:
+            self.live.update(Text(f"{self.stage}: reading clips {done}/{total}"))
+        elif done == total:
+            console.say(f"{total} clips read")
+
+    def on_step(self, report: StepReport) -> None:
+        """Show how training goes."""
+        self._loss = report.loss if self._loss is None else self._loss + 0.05 * (report.loss - self._loss)
+        if self.live is not None:
+            self.live.update(self._table(report))
+        elif time.monotonic() - self._spoken > PLAIN_EVERY_S:
+            self._spoken = time.monotonic()
+            console.say(
+                f"{self.stage} step {report.step}: loss {self._loss:.4f}, "
+                f"{report.samples_per_s:.1f} pictures/s, "
+                f"{duration(report.seconds_left)} left"
+            )
+
+    def on_note(self, text: str) -> None:
+        """Show a line."""
+        show = console.say if text.startswith("saved") else console.warn
+        show(text)
+
+    def on_figures(self, step: int, figures: dict[str, float]) -> None:
+        """Show the figures of a validation."""
+        console.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+
+    def _table(self, report: StepReport) -> Table:
+        table = Table.grid(padding=(0, 2))
+        cells = {
+            self.stage: f"{report.progress:.1%}",
+            "step": str(report.step),
+            "loss": f"{self._loss:.4f}",
+            "lr": f"{report.learning_rate:.1e}",
+            "pictures/s": f"{report.samples_per_s:.1f}",
+            "data wait": f"{report.wait:.0%}",
+            "memory": f"{report.memory_mb:.0f} MB",
+            "skipped": str(report.skipped),
+            "left": duration(report.seconds_left),
+        }
+        table.add_row(*(Text(name, style="dim") for name in cells))
+        table.add_row(*cells.values())
+        return table
+
+
+@contextmanager
+def view(main: bool) -> Iterator[View]:
+    """Show a run while the block lasts; processes other than the main one stay silent."""
+    if not (main and console.err.is_terminal):
+        yield View(None)
+        return
+    with Live(console=console.err, refresh_per_second=4, transient=True) as live:
+        yield View(live)
+
+
+def show_forecasts(forecasts: list[Forecast]) -> None:
+    """Print what `--dry-run` found, one table per stage."""
+    for each in forecasts:
+        table = Table(title=f"stage {each.stage}, {each.clips} clips", title_justify="left")
+        for title in ("part", "trainable", "frozen"):
+            table.add_column(title, justify="left" if title == "part" else "right")
+        for part in each.parts:
+            table.add_row(part.name, f"{part.trainable:,}", f"{part.frozen:,}")
+        console.out.print(table, soft_wrap=False)
+        console.result(
+            f"weights, gradients, optimizer and average: {each.state_mb:.0f} MB; "
+            f"peak while measuring: {each.peak_mb:.0f} MB"
+        )
+        console.result(
+            f"{each.seconds_per_step:.3f} s per step, {each.samples_per_s:.1f} pictures/s, "
+            f"{each.wait:.0%} waiting for data"
+        )
+        console.result(f"{each.steps} steps in {duration(each.seconds)}")

@@ -1,0 +1,97 @@
+"""The public checkpoints' animators from a portrait and speech to frames, at toy size with random weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emote_cli.animation import public
+from emote_cli.animation.animate import AnimateOptions, Animator
+from emote_cli.animation.device import Precision
+from emote_cli.model.checkpoint import random_model
+from emote_cli.settings import ModelSettings, load_preset
+from emote_cli.types import AudioFeatures, Box, Face, Portrait, Waveform
+
+SIZE = 32
+SMALL = {
+    "image_size": SIZE,
+    "autoencoder": {"block_channels": [8, 8, 8, 8], "layers_per_block": 1, "norm_groups": 4},
+    "unet": {
+        "block_channels": [8, 16],
+        "attention": [True, False],
+        "layers_per_block": 1,
+        "heads": 2,
+        "norm_groups": 4,
+    },
+}
+
+
+def toy(name: str, **parts: dict) -> ModelSettings:
+    """A preset with small widths; its family stays as it is."""
+    preset = load_preset(name).model_dump()
+    for part, values in parts.items():
+        preset[part] = preset[part] | values
+    return ModelSettings.model_validate(preset | SMALL)
+
+
+@pytest.fixture
+def portrait() -> Portrait:
+    rng = np.random.default_rng(4)
+    landmarks = rng.uniform(8, 24, (478, 3))
+    face = Face(Box(8, 8, 24, 24), landmarks, np.eye(4), {})
+    pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    return Portrait(pixels, face, Box(0, 0, SIZE, SIZE), Path("made-up.png"))
+
+
+def animator(settings: ModelSettings) -> Animator:
+    model = random_model(settings)
+    return Animator.of(model)(model, torch.device("cpu"), Precision(torch.float32))
+
+
+def features(frames: int, settings: ModelSettings) -> AudioFeatures:
+    hidden = np.random.default_rng(9).normal(size=(frames, settings.audio.layers, settings.audio.embed))
+    return AudioFeatures(hidden=hidden.astype(np.float32), fps=float(settings.fps))
+
+
+def test_each_family_has_its_animator():
+    assert public.animator_for(load_preset("hallo")) is public.HalloAnimator
+    assert public.animator_for(load_preset("echomimic")) is public.EchoMimicAnimator
+    for name in ("tiny", "mini", "sd15"):
+        assert public.animator_for(load_preset(name)) is Animator
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.5])
+def test_hallo(portrait, monkeypatch, guidance: float):
+    settings = toy(
+        "hallo",
+        family={"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7},
+        audio={"layers": 2, "embed": 6, "hidden": 5, "tokens": 3, "token_width": 8},
+        temporal={"motion_frames": 2, "chunk_frames": 3},
+    )
+    heard = features(9, settings)
+    monkeypatch.setattr(public, "hallo_features", lambda *_: (heard, 7))
+    options = AnimateOptions(steps=2, guidance=guidance, seed=1)
+    speech = Waveform(np.zeros(16_000, np.float32), 16_000)
+    frames = list(animator(settings).frames(portrait, speech, options))
+    assert len(frames) == 7
+    assert all(frame.shape == (SIZE, SIZE, 3) and frame.dtype == np.uint8 for frame in frames)
+    again = list(animator(settings).frames(portrait, speech, options))
+    assert all(np.array_equal(one, other) for one, other in zip(frames, again, strict=True))
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_echomimic(portrait, monkeypatch, guidance: float):
+    settings = toy(
+        "echomimic",
+        audio={"embed": 6, "token_width": 6},
+        temporal={"chunk_frames": 5},
+        face_locator={"channels": [4, 4, 8, 8]},
+    )
+    heard = features(11, settings)
+    monkeypatch.setattr(public, "whisper_features", lambda *_: heard)
+    options = AnimateOptions(steps=2, guidance=guidance, seed=1)
+    speech = Waveform(np.zeros(16_000, np.float32), 16_000)
+    frames = list(animator(settings).frames(portrait, speech, options))
+    assert len(frames) == 11
+    assert frames[3].shape == (SIZE, SIZE, 3)

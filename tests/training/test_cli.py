@@ -1,0 +1,147 @@
+"""`emote train` as a user meets it, with the tiny model."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from emote_cli.cli import app
+from emote_cli.data.manifest import read_records, write_records
+from emote_cli.weights import locate
+
+
+def emote(*args: object):
+    return CliRunner().invoke(app, ["train", *(str(a) for a in args)])
+
+
+def trains(*args: object) -> str:
+    result = emote(*args, "--set", "device=cpu")
+    assert result.exit_code == 0, result.output + str(result.exception)
+    return result.stdout
+
+
+def fails(result, message: str, hint: str = "") -> None:
+    assert result.exit_code == 1, result.output + repr(result.exception)
+    lines = result.stderr.strip().splitlines()
+    assert message in lines[-2], result.stderr
+    assert hint in lines[-1], result.stderr
+
+
+@pytest.fixture(scope="module")
+def stage1(dataset, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "one"
+    out = trains("--stage", "1", "--model", "tiny", "--data", dataset, "--out", run, "--max-steps", 2)
+    assert out == f"{run}\n"
+    return run
+
+
+def test_a_run_leaves_what_it_should(stage1):
+    assert yaml.safe_load((stage1 / "settings.yaml").read_text())["train"]["stage"] == "image"
+    ema = stage1 / "checkpoints" / "step-00000002" / "ema"
+    assert locate(str(stage1)) == ema
+    assert (ema / "settings.yaml").is_file()
+    assert (ema / "model.safetensors").is_file()
+    assert (stage1 / "log.jsonl").is_file()
+
+
+def test_the_stages_follow_each_other(stage1, dataset, tmp_path):
+    two, three = tmp_path / "two", tmp_path / "three"
+    trains(
+        "--stage", "2", "--from", stage1, "--model", "tiny", "--data", dataset, "--out", two, "--max-steps", 1
+    )
+    trains("--stage", "speed", "--model", two, "--data", dataset, "--out", three, "--max-steps", 1)
+    assert locate(str(three)) is not None
+    fails(
+        emote(
+            "--stage", "3", "--from", stage1, "--model", "tiny", "--data", dataset, "--out", tmp_path / "x"
+        ),
+        "stage 3 starts from stage 2",
+        "train stage 2 first",
+    )
+
+
+def test_all_stages_in_one_command(dataset, tmp_path):
+    run = tmp_path / "all"
+    trains("--stage", "all", "--model", "tiny", "--data", dataset, "--out", run, "--max-steps", 1)
+    for stage in ("vae", "image", "video", "speed"):
+        assert (run / stage / "checkpoints" / "step-00000001").is_dir()
+    assert locate(str(run)) == run
+    assert (run / "model.safetensors").is_file()
+
+
+def test_resume_from_the_command_line(dataset, tmp_path):
+    run = tmp_path / "run"
+    trains("--stage", "1", "--model", "tiny", "--data", dataset, "--out", run, "--max-steps", 1)
+    fails(
+        emote("--stage", "1", "--model", "tiny", "--data", dataset, "--out", run),
+        f"{run} holds a run",
+        "--resume",
+    )
+    fails(emote("--resume", "--out", run, "--stage", "2"), "was started with stage 1, not 2")
+    trains("--resume", "--out", run, "--max-steps", 2)
+    assert (run / "checkpoints" / "step-00000002").is_dir()
+    fails(emote("--resume", "--out", tmp_path / "none"), "holds no run to resume")
+
+
+def test_dry_run_trains_nothing(dataset, tmp_path):
+    run = tmp_path / "run"
+    out = trains(
+        "--stage", "2", "--from", "tiny", "--model", "tiny", "--data", dataset, "--out", run, "--dry-run"
+    )
+    assert "temporal" in out
+    assert "pictures/s" in out
+    assert not run.exists()
+
+
+def test_wrong_input_is_told_in_one_line(stage1, dataset, tmp_path):
+    def run(*args: object):
+        return emote("--data", dataset, "--out", tmp_path / "run", *args)
+
+    fails(
+        run("--stage", "2", "--model", "tiny"), "stage 2 starts from stage 1, and no checkpoint", "--from RUN"
+    )
+    fails(run("--stage", "1", "--model", "mini", "--from", stage1), "is a tiny, --model says mini")
+    fails(run("--stage", "1", "--model", "nosuch"), "nosuch")
+    fails(run("--stage", "4", "--model", "tiny"), "unknown stage '4'", "vae")
+    fails(
+        run("--stage", "1", "--model", "tiny", "--set", "learning_rat=1"),
+        "unknown setting",
+        "did you mean learning_rate",
+    )
+    fails(run("--stage", "1", "--model", "tiny", "--set", "batch=0"), "batch")
+    fails(
+        run("--stage", "1", "--model", "tiny", "--set", "batch=3", "--set", "accumulation=2"), "a batch of 3"
+    )
+    fails(run("--stage", "1", "--model", "tiny", "--unfreeze", "nosuch"), "matches no parameter")
+    fails(run("--stage", "1", "--model", "tiny", "--split", tmp_path / "no.json"), "cannot read the split")
+
+
+def test_data_sets_that_cannot_be_used(tmp_path, dataset):
+    def run(folder: Path):
+        return emote("--stage", "1", "--model", "tiny", "--data", folder, "--out", tmp_path / "run")
+
+    fails(run(tmp_path / "nowhere"), "is no prepared data set", "emote prepare")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    write_records(empty / "manifest.jsonl", [])
+    fails(run(empty), "holds no clip")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    records = read_records(dataset / "manifest.jsonl")
+    write_records(foreign / "manifest.jsonl", [dataclasses.replace(records[0], fps=30.0)])
+    fails(run(foreign), "has 30 frames per second, the model works at 25", "--fps 25")
+
+
+def test_the_log_and_the_curves(dataset, tmp_path):
+    run = tmp_path / "run"
+    trains(
+        "--stage", "1", "--model", "tiny", "--data", dataset, "--out", run, "--max-steps", 4, "--set", "log_every=2"
+    )  # fmt: skip
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [2, 4]
+    assert np.isfinite(lines[0]["loss"])
+    assert (run / "curves.png").stat().st_size > 500

@@ -1,0 +1,65 @@
+"""Several processes: the numbers are those of one."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import recipe, run, weights
+
+from emote_cli.training.state import checkpoint_folders
+
+PROGRAM = Path(__file__).parent.parent / "training_runs.py"
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def in_two_processes(folder: Path, steps: int, *options: str) -> list[float]:
+    """Losses as process 0 reports them."""
+    port, processes = free_port(), []
+    for rank in range(2):
+        environment = {
+            **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true",
+            "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        command = [sys.executable, str(PROGRAM), str(folder), str(steps), *options]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+    out = [process.communicate(timeout=1500)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    return [float(line.split()[1]) for line in out[0].splitlines()]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> tuple[Path, list[float]]:
+    folder = tmp_path_factory.mktemp("alone")
+    _, reports = run(folder, recipe(max_steps=4))
+    return folder, [report.loss for report in reports]
+
+
+@pytest.mark.parametrize("options", [(), ("shard=true",)], ids=["ddp", "fsdp"])
+def test_two_processes_equal_one_with_the_double_batch(alone, tmp_path, options):
+    losses = in_two_processes(tmp_path, 4, *options)
+    torch.testing.assert_close(torch.tensor(losses), torch.tensor(alone[1]), rtol=1e-5, atol=1e-6)
+    ours = weights(checkpoint_folders(tmp_path)[-1])
+    theirs = weights(checkpoint_folders(alone[0])[-1])
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("options", [(), ("shard=true",)], ids=["ddp", "fsdp"])
+def test_a_run_of_two_processes_goes_on_in_one_and_back(alone, tmp_path, options):
+    losses = in_two_processes(tmp_path, 2, *options)
+    _, reports = run(tmp_path, recipe(max_steps=3))
+    losses += [report.loss for report in reports]
+    losses += in_two_processes(tmp_path, 4, *options)
+    torch.testing.assert_close(torch.tensor(losses), torch.tensor(alone[1]), rtol=1e-5, atol=1e-6)
