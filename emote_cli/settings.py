@@ -1,6 +1,7 @@
 """Typed settings of a model and of its diffusion; a checkpoint carries its own. Unknown keys are errors.
 
-Presets are `presets/*.yaml`: `tiny` (tests), `mini` (bundled), `sd15` (the paper), `hallo` and `echomimic` (public weights).
+Presets are `presets/*.yaml`: `tiny` (tests), `mini` (bundled), `sd15` (the paper), `hallo` and `echomimic` (public
+weights).
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ class AutoencoderSettings(Settings):
     patch: int = Field(1, gt=0, description="pixels folded into channels before the first convolution")
     norm_groups: int = Field(32, gt=0)
     scaling_factor: float = Field(0.18215, gt=0, description="latents are multiplied by this after encoding")
-    shortcut: bool = Field(False, description="add a linear path (one patch per latent cell) around encoder and decoder")
+    shortcut: bool = Field(
+        False, description="add a linear path (one patch per latent cell) around encoder and decoder"
+    )
     tile_above: int = Field(1024, gt=0, description="decode in tiles above this size in pixels")
 
     @property
     def factor(self) -> int:
         """Pixels per latent cell, along one side."""
-        return self.patch * 2 ** (len(self.block_channels) - 1)
+        return int(self.patch * 2 ** (len(self.block_channels) - 1))
 
 
 class UNetSettings(Settings):
@@ -58,7 +61,9 @@ class UNetSettings(Settings):
     @model_validator(mode="after")
     def _levels_agree(self) -> UNetSettings:
         if len(self.attention) != len(self.block_channels):
-            raise ValueError(f"attention has {len(self.attention)} levels, block_channels {len(self.block_channels)}")
+            raise ValueError(
+                f"attention has {len(self.attention)} levels, block_channels {len(self.block_channels)}"
+            )
         for width in self.block_channels:
             if width % self.norm_groups or width % self.heads:
                 raise ValueError(f"width {width} is not a multiple of norm_groups and heads")
@@ -69,20 +74,24 @@ class FamilySettings(Settings):
     """Where the checkpoints of the EMO family differ: data, not code paths."""
 
     reference: Literal["own_attention", "joined"] = Field(
-        "own_attention", description="own layer after self-attention (EMO), or keys joined to it (Hallo, EchoMimic)"
+        "own_attention",
+        description="own layer after self-attention (EMO), or keys joined to it (Hallo, EchoMimic)",
     )
     audio: Literal["own_layer", "text_slot", "audio_module"] = Field(
         "own_layer", description="own layer (EMO), SD's text slot (EchoMimic), or Hallo's three-branch module"
     )
     identity_tokens: int = Field(0, ge=0, description="face-identity tokens in SD's text slot (Hallo: 4)")
     identity_width: int = Field(768, gt=0, description="length of an identity token")
-    identity_embedding: int = Field(512, gt=0, description="length of the face embedding that identity tokens come from")
+    identity_embedding: int = Field(
+        512, gt=0, description="length of the face embedding that identity tokens come from"
+    )
     speed_layers: bool = Field(True, description="whether TemporalModules hear the head speed")
     temporal_sites: Literal["all", "attention"] = Field("all", description="levels whose TemporalModules run")
     long_video: Literal["motion_frames", "overlap"] = "motion_frames"
     audio_ratio: float = Field(1.0, description="factor on the audio layer's output (EchoMimic: 3)")
     reference_latents: bool = Field(
-        False, description="the reference latents enter as extra channels and the target is the change against them"
+        False,
+        description="the reference latents enter as extra channels and the target is the change against them",
     )
 
 
@@ -114,9 +123,8 @@ class TemporalSettings(Settings):
     @model_validator(mode="after")
     def _fits(self) -> TemporalSettings:
         if self.motion_frames + self.chunk_frames > self.max_frames:
-            raise ValueError(
-                f"motion_frames + chunk_frames = {self.motion_frames + self.chunk_frames} > max_frames {self.max_frames}"
-            )
+            together = self.motion_frames + self.chunk_frames
+            raise ValueError(f"motion_frames + chunk_frames = {together} > max_frames {self.max_frames}")
         return self
 
 
@@ -134,7 +142,9 @@ class FaceLocatorSettings(Settings):
     """Convolutions over the face-region mask."""
 
     in_channels: int = Field(1, gt=0)
-    channels: tuple[int, ...] = Field((16, 32, 64, 128), description="each step after the first halves the size")
+    channels: tuple[int, ...] = Field(
+        (16, 32, 64, 128), description="each step after the first halves the size"
+    )
 
 
 class DiffusionSettings(Settings):
@@ -153,7 +163,9 @@ class DiffusionSettings(Settings):
     @model_validator(mode="after")
     def _solvable(self) -> DiffusionSettings:
         if self.zero_terminal_snr and self.objective == "epsilon":
-            raise ValueError("zero_terminal_snr needs objective v or sample: epsilon cannot tell the picture at t = 999")
+            raise ValueError(
+                "zero_terminal_snr needs objective v or sample: epsilon cannot tell the picture at t = 999"
+            )
         return self
 
 
@@ -180,7 +192,9 @@ class ModelSettings(Settings):
         if self.image_size % cells:
             raise ValueError(f"image_size {self.image_size} is not a multiple of {cells}")
         if 2 ** (len(self.face_locator.channels) - 1) != self.autoencoder.factor:
-            raise ValueError("the face locator must shrink by the autoencoder's factor: one channel entry per halving")
+            raise ValueError(
+                "the face locator must shrink by the autoencoder's factor: one channel entry per halving"
+            )
         return self
 
     @property
@@ -208,7 +222,9 @@ def load_settings(path: Path) -> ModelSettings:
         SettingsError: if the file is missing or does not validate.
     """
     if not path.is_file():
-        raise SettingsError(f"no settings at {path}", "a model folder holds settings.yaml and model.safetensors")
+        raise SettingsError(
+            f"no settings at {path}", "a model folder holds settings.yaml and model.safetensors"
+        )
     try:
         values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -232,7 +248,9 @@ def parse_settings(kind: type[S], values: Any, source: str) -> S:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{source}: {place or 'settings'}: {first['msg']}", nearest(kind, place)) from error
+        raise SettingsError(
+            f"{source}: {place or 'settings'}: {first['msg']}", nearest(kind, place)
+        ) from error
 
 
 def nearest(kind: type[Settings], place: str) -> str:
@@ -263,7 +281,9 @@ def override(settings: S, assignments: list[str]) -> S:
     for assignment in assignments:
         place, equals, text = assignment.partition("=")
         if not equals:
-            raise SettingsError(f"'{assignment}' is not key=value", "for example --set optim.learning_rate=2e-5")
+            raise SettingsError(
+                f"'{assignment}' is not key=value", "for example --set optim.learning_rate=2e-5"
+            )
         *folders, leaf = place.split(".")
         target = values
         for folder in folders:

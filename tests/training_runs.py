@@ -1,4 +1,4 @@
-"""Small runs of the tiny model on made-up clips, for tests of the loop. Also a program: FOLDER STEPS KEY=VALUE...."""
+"""Small runs of the tiny model on made-up clips, for tests. Also a program: FOLDER STEPS KEY=VALUE."""
 
 import sys
 from pathlib import Path

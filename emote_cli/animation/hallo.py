@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -113,8 +114,8 @@ def hallo_chunks(
         )
         latents = sample(
             guided(
-                lambda noisy, time, told=both.conditional: model(noisy, time, told),
-                lambda noisy, time, told=both.unconditional: model(noisy, time, told),
+                partial(model, conditioning=both.conditional),
+                partial(model, conditioning=both.unconditional),
                 sampling.guidance,
             ),
             noise(chunk).to(inputs.pixels),

@@ -63,7 +63,9 @@ def parse_seconds(text: str | float) -> float:
     """Read a time: seconds (`90.5`), or `m:ss`, or `h:mm:ss`."""
     parts = str(text).split(":")  # a default arrives as a number
     try:
-        seconds = sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
+        seconds = 0.0
+        for part in parts:
+            seconds = seconds * 60 + float(part)
     except ValueError:
         seconds = -1.0
     if len(parts) > 3 or not 0 <= seconds < 1e6:

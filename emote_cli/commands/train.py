@@ -64,28 +64,28 @@ def train(
     settings.yaml.
     """
     from emote_cli import console
-    from emote_cli.commands.train_view import show_forecasts, view
-    from emote_cli.training.request import open_run, plan
+    from emote_cli.commands.train_view import show_forecast, view
+    from emote_cli.training.request import claim, joined, plan
 
     if out is None:
         raise typer.BadParameter("is needed", param_hint="--out")
     changes = _assignments(setting, split, unfreeze)
     asked = _request(stage, model, data, start, max_steps, max_minutes, changes, resume)
-    main = int(os.environ.get("RANK", 0)) == 0
-    request = open_run(asked, out, resume=resume, write=main and not dry_run)
+    request = joined(out, asked) if resume else asked
     stages = plan(request, out)
     from emote_cli.data.selection import read_dataset
+    from emote_cli.training.dry_run import forecast
     from emote_cli.training.pipeline import run_all
 
+    dataset = Path(request.data)
+    records, main = read_dataset(dataset), int(os.environ.get("RANK", 0)) == 0
     with view(main) as shown:
-        if dry_run:
-            from emote_cli.training.dry_run import forecast
-
-            records = read_dataset(Path(request.data))
-            found = [forecast(each, Path(request.data), records, shown.observer()) for each in stages[:1]]
-            show_forecasts(found)
+        if dry_run:  # of all stages the first: the others start from what it makes
+            show_forecast(forecast(stages[0], dataset, records, shown.observer()))
             return
-        folder = run_all(stages, Path(request.data), shown.observer())
+        if main:
+            claim(request, out, resume)
+        folder = run_all(stages, dataset, records, shown.observer())
     if main:
         console.result(folder)
         console.say(f"next: emote animate portrait.png speech.wav --model {folder}")

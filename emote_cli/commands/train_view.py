@@ -117,21 +117,20 @@ def view(main: bool) -> Iterator[View]:
         yield View(live)
 
 
-def show_forecasts(forecasts: list[Forecast]) -> None:
-    """Print what `--dry-run` found, one table per stage."""
-    for each in forecasts:
-        table = Table(title=f"stage {each.stage}, {each.clips} clips", title_justify="left")
-        for title in ("part", "trainable", "frozen"):
-            table.add_column(title, justify="left" if title == "part" else "right")
-        for part in each.parts:
-            table.add_row(part.name, f"{part.trainable:,}", f"{part.frozen:,}")
-        console.out.print(table, soft_wrap=False)
-        console.result(
-            f"weights, gradients, optimizer and average: {each.state_mb:.0f} MB; "
-            f"peak while measuring: {each.peak_mb:.0f} MB"
-        )
-        console.result(
-            f"{each.seconds_per_step:.3f} s per step, {each.samples_per_s:.1f} pictures/s, "
-            f"{each.wait:.0%} waiting for data"
-        )
-        console.result(f"{each.steps} steps in {duration(each.seconds)}")
+def show_forecast(found: Forecast) -> None:
+    """Print what `--dry-run` found."""
+    table = Table(title=f"stage {found.stage}, {found.clips} clips", title_justify="left")
+    for title in ("part", "trainable", "frozen"):
+        table.add_column(title, justify="left" if title == "part" else "right")
+    for part in found.parts:
+        table.add_row(part.name, f"{part.trainable:,}", f"{part.frozen:,}")
+    console.out.print(table, soft_wrap=False)
+    console.result(
+        f"weights, gradients, optimizer and average: {found.state_mb:.0f} MB; "
+        f"peak while measuring: {found.peak_mb:.0f} MB"
+    )
+    console.result(
+        f"{found.seconds_per_step:.3f} s per step, {found.samples_per_s:.1f} pictures/s, "
+        f"{found.wait:.0%} waiting for data"
+    )
+    console.result(f"{found.steps} steps in {duration(found.seconds)}")

@@ -78,7 +78,6 @@ class Autoencoder(nn.Module):
         scale = (deviation.sqrt() * deviation.mean().sqrt()).clamp_min(1e-4)
         inward, outward = (basis / scale).T, (basis * scale).T
         shape = (count, 3, factor, factor)
-        self.shortcut_in.weight.copy_(inward.reshape(shape))
-        self.shortcut_in.bias.copy_(-inward @ mean)
-        self.shortcut_out.weight.copy_(outward.reshape(shape))
-        self.shortcut_out.bias.copy_(rearrange(mean, "(c p) -> c p", c=3).mean(1))
+        colors = rearrange(mean, "(c p) -> c p", c=3).mean(1)
+        self.shortcut_in.load_state_dict({"weight": inward.reshape(shape), "bias": -inward @ mean})
+        self.shortcut_out.load_state_dict({"weight": outward.reshape(shape), "bias": colors})

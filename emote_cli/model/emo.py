@@ -52,8 +52,8 @@ class Emo(nn.Module):
             IdentityProjector(settings.family) if settings.family.identity_tokens else None
         )
         if settings.family.reference_latents:  # no prior to keep: start as the still picture
-            nn.init.zeros_(self.backbone.conv_out.weight)
-            nn.init.zeros_(self.backbone.conv_out.bias)
+            for parameter in self.backbone.conv_out.parameters():
+                nn.init.zeros_(parameter)
 
     def encode(self, pixels: VideoPixels) -> VideoLatents:
         """Frames in [-1, 1] -> scaled latents, frame by frame."""

@@ -13,6 +13,7 @@ A spatial site, top-down:
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from diffusers.models.attention import FeedForward
@@ -204,7 +205,7 @@ class SpatialTransformer(nn.Module):
         self.proj_out = nn.Conv2d(inner, width, 1)
 
     @property
-    def block(self) -> nn.Module:
+    def block(self) -> Any:
         """The one block (a list only for the sake of SD's key names)."""
         return self.transformer_blocks[0]
 
@@ -238,6 +239,8 @@ def sinusoids(length: int, width: int) -> Float[Tensor, "1 length width"]:
 class PositionEncoder(nn.Module):
     """Adds the position table to a sequence of frames."""
 
+    pe: Tensor
+
     def __init__(self, width: int, length: int) -> None:
         super().__init__()
         self.shape = (length, width)
@@ -245,8 +248,7 @@ class PositionEncoder(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Positions count from the first motion frame."""
-        table: Tensor = self.pe
-        return tokens + table[:, : tokens.shape[1]].to(tokens.dtype)
+        return tokens + self.pe[:, : tokens.shape[1]].to(tokens.dtype)
 
 
 class TemporalAttention(Attention):  # type: ignore[misc]

@@ -16,6 +16,8 @@ class SpeedEncoder(nn.Module):
     gap.
     """
 
+    centers: Tensor
+
     def __init__(self, settings: SpeedSettings) -> None:
         super().__init__()
         self.radius = settings.radius
@@ -32,12 +34,11 @@ class SpeedEncoder(nn.Module):
 
     def buckets(self, speed: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes buckets"]:
         """The bucket vector of each speed, in degrees per frame at 30 fps."""
-        centers: Tensor = self.centers
-        return torch.tanh(3.0 * (speed[..., None] - centers) / self.radius)
+        return torch.tanh(3.0 * (speed[..., None] - self.centers) / self.radius)
 
     def forward(self, windows: Float[Tensor, "b f window"]) -> Float[Tensor, "b f d"]:
         """Speeds of frames t - m ... t + m -> the token of frame t; an unknown speed (NaN) gives zeros."""
         known = torch.isfinite(windows).all(-1, keepdim=True)
         inputs = self.buckets(torch.nan_to_num(windows)).flatten(-2)
-        tokens: Tensor = self.mlp(inputs.to(self.mlp[0].weight.dtype))
+        tokens: Tensor = self.mlp(inputs)
         return tokens * known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -26,6 +27,11 @@ class UNetLevel(nn.Module):
         has_attention: whether spatial transformers stand here.
     """
 
+    # Lists of layers; torch types their items as "Tensor | Module".
+    resnets: Any
+    downsamplers: Any
+    upsamplers: Any
+
     def __init__(self, path: str, depth: int, has_attention: bool) -> None:
         super().__init__()
         self.path, self.depth, self.has_attention = path, depth, has_attention
@@ -39,11 +45,10 @@ class UNetLevel(nn.Module):
         if layer is not None:
             getattr(self, kind).append(layer)
 
-    def at(self, kind: str, index: int) -> nn.Module | None:
+    def at(self, kind: str, index: int) -> Any:
         """The layer of that kind at one site, or None."""
         layers = getattr(self, kind)
-        found: nn.Module | None = layers[index] if index < len(layers) else None
-        return found
+        return layers[index] if index < len(layers) else None
 
     def site(self, index: int) -> str:
         """Name of the attention site, the same in both networks."""
@@ -60,6 +65,11 @@ class UNet(nn.Module):
         audio_module: makes Hallo's audio module of a site.
         motion: makes the TemporalModule of a site.
     """
+
+    # Levels; torch types their items as "Tensor | Module".
+    down_blocks: Any
+    mid_block: Any
+    up_blocks: Any
 
     def __init__(
         self,
@@ -140,11 +150,11 @@ class UNet(nn.Module):
 
     def levels(self) -> Iterator[UNetLevel]:
         """All levels in the order of the data flow."""
-        yield from self.down_blocks  # type: ignore[misc]
+        yield from self.down_blocks
         yield self.mid_block
-        yield from self.up_blocks  # type: ignore[misc]
+        yield from self.up_blocks
 
-    def sites(self) -> dict[str, nn.Module]:
+    def sites(self) -> dict[str, Any]:
         """Attention sites by name, in the order of the data flow."""
         return {
             level.site(index): attention

@@ -1,8 +1,8 @@
 """A head start for the mini's ears: the audio projector learns to tell the lips before it drives the network.
 
-Without a pretrained speech encoder the network would first have to find out, through noise, what in the sound moves a mouth.
-Here the mean audio token of a frame predicts, through one matrix, how far the jaw, the lips and the mouth's corners are from
-their usual place in that clip. That is minutes of training on one core; the matrix is thrown away afterwards.
+Without a pretrained speech encoder the network would first have to find out, through noise, what in the sound
+moves a mouth. Here the mean audio token of a frame predicts, through one matrix, how far the jaw, the lips and the
+mouth's corners are from their usual place in that clip. That is minutes of training on one core.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def warm_up(
         predicted = predict(projector, head, disturbed(windows, rng))
         loss = (predicted - torch.from_numpy(target.astype(np.float32)).to(predicted)).square().mean()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         on_step(step + 1, float(loss.detach()))
     return head

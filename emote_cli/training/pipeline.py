@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from emote_cli.data.manifest import ClipRecord
-from emote_cli.data.selection import Selection, read_dataset, select
+from emote_cli.data.selection import Selection, select
 from emote_cli.model.checkpoint import load_model, save_model
 from emote_cli.model.emo import Emo
 from emote_cli.settings import save_settings
@@ -25,14 +25,13 @@ from emote_cli.training.validate import Examiner
 from emote_cli.weights import SETTINGS_NAME, newest_ema
 
 
-def run_all(stages: Sequence[StageRun], data: Path, observer: Observer) -> Path:
+def run_all(stages: Sequence[StageRun], data: Path, records: list[ClipRecord], observer: Observer) -> Path:
     """Train every stage that is not finished; returns the folder that `--model` takes.
 
     Raises:
         EmoteError: whatever goes wrong.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, with the state saved.
     """
-    records = read_dataset(data)
     for stage in stages:
         if len(stages) == 1 or not is_finished(stage.run):
             run_stage(stage, data, records, observer)

@@ -121,34 +121,24 @@ def limited(stages: list[TrainSettings], request: Request) -> list[TrainSettings
     return [stage.model_copy(update=change) for stage, change in zip(stages, changes, strict=True)]
 
 
-def open_run(asked: Request, out: Path, *, resume: bool, write: bool = True) -> Request:
-    """Make the run folder, or join what an earlier call asked for with what this one does.
+def claim(request: Request, out: Path, resume: bool) -> None:
+    """Make the run folder and leave the request in it, for a later --resume.
 
     Args:
-        asked: on the command line; with `resume`, empty where nothing was said.
+        request: whole.
         out: the run folder.
-        resume: go on with what is there.
-        write: False for processes that only follow, and for a dry run.
-
-    Returns:
-        The whole request.
+        resume: whether it may hold a run.
 
     Raises:
         OutputError: a new run would write into an old one, or the folder cannot be made.
-        TrainingError: there is nothing to resume, or the run was started with other options.
     """
-    place = out / REQUEST
-    if resume:
-        asked = joined(place, asked)
-    elif write and holds_run(out):
+    if not resume and holds_run(out):
         raise OutputError(f"{out} holds a run", f"emote train --resume --out {out} goes on with it")
-    if write:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            save_settings(asked, place)
-        except OSError as error:
-            raise OutputError(f"cannot write to {out}: {error.strerror}", "choose another --out") from error
-    return asked
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        save_settings(request, out / REQUEST)
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror}", "choose another --out") from error
 
 
 def holds_run(out: Path) -> bool:
@@ -156,20 +146,25 @@ def holds_run(out: Path) -> bool:
     return any(checkpoint_folders(place) for place in (out, *(out / stage for stage in ORDER)))
 
 
-def joined(place: Path, asked: Request) -> Request:
+def joined(out: Path, asked: Request) -> Request:
     """The request of an earlier call, with later limits and assignments.
+
+    Args:
+        out: the run folder.
+        asked: on the command line; empty where nothing was said.
 
     Raises:
         TrainingError: there is none, or it was for something else.
     """
+    place = out / REQUEST
     if not place.is_file():
-        raise TrainingError(f"{place.parent} holds no run to resume", "leave --resume out to start one")
+        raise TrainingError(f"{out} holds no run to resume", "leave --resume out to start one")
     before = parse_settings(Request, yaml.safe_load(place.read_text(encoding="utf-8")), str(place))
     for name in ("stage", "model", "data", "start"):
         wish = getattr(asked, name)
         if wish and wish != getattr(before, name):
             raise TrainingError(
-                f"{place.parent} was started with {name} {getattr(before, name)}, not {wish}",
+                f"{out} was started with {name} {getattr(before, name)}, not {wish}",
                 "leave that option out, or start another run with --out",
             )
     limits = {

@@ -11,7 +11,8 @@ from emote_cli.errors import DataError, InputError
 
 def record(name: str, source: str, frames: int = 50, **changes) -> ClipRecord:
     values = {
-        "id": name, "source": source, "sha256": "", "start_s": 0.0, "end_s": 2.0, "fps": 25.0, "frames": frames,
+        "id": name, "source": source, "sha256": "", "start_s": 0.0, "end_s": 2.0, "fps": 25.0,
+        "frames": frames,
         "size": 32, "has_audio": True,
     }  # fmt: skip
     return ClipRecord(**(values | changes))

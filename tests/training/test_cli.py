@@ -139,7 +139,8 @@ def test_data_sets_that_cannot_be_used(tmp_path, dataset):
 def test_the_log_and_the_curves(dataset, tmp_path):
     run = tmp_path / "run"
     trains(
-        "--stage", "1", "--model", "tiny", "--data", dataset, "--out", run, "--max-steps", 4, "--set", "log_every=2"
+        "--stage", "1", "--model", "tiny", "--data", dataset, "--out", run,
+        "--max-steps", 4, "--set", "log_every=2",
     )  # fmt: skip
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [2, 4]

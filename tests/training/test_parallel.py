@@ -27,7 +27,8 @@ def in_two_processes(folder: Path, steps: int, *options: str) -> list[float]:
     port, processes = free_port(), []
     for rank in range(2):
         environment = {
-            **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+            **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true",
             "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1",
         }  # fmt: skip

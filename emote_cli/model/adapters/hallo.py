@@ -65,7 +65,7 @@ def encode_pictures(
         features = model.reference_net(pictures.repeat(2, 1, 1, 1), tokens)
     if quirks.half_features:
         features = {site: maps.half().to(maps.dtype) for site, maps in features.items()}
-    return features  # type: ignore[no-any-return]
+    return features
 
 
 def assemble(
