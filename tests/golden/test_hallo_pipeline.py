@@ -19,7 +19,7 @@ from emote_cli.perception.regions import (
 )  # fmt: skip
 from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features
 from emote_cli.settings import AudioSettings
-from emote_cli.types import AudioFeatures, Waveform
+from emote_cli.types import AudioFeatures, Chunk, Waveform
 
 
 def test_pipeline_of_two_chunks(hallo, load_case, monkeypatch):
@@ -70,7 +70,7 @@ def test_pipeline_of_two_chunks(hallo, load_case, monkeypatch):
 
 def test_noise_is_one_stream():
     draw = loop.hallo_noise(42, (2, 3, 5), 7)
-    first, second = draw(None), draw(None)
+    first, second = (draw(Chunk(index, 7 * index, 7 * index + 7, 7)) for index in range(2))
     generator = torch.Generator().manual_seed(42)
     for ours in (first, second):
         theirs = torch.randn((1, 2, 7, 3, 5), generator=generator, dtype=torch.float16)

@@ -193,9 +193,10 @@ def test_a_span_behind_the_end_is_an_error(clip):
         list(read_frames(clip, start_s=9, duration_s=1, fps=25))
 
 
-def test_a_file_that_breaks_off_gives_what_is_there(tmp_path, clip):
+def test_a_file_that_breaks_off_gives_what_is_there(tmp_path, rng):
     path = tmp_path / "cut.mp4"
-    data = clip.read_bytes()
+    write_video(path, rng.integers(0, 256, (23, 34, 46, 3), np.uint8), 25)
+    data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
     assert 0 < len(list(read_frames(path))) < 23
 
