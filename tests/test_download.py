@@ -148,7 +148,7 @@ def test_a_plain_folder(hub, tmp_path):
     assert done.out == f"{folder}\n"
     assert not (tmp_path / "cache").exists()
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".safetensors", ".json"}
+    assert {path.suffix for path in files} == {".safetensors", ".json", ".yaml"}
     assert not any(path.is_symlink() for path in files)
     assert locate(str(folder)) == folder
     assert Done("echomimic-6step", "--dir", folder).code == 0

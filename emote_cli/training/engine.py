@@ -55,6 +55,8 @@ def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
+    if settings.precision == "fp16" and (settings.device == "cpu" or not torch.cuda.is_available()):
+        raise TrainingError("training cannot start here: fp16 needs a GPU", "set precision to no or bf16")
     AcceleratorState._reset_state(reset_partial_state=False)
     # A step in which every sample dropped its reference leaves reference attention without a gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -72,7 +74,7 @@ def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
         raise TrainingError(
             f"training cannot start here: {error}", "check precision, trackers and device"
         ) from error
-    check_supported(accelerator)
+    check_supported(accelerator, settings)
     return accelerator
 
 
@@ -83,12 +85,14 @@ def tracker_names(settings: TrainSettings) -> list[str]:
     return [name for names in named for name in names]
 
 
-def check_supported(accelerator: Any) -> None:
-    """Refuse what a checkpoint of ours could not hold.
+def check_supported(accelerator: Any, settings: TrainSettings) -> None:
+    """Refuse what would not learn, or what a checkpoint of ours could not hold.
 
     Raises:
-        TrainingError: DeepSpeed, or the first form of FSDP.
+        TrainingError: fp16 without a GPU, DeepSpeed, or the first form of FSDP.
     """
+    if settings.precision == "fp16" and accelerator.device.type == "cpu":
+        raise TrainingError("fp16 needs a GPU", "--set precision=bf16")
     kind = str(accelerator.distributed_type.value)
     if kind == "DEEPSPEED" or (kind == "FSDP" and not accelerator.is_fsdp2):
         raise TrainingError(

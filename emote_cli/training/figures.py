@@ -32,7 +32,7 @@ def jaw_curve(faces: Sequence[Face | None]) -> Float[np.ndarray, " frames"]:
     return np.array([math.nan if face is None else face.blendshapes["jawOpen"] for face in faces])
 
 
-def correlation(ours: Float[np.ndarray, " frames"], theirs: Float[np.ndarray, " frames"]) -> float:
+def correlation(ours: Float[np.ndarray, " ours"], theirs: Float[np.ndarray, " theirs"]) -> float:
     """Pearson's, over the frames where both are known; NaN where a curve is flat or nearly all unknown."""
     count = min(len(ours), len(theirs))
     ours, theirs = ours[:count], theirs[:count]

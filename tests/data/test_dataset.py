@@ -149,7 +149,7 @@ def test_a_clip_damaged_during_training_is_named(tmp_path, autoencoder):
 def test_a_damaged_cache_entry_is_made_again(tmp_path, autoencoder):
     folder = make_dataset(tmp_path, names=("one",))
     records = read_records(folder / "manifest.jsonl")
-    whole = clips(folder, records, autoencoder, "memory")[0].latents
+    whole = clips(folder, records, autoencoder, "memory")[0].latents.clone()
     for mode in ("memory", "disk"):
         entry = next((folder / "cache").glob("[!s]*/one.safetensors"))
         start = entry.read_bytes()[:100]

@@ -110,7 +110,7 @@ def test_a_damaged_clip_is_replaced_and_reported(tmp_path, workers):
     watch = Watch(on_note=notes.append)
     state = train(random_model(load_preset("tiny"), 3), stream, settings, tmp_path, watch=watch)
     assert state.step == 3
-    assert [note for note in notes if "damaged" in note] == ["skipped: clip 6 is damaged"] * 2
+    assert [note for note in notes if note.endswith("damaged")] == ["skipped: clip 6 is damaged"] * 2
 
 
 def test_nothing_but_damage_is_an_error(tmp_path):
@@ -155,7 +155,7 @@ def test_a_batch_is_divided_evenly():
 
 
 def test_what_this_machine_lacks_is_named(tmp_path):
-    with pytest.raises(TrainingError, match="training cannot start"):
+    with pytest.raises(TrainingError, match="fp16 needs a GPU"):
         make_accelerator(recipe(precision="fp16"), None)
     with pytest.raises(TrainingError, match="8-bit AdamW"):
         run(tmp_path, recipe(optimizer="adamw8bit"))
