@@ -74,7 +74,7 @@ def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
         raise TrainingError(
             f"training cannot start here: {error}", "check precision, trackers and device"
         ) from error
-    check_supported(accelerator, settings)
+    check_supported(accelerator)
     return accelerator
 
 
@@ -85,14 +85,12 @@ def tracker_names(settings: TrainSettings) -> list[str]:
     return [name for names in named for name in names]
 
 
-def check_supported(accelerator: Any, settings: TrainSettings) -> None:
-    """Refuse what would not learn, or what a checkpoint of ours could not hold.
+def check_supported(accelerator: Any) -> None:
+    """Refuse what a checkpoint of ours could not hold.
 
     Raises:
-        TrainingError: fp16 without a GPU, DeepSpeed, or the first form of FSDP.
+        TrainingError: DeepSpeed, or the first form of FSDP.
     """
-    if settings.precision == "fp16" and accelerator.device.type == "cpu":
-        raise TrainingError("fp16 needs a GPU", "--set precision=bf16")
     kind = str(accelerator.distributed_type.value)
     if kind == "DEEPSPEED" or (kind == "FSDP" and not accelerator.is_fsdp2):
         raise TrainingError(
