@@ -168,7 +168,12 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(fake, here, portrait_path, spee
         time.sleep(5)
 
     monkeypatch.setattr(fake, "frames", interrupted)
-    result = emote("animate", portrait_path, speech_path, "--model", "tiny")
+    # Whoever runs the tests in the background may have told this process to ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = emote("animate", portrait_path, speech_path, "--model", "tiny")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "stopped\n")
     assert list(here.iterdir()) == []
 
