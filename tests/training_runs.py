@@ -32,6 +32,7 @@ def clip(settings: ModelSettings, number: int, frames: int = 17) -> ClipArrays:
         speed=rng.random(frames),
         pose=rng.normal(size=(frames, 5)),
         found=np.ones(frames, bool),
+        lips=rng.normal(size=(frames, 3)).astype(np.float32),
     )
 
 

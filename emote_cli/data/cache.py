@@ -25,7 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emote_cli.data.dataset import DAMAGE, DEGREES_PER_FRAME_FPS, ClipArrays, LazyClip, pose_key
+from emote_cli.data.lips import lip_values
 from emote_cli.data.manifest import ClipRecord
+from emote_cli.data.steady import moved_boxes, rescaled, steadying, warped
 from emote_cli.errors import DataError
 from emote_cli.media.audio import read_audio
 from emote_cli.media.output import part_name
@@ -37,18 +39,18 @@ from emote_cli.types import AudioFeatures, Pixels, Waveform
 Hear = Callable[[Waveform], AudioFeatures]
 OnBad = Callable[[ClipRecord, str], None]
 CacheMode = Literal["memory", "disk", "off"]
-BATCH = 25
+BATCH = 8
 
 
-def cache_key(autoencoder: Autoencoder, settings: ModelSettings) -> str:
-    """Changes when the autoencoder, the picture size or the speech features do. Twelve hex digits."""
+def cache_key(autoencoder: Autoencoder, settings: ModelSettings, steady: bool = False) -> str:
+    """Changes when the autoencoder, the pictures or the speech features do. Twelve hex digits."""
     digest = hashlib.sha256()
     for name, value in sorted(autoencoder.state_dict().items()):
         digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())
     for part in (settings.autoencoder, settings.audio):
         digest.update(part.model_dump_json().encode())
     digest.update(f"{settings.image_size} {settings.fps}".encode())
-    return digest.hexdigest()[:12]
+    return ("steady-" if steady else "") + digest.hexdigest()[:12]
 
 
 def features_key(settings: ModelSettings) -> str:
@@ -65,23 +67,26 @@ def to_pixels(frames: Sequence[Pixels]) -> Float[Tensor, "f 3 h w"]:
 
 @torch.no_grad()
 def encode_clip(
-    folder: Path, record: ClipRecord, autoencoder: Autoencoder | None, settings: ModelSettings, hear: Hear
+    folder: Path,
+    record: ClipRecord,
+    autoencoder: Autoencoder | None,
+    settings: ModelSettings,
+    hear: Hear,
+    steady: bool = False,
 ) -> dict[str, Tensor]:
     """Latents (unless there is no autoencoder) and speech features of one clip, fp16."""
     features = clip_features(folder, record, settings, hear)
     if autoencoder is None:
         return {"features": torch.from_numpy(features).half()}
     device = next(autoencoder.parameters()).device
-    clip, frames = folder / "clips" / f"{record.id}.mp4", list[Pixels]()
-    latents: list[Tensor] = []
-    size = (settings.image_size, settings.image_size)
+    frames, latents = list[Pixels](), list[Tensor]()
 
     def flush() -> None:
         if frames:
             latents.append(autoencoder.encode(to_pixels(frames).to(device)).half().cpu())
             frames.clear()
 
-    for frame in read_frames(clip, size=size):
+    for frame in pictures(folder, record, settings.image_size, steady):
         frames.append(frame)
         if len(frames) == BATCH:
             flush()
@@ -89,6 +94,18 @@ def encode_clip(
     whole = torch.cat(latents)
     count = min(len(whole), len(features))
     return {"latents": whole[:count].contiguous(), "features": torch.from_numpy(features[:count]).half()}
+
+
+def pictures(folder: Path, record: ClipRecord, size: int, steady: bool) -> Iterator[Pixels]:
+    """The frames of a clip at the model's size, with the head held still if wanted."""
+    frames = read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size))
+    if not steady:
+        yield from frames
+        return
+    with np.load(folder / "tracks" / f"{record.id}.npz") as tracks:
+        affines = rescaled(steadying(tracks["landmarks_px"], tracks["found"]), size / record.size)
+    for frame, affine in zip(frames, affines, strict=False):  # a frame more or less than tracked is cut later
+        yield warped(frame, affine)
 
 
 def clip_features(
@@ -167,7 +184,12 @@ def mapped(path: Path, name: str) -> Float[np.ndarray, "frames layers embed"]:
 
 
 def load_clip(
-    folder: Path, record: ClipRecord, encoded: dict[str, Any], size: int, weight: float = 1.0
+    folder: Path,
+    record: ClipRecord,
+    encoded: dict[str, Any],
+    size: int,
+    weight: float = 1.0,
+    steady: bool = False,
 ) -> ClipArrays:
     """Join the encoded parts of a clip with its tracks."""
     tracks = np.load(folder / "tracks" / f"{record.id}.npz")
@@ -175,28 +197,41 @@ def load_clip(
     features = features.float().numpy() if isinstance(features, Tensor) else features
     count = min(len(encoded["latents"]), len(features), len(tracks["found"]))
     scale = size / record.size
-    boxes = tracks["box_px"][:count] * scale
+    boxes, mouths = tracks["box_px"][:count] * scale, tracks["mouth_box_px"][:count] * scale
+    pose = pose_key(tracks["pose_4x4"][:count], boxes, size)
+    if steady:
+        affines = rescaled(steadying(tracks["landmarks_px"], tracks["found"])[:count], scale)
+        boxes, mouths = moved_boxes(boxes, affines), moved_boxes(mouths, affines)
+        pose[:, 2:] = np.where(np.isfinite(pose[:, 2:]), 0, np.nan)  # roll and place are no longer different
     return ClipArrays(
         id=record.id,
         latents=encoded["latents"],
         features=AudioFeatures(features[:count], record.fps),
         boxes_px=boxes,
-        mouths_px=tracks["mouth_box_px"][:count] * scale,
+        mouths_px=mouths,
         speed=tracks["head_speed_deg_s"][:count] / DEGREES_PER_FRAME_FPS,
-        pose=pose_key(tracks["pose_4x4"][:count], boxes, size),
+        pose=pose,
         found=tracks["found"][:count],
+        lips=lip_values(tracks)[:count],
         weight=weight,
     )
 
 
 def open_clip(
-    folder: Path, record: ClipRecord, path: Path, size: int, latents: bool, weight: float
+    folder: Path,
+    record: ClipRecord,
+    path: Path,
+    size: int,
+    latents: bool,
+    weight: float,
+    steady: bool = False,
 ) -> ClipArrays:
     """A clip whose latents (or pictures) and features stay on the disk until they are looked at."""
     frames = (
         StoredLatents(path) if latents else VideoFrames(folder / "clips" / f"{record.id}.mp4", record, size)
     )
-    return load_clip(folder, record, {"latents": frames, "features": mapped(path, "features")}, size, weight)
+    parts = {"latents": frames, "features": mapped(path, "features")}
+    return load_clip(folder, record, parts, size, weight, steady)
 
 
 def cached_clips(
@@ -209,6 +244,7 @@ def cached_clips(
     mode: CacheMode = "memory",
     weights: Sequence[float] | None = None,
     on_bad: OnBad | None = None,
+    steady: bool = False,
 ) -> Iterator[ClipArrays | LazyClip]:
     """Yield every clip, encoding those that the cache does not hold yet.
 
@@ -221,23 +257,36 @@ def cached_clips(
         mode: `memory` reads all in; `disk` and `off` yield clips that are read when they are drawn.
         weights: how often each clip is drawn.
         on_bad: told of each damaged clip, which is then left out; None raises instead.
+        steady: hold the heads still (data/steady.py).
+
+    Raises:
+        DataError: heads cannot be held still without latents in the cache.
     """
     latents = mode != "off"
-    place = folder / "cache" / (cache_key(autoencoder, settings) if latents else features_key(settings))
+    if steady and not latents:
+        raise DataError("steady heads need cached latents, and data.cache is off", "--set data.cache=disk")
+    key = cache_key(autoencoder, settings, steady) if latents else features_key(settings)
+    place = folder / "cache" / key
     place.mkdir(parents=True, exist_ok=True)
     for record, weight in zip(records, weights or [1.0] * len(records), strict=True):
         path, size = place / f"{record.id}.safetensors", settings.image_size
         try:
             if not is_readable(path):
-                store(encode_clip(folder, record, autoencoder if latents else None, settings, hear), path)
-            whole = load_clip(folder, record, load_file(path), size, weight) if mode == "memory" else None
+                encoder = autoencoder if latents else None
+                store(encode_clip(folder, record, encoder, settings, hear, steady), path)
+            whole = None
+            if mode == "memory":
+                whole = load_clip(folder, record, load_file(path), size, weight, steady)
         except DAMAGE as error:
             if on_bad is None:
                 raise
             on_bad(record, str(error))
             continue
         yield whole or LazyClip(
-            record.id, record.frames, weight, partial(open_clip, folder, record, path, size, latents, weight)
+            record.id,
+            record.frames,
+            weight,
+            partial(open_clip, folder, record, path, size, latents, weight, steady),
         )
 
 

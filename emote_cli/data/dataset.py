@@ -24,6 +24,10 @@ from emote_cli.types import AudioFeatures, Box
 
 DAMAGE = (EmoteError, SafetensorError, OSError, ValueError, KeyError)
 """What reading a damaged clip, cache entry or track raises."""
+POSE_SCALE = np.array([1, 1, 1, 2, 2])
+"""What counts as much as a degree when poses are compared: half a percent of the picture."""
+MOMENT = 3
+"""Frames so close together show the same lips."""
 DEGREES_PER_FRAME_FPS = 30.0
 """The paper states head speeds in degrees per frame at this rate."""
 
@@ -43,6 +47,11 @@ class SamplingSettings(Settings):
     """Share of examples whose face region is the whole picture."""
     steady: bool = False
     """Draw clips more often whose frames have others in nearly the same pose: there the mouth differs."""
+    near_pose: int = 0
+    """Stage 1: the targets are drawn from so many frames that are nearest in pose to the reference; 0 is any frame
+    (and `reference_candidates` says how the reference is found)."""
+    crop: int = 0
+    """Stage 1: train on a square of so many latent cells around the mouth; 0 is the whole picture."""
     mouth_weight: float = 0.0
     """Extra loss weight inside the mouth box."""
     face_weight: float = 0.0
@@ -73,6 +82,7 @@ class ClipArrays:
         speed: head speed in degrees per frame at 30 fps; NaN where unknown.
         pose: pitch, yaw, roll in degrees and the face's center in percent of the picture.
         found: whether a face was seen.
+        lips: what they do (data/lips.py); NaN where unknown.
         weight: how often the clip is drawn, relative to others.
     """
 
@@ -84,6 +94,7 @@ class ClipArrays:
     speed: Float[np.ndarray, " frames"]
     pose: Float[np.ndarray, "frames 5"]
     found: Bool[np.ndarray, " frames"]
+    lips: Float[np.ndarray, "frames 3"]
     weight: float = 1.0
 
     @property
@@ -127,6 +138,7 @@ class TrainingExample(NamedTuple):
     audio: Float[Tensor, "*b f window layers embed"]
     face_region: Float[Tensor, "*b 1 size size"]
     speed: Float[Tensor, "*b f window"]
+    lips: Float[Tensor, "*b f 3"]
     weight: Float[Tensor, "*b f 1 h w"]
 
 
@@ -198,11 +210,12 @@ class ClipDataset(Dataset[TrainingExample]):
             start = int(rng.integers(clip.n_frames - n - f + 1))
             motion, frames = np.arange(start, start + n), np.arange(start + n, start + n + f)
         else:
-            frames = rng.choice(np.flatnonzero(clip.found), self.sampling.image_frames)
+            reference, frames = self._stills(clip, rng)
             motion = np.repeat(frames[:1], n)
-        reference = self._reference(clip, frames, rng)
+        if self.temporal:
+            reference = self._reference(clip, frames, rng)
         has_motion = self.temporal and rng.random() >= self.sampling.first_chunk
-        return TrainingExample(
+        example = TrainingExample(
             target=clip.latents[frames].float(),
             motion=clip.latents[motion].float()
             if self.temporal
@@ -212,8 +225,23 @@ class ClipDataset(Dataset[TrainingExample]):
             audio=torch.from_numpy(self._audio(clip, frames)),
             face_region=torch.from_numpy(self._region(clip, rng)),
             speed=torch.from_numpy(self._speed(clip, frames)),
+            lips=torch.from_numpy(clip.lips[frames].astype(np.float32)),
             weight=torch.from_numpy(self._weights(clip, frames)),
         )
+        cells = 0 if self.temporal else self.sampling.crop
+        return around(example, mean_mouth(clip, frames), cells, self.model, rng) if cells else example
+
+    def _stills(self, clip: ClipArrays, rng: np.random.Generator) -> tuple[int, Int[np.ndarray, " f"]]:
+        """A reference, and single frames for it to become."""
+        found, count, near = np.flatnonzero(clip.found), self.sampling.image_frames, self.sampling.near_pose
+        if not near:
+            frames = rng.choice(found, count)
+            return self._reference(clip, frames, rng), frames
+        reference = int(rng.choice(found))
+        away = np.abs((clip.pose[found] - clip.pose[reference]) * POSE_SCALE).sum(1)
+        away += np.where(np.abs(found - reference) < MOMENT, 1e6, 0)
+        nearest = found[np.argsort(np.nan_to_num(away, nan=1e9))[:near]]
+        return reference, rng.choice(nearest, count, replace=len(nearest) < count)
 
     def _reference(self, clip: ClipArrays, frames: Int[np.ndarray, " f"], rng: np.random.Generator) -> int:
         """A frame away from the target; of several candidates the nearest in pose."""
@@ -262,7 +290,7 @@ def steadiness(clip: ClipArrays | LazyClip, neighbors: int = 10, every: int = 4)
     """
     if isinstance(clip, LazyClip):
         return 1.0
-    poses = clip.pose[clip.found] * np.array([1, 1, 1, 2, 2])
+    poses = clip.pose[clip.found] * POSE_SCALE
     distances = np.abs(poses[::every, None] - poses[None]).sum(2)
     nearest = np.sort(distances, axis=1)[:, 1 : neighbors + 1]
     return float(1 / (1 + np.nan_to_num(nearest.mean(), nan=1e3) ** 2))
@@ -270,6 +298,36 @@ def steadiness(clip: ClipArrays | LazyClip, neighbors: int = 10, every: int = 4)
 
 def _has_faces(clip: ClipArrays | LazyClip) -> bool:
     return isinstance(clip, LazyClip) or bool(clip.found.sum() >= 2)
+
+
+def mean_mouth(clip: ClipArrays, frames: Int[np.ndarray, " f"]) -> tuple[float, float]:
+    """Where the mouth is, in pixels: x, y."""
+    boxes = clip.mouths_px[frames].mean(0)
+    return float(boxes[0] + boxes[2]) / 2, float(boxes[1] + boxes[3]) / 2
+
+
+def around(
+    example: TrainingExample,
+    place_px: tuple[float, float],
+    cells: int,
+    model: ModelSettings,
+    rng: np.random.Generator,
+) -> TrainingExample:
+    """The square of `cells` x `cells` latent cells around a place (give or take one), as an example of its own."""
+    pixels = model.image_size // model.latent_size  # per cell
+    last = model.latent_size - cells
+    first = (round(place / pixels - cells / 2) + int(rng.integers(-1, 2)) for place in place_px)
+    x, y = (min(max(start, 0), last) for start in first)
+    rows, columns = slice(y, y + cells), slice(x, x + cells)
+    return example._replace(
+        target=example.target[..., rows, columns],
+        motion=example.motion[..., rows, columns],
+        reference=example.reference[..., rows, columns],
+        weight=example.weight[..., rows, columns],
+        face_region=example.face_region[
+            ..., y * pixels : (y + cells) * pixels, x * pixels : (x + cells) * pixels
+        ],
+    )
 
 
 def coverage(box: Box, cells: int, size: int) -> Float[np.ndarray, "cells cells"]:

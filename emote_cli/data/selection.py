@@ -32,6 +32,9 @@ class DataSettings(Settings):
     weights: dict[str, float] = Field(
         default_factory=dict, description="clip -> factor on how often it is drawn"
     )
+    steady: bool = Field(
+        False, description="hold the heads still: warp each frame until the face is where it usually is"
+    )
     cache: Literal["memory", "disk", "off"] = Field(
         "memory",
         description="latents: all in memory, read when needed, or encoded anew from the video each time",

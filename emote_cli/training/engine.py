@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from emote_cli.errors import TrainingError
 from emote_cli.model.emo import Emo
 from emote_cli.training.feed import Fed, Shares, divide, to_device
+from emote_cli.training.lips import Teacher
 from emote_cli.training.optimizer import Average, learning_rate_at, make_optimizer
 from emote_cli.training.settings import TrainSettings
 from emote_cli.training.state import TrainingState, checkpoint_folders, load_state, trained_parameters
@@ -175,12 +176,12 @@ class Engine:
         return rows
 
 
-def build(model: Emo, settings: TrainSettings, run: Path | None) -> Engine:
+def build(model: Emo, settings: TrainSettings, run: Path | None, teacher: Teacher | None = None) -> Engine:
     """Freeze, place and wrap the model for a stage; load the newest checkpoint of the run if there is one."""
     accelerator = make_accelerator(settings, run)
     shares = divide(settings, accelerator.process_index, accelerator.num_processes)
     model = model.train().to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainee: nn.Module = Trainee(model, settings)
+    trainee: nn.Module = Trainee(model, settings, teacher)
     if settings.shard and accelerator.num_processes > 1:
         shard(trainee, accelerator)
     optimizer = make_optimizer(list(trained_parameters(model).values()), settings)

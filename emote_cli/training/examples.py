@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from emote_cli.data.cache import CacheMode, OnBad, cached_clips
@@ -21,7 +20,7 @@ from emote_cli.perception.speech import hear
 from emote_cli.settings import ModelSettings
 from emote_cli.training.feed import Examples
 from emote_cli.training.frames import Crops, FramePool
-from emote_cli.training.lips import HeardLips, lip_targets, warm_up
+from emote_cli.training.lips import HeardLips, Teacher, fit_teacher, warm_up
 from emote_cli.training.loop import StepReport
 from emote_cli.training.request import StageRun
 from emote_cli.training.settings import TrainSettings
@@ -59,6 +58,7 @@ class Store:
         autoencoder: makes the latents, where it is.
         model: sizes and speech features.
         mode: where latents are kept.
+        steady: whether heads are held still.
         on_bad: told of damaged clips.
     """
 
@@ -66,6 +66,7 @@ class Store:
     autoencoder: Autoencoder
     model: ModelSettings
     mode: CacheMode
+    steady: bool
     on_bad: OnBad
 
     def clips(
@@ -74,7 +75,7 @@ class Store:
         """Yield every clip that is not damaged, encoding what is new."""
         return cached_clips(
             self.data, records, self.autoencoder, self.model, self._listen,
-            mode=self.mode, weights=weights, on_bad=self.on_bad,
+            mode=self.mode, weights=weights, on_bad=self.on_bad, steady=self.steady,
         )  # fmt: skip
 
     def _listen(self, speech: Waveform) -> AudioFeatures:
@@ -100,7 +101,7 @@ def examples_for(
     def bad(record: ClipRecord, text: str) -> None:
         observer.on_note(f"left out: clip {record.id}: {text}")
 
-    store = Store(data, autoencoder, model.settings, settings.data.cache, bad)
+    store = Store(data, autoencoder, model.settings, settings.data.cache, settings.data.steady, bad)
     share_encoding(store, records, on_cpu=settings.device == "cpu")
     clips = []
     for done, clip in enumerate(store.clips(records, [weights[record.id] for record in records]), start=1):
@@ -109,51 +110,61 @@ def examples_for(
     if not clips:
         raise DataError(f"all {len(records)} clips are damaged", "prepare the data set again")
     if fresh and settings.stage == "image" and settings.audio_warm_up:
-        give_ears(model, settings, data, clips, observer)
+        give_ears(model, settings, clips, observer)
     temporal = settings.stage != "image"
     return ClipDataset(clips, model.settings, settings.sampling, seed=settings.seed, temporal=temporal)
 
 
+def teacher_for(model: Emo, settings: TrainSettings, examples: Examples) -> Teacher | None:
+    """The teacher of the lips, if the stage has one.
+
+    Raises:
+        DataError: no frame shows a face.
+    """
+    if settings.stage == "vae" or not settings.step.teach or not isinstance(examples, ClipDataset):
+        return None
+    return fit_teacher(model.audio_projector, heard_lips(examples.clips), model.settings.audio)
+
+
+def heard_lips(clips: Sequence[ClipArrays | LazyClip]) -> list[HeardLips]:
+    """Sound and lips of every clip."""
+    opened = [clip.open() for clip in clips]
+    return [HeardLips(clip.features, clip.lips) for clip in opened]
+
+
 def give_ears(
-    model: Emo,
-    settings: TrainSettings,
-    data: Path,
-    clips: Sequence[ClipArrays | LazyClip],
-    observer: Observer,
+    model: Emo, settings: TrainSettings, clips: Sequence[ClipArrays | LazyClip], observer: Observer
 ) -> None:
     """Warm the audio projector up, and open the audio layers: zeros would not let it through."""
-    heard = []
-    for clip in clips:
-        opened = clip.open()
-        with np.load(data / "tracks" / f"{clip.id}.npz") as tracks:
-            lips, found = lip_targets(tracks)
-        count = min(len(lips), opened.features.n_frames)
-        heard.append(HeardLips(opened.features, lips[:count], found[:count]))
+    heard, audio = heard_lips(clips), model.settings.audio
     last: list[float] = []
 
     def on_step(step: int, loss: float) -> None:
         last[:] = [loss]
 
     warm_up(
-        model.audio_projector, heard, model.settings.audio, steps=settings.audio_warm_up, seed=settings.seed,
-        on_step=on_step,
-    )  # fmt: skip
-    open_audio_layers(model, settings.seed)
+        model.audio_projector, heard, audio, steps=settings.audio_warm_up, seed=settings.seed, on_step=on_step
+    )
+    open_audio_layers(model, fit_teacher(model.audio_projector, heard, audio), settings.seed)
     observer.on_note(
         f"audio warmed up on {len(heard)} clips: loss {last[0]:.2f} (1 is no better than the mean)"
     )
 
 
 @torch.no_grad()
-def open_audio_layers(model: Emo, seed: int) -> None:
-    """Small random outputs in place of zeros, larger queries and keys: speech is heard from the start."""
+def open_audio_layers(model: Emo, teacher: Teacher, seed: int) -> None:
+    """Let speech be heard from the start: values carry what the teacher reads off the tokens, outputs are not zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for name, value in model.named_parameters():
             if name.endswith("audio_attn.to_out.0.weight"):
-                torch.nn.init.normal_(value, std=0.02)
+                torch.nn.init.normal_(value, std=0.04)
             elif name.endswith(("audio_attn.to_q.weight", "audio_attn.to_k.weight")):
-                torch.nn.init.xavier_uniform_(value)
+                torch.nn.init.normal_(value, std=0.02)
+            elif name.endswith("audio_attn.to_v.weight"):
+                rows = torch.arange(len(value)) % len(teacher.readout)
+                sign = torch.where(torch.rand(len(value), 1) < 0.5, -1.5, 1.5)
+                value.copy_(teacher.readout[rows] * sign + 0.01 * torch.randn(value.shape))
 
 
 def share_encoding(store: Store, records: list[ClipRecord], on_cpu: bool) -> None:

@@ -1,29 +1,33 @@
-"""A head start for the mini's ears: the audio projector learns to tell the lips before it drives the network.
+"""A head start for the mini's ears, and a teacher for its mouth.
 
 Without a pretrained speech encoder the network would first have to find out, through noise, what in the sound
-moves a mouth. Here the mean audio token of a frame predicts, through one matrix, how far the jaw, the lips and the
-mouth's corners are from their usual place in that clip. That is minutes of training on one core.
+moves a mouth. So the audio projector first learns to tell the lips: the mean audio token of a frame predicts, through
+one matrix, how far the jaw, the lips and the mouth's corners are from their usual place. That is minutes on one core.
+
+What the sound tells of the lips is never all of it, and a network that is told half learns slowly. While it learns to
+draw, the teacher moves the tokens of a frame to where that matrix reads the frame's own lips.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from emote_cli.data.lips import N_LIPS
 from emote_cli.errors import DataError
+from emote_cli.model.audio import AudioTokens
 from emote_cli.settings import AudioSettings
 from emote_cli.types import AudioFeatures
 
-UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = 13, 14, 61, 291
-N_TARGETS = 3
 BATCH = 128
+FITTED = 20_000
+"""Frames that the matrix is fitted to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +36,34 @@ class HeardLips:
 
     Attributes:
         features: at the video frame rate.
-        lips: jaw opening, lip gap and mouth width per frame, less the clip's median.
-        found: frames with a face.
+        lips: what they did (data/lips.py); NaN where no face was found.
     """
 
     features: AudioFeatures
     lips: Float[np.ndarray, "frames 3"]
-    found: Bool[np.ndarray, " frames"]
 
 
-def lip_targets(
-    tracks: Mapping[str, Any],
-) -> tuple[Float[np.ndarray, "frames 3"], Bool[np.ndarray, " frames"]]:
-    """Jaw opening (MediaPipe), lip gap and mouth width (over the face's height), less the clip's medians.
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Reads the lips off the mean audio token of a frame, and moves tokens until it reads other lips.
 
-    Args:
-        tracks: the arrays of a prepared clip's `tracks/<id>.npz`.
+    Attributes:
+        readout: mean token -> lips.
+        bias: of the readout.
+        answer: lips -> how tokens differ where the readout differs so: their regression on it.
     """
-    points, boxes = tracks["landmarks_px"][..., :2], tracks["box_px"]
-    height = boxes[:, 3] - boxes[:, 1]
-    gap = np.linalg.norm(points[:, UPPER_LIP] - points[:, LOWER_LIP], axis=1) / height
-    corners = np.linalg.norm(points[:, LEFT_CORNER] - points[:, RIGHT_CORNER], axis=1) / height
-    lips = np.stack([tracks["jaw_open"], gap, corners], 1)
-    found = np.isfinite(lips).all(1)
-    if not found.any():
-        return np.zeros_like(lips, np.float32), found
-    return np.nan_to_num(lips - np.median(lips[found], 0)).astype(np.float32), found
+
+    readout: Float[Tensor, "3 d"]
+    bias: Float[Tensor, " 3"]
+    answer: Float[Tensor, "3 d"]
+
+    def correct(
+        self, tokens: AudioTokens, lips: Float[Tensor, "b f 3"], rows: Float[Tensor, " b"]
+    ) -> AudioTokens:
+        """Tokens that tell the true lips, in the rows marked 1 and where the lips are known."""
+        readout, bias, answer = (value.to(tokens) for value in (self.readout, self.bias, self.answer))
+        missing = torch.nan_to_num(lips - (tokens.mean(2) @ readout.T + bias))
+        return tokens + ((missing * rows[:, None, None]) @ answer)[:, :, None]
 
 
 def disturbed(
@@ -81,7 +87,7 @@ def warm_up(
     steps: int,
     seed: int = 0,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> nn.Linear:
+) -> None:
     """Train the projector in place.
 
     Args:
@@ -90,21 +96,13 @@ def warm_up(
         audio: its window.
         steps: optimizer steps of 128 frames.
         seed: of the draws.
-        on_step: called with the step and its loss (1 = no better than the mean).
-
-    Returns:
-        The matrix from the mean token to the three lip values, in units of their standard deviations.
+        on_step: called with the step and its loss (about 1 = no better than the mean).
 
     Raises:
         DataError: no frame of the clips shows a face.
     """
-    places = [
-        (i, j) for i, clip in enumerate(clips) for j in np.flatnonzero(clip.found[: clip.features.n_frames])
-    ]
-    if not places:
-        raise DataError("no frame with a face to listen to", "prepare clips with speech")
-    deviation = np.concatenate([clip.lips[clip.found] for clip in clips]).std(0) + 1e-6
-    head = nn.Linear(audio.token_width, N_TARGETS)
+    places = places_of(clips)
+    head = nn.Linear(audio.token_width, N_LIPS)
     trained = [*projector.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=2e-3, weight_decay=0.02)
     for step in range(steps):
@@ -113,21 +111,68 @@ def warm_up(
             group["lr"] = rate
         rng = np.random.default_rng([seed, step])
         chosen = [places[k] for k in rng.integers(len(places), size=BATCH)]
-        windows = np.concatenate([clips[i].features.windows(int(j), 1, audio.margin) for i, j in chosen])
-        target = np.stack([clips[i].lips[j] for i, j in chosen]) / deviation
-        predicted = predict(projector, head, disturbed(windows, rng))
-        loss = (predicted - torch.from_numpy(target.astype(np.float32)).to(predicted)).square().mean()
+        windows, target = gathered(clips, chosen, audio)
+        predicted = head(mean_tokens(projector, disturbed(windows, rng)))
+        loss = (predicted - torch.from_numpy(target)).square().mean()
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
         on_step(step + 1, float(loss.detach()))
-    return head
 
 
-def predict(
-    projector: nn.Module, head: nn.Linear, windows: Float[np.ndarray, "b s l e"]
-) -> Float[Tensor, "b 3"]:
-    """The lips that the mean audio token of each window tells."""
-    tokens = projector(torch.from_numpy(windows).to(head.weight)[:, None])
-    out: Tensor = head(tokens[:, 0].mean(1))
-    return out
+Place = tuple[int, int]
+"""Number of a clip, and of a frame of it."""
+
+
+def places_of(clips: Sequence[HeardLips]) -> list[Place]:
+    """All frames that have both lips and sound.
+
+    Raises:
+        DataError: there are none.
+    """
+    places = [
+        (number, int(frame))
+        for number, clip in enumerate(clips)
+        for frame in np.flatnonzero(np.isfinite(clip.lips[: clip.features.n_frames]).all(1))
+    ]
+    if not places:
+        raise DataError("no frame with a face to listen to", "prepare clips with speech")
+    return places
+
+
+def gathered(
+    clips: Sequence[HeardLips], places: Sequence[Place], audio: AudioSettings
+) -> tuple[Float[np.ndarray, "b s l e"], Float[np.ndarray, "b 3"]]:
+    """Speech windows and lips of some places."""
+    windows = np.concatenate([clips[i].features.windows(j, 1, audio.margin) for i, j in places])
+    return windows.astype(np.float32), np.stack([clips[i].lips[j] for i, j in places]).astype(np.float32)
+
+
+def mean_tokens(projector: nn.Module, windows: Float[np.ndarray, "b s l e"]) -> Float[Tensor, "b d"]:
+    """The mean audio token of each window."""
+    tokens: Tensor = projector(torch.from_numpy(windows)[:, None])
+    return tokens[:, 0].mean(1)
+
+
+@torch.no_grad()
+def fit_teacher(projector: nn.Module, clips: Sequence[HeardLips], audio: AudioSettings) -> Teacher:
+    """The best matrix from mean tokens to lips, by ridge regression; the same for the same weights and clips.
+
+    Raises:
+        DataError: no frame of the clips shows a face.
+    """
+    places = places_of(clips)
+    chosen = [places[k] for k in np.linspace(0, len(places) - 1, min(FITTED, len(places))).astype(int)]
+    tokens, lips = [], []
+    for first in range(0, len(chosen), BATCH):
+        windows, target = gathered(clips, chosen[first : first + BATCH], audio)
+        tokens.append(mean_tokens(projector, windows))
+        lips.append(torch.from_numpy(target))
+    heard, seen = torch.cat(tokens).double(), torch.cat(lips).double()
+    spread, usual = heard - heard.mean(0), seen.mean(0)
+    gram = spread.T @ spread + 1e-3 * len(spread) * spread.var() * torch.eye(spread.shape[1]).double()
+    readout = torch.linalg.solve(gram, spread.T @ (seen - usual)).T
+    read = spread @ readout.T
+    answer = torch.linalg.lstsq(read, spread).solution
+    bias = usual - heard.mean(0) @ readout.T
+    return Teacher(readout.float(), bias.float(), answer.float())

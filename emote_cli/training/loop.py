@@ -21,6 +21,7 @@ from emote_cli.errors import DataError
 from emote_cli.model.emo import Emo
 from emote_cli.training.engine import Engine, Outcome, build
 from emote_cli.training.feed import Examples, feed
+from emote_cli.training.lips import Teacher
 from emote_cli.training.settings import TrainSettings
 from emote_cli.training.state import TrainingState, save_state
 
@@ -111,6 +112,7 @@ def train(
     on_step: Callable[[StepReport], None] | None = None,
     *,
     watch: Watch | None = None,
+    teacher: Teacher | None = None,
 ) -> TrainingState:
     """Train one stage into a run folder, going on from its newest checkpoint if there is one.
 
@@ -121,6 +123,7 @@ def train(
         run: folder of the run.
         on_step: called after every step.
         watch: more callbacks.
+        teacher: of the lips, for `step.teach`.
 
     Raises:
         DataError: the data set holds no clip long enough for this stage, or too many damaged ones.
@@ -132,7 +135,7 @@ def train(
     watch = watch or Watch(on_step=on_step or (lambda report: None))
     for left in (run / "checkpoints").glob(".part-*"):
         watch.on_note(f"{left.name} is left of a run that was killed while it saved; it will be replaced")
-    engine = build(model, settings, run)
+    engine = build(model, settings, run, teacher)
     state, batches = engine.state, feed(dataset, settings, engine.shares, engine.state.step)
     saved_at, saved_step = state.seconds, state.step
     with trackers(engine) as log, stop_signals() as stop:

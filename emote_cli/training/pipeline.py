@@ -14,7 +14,7 @@ from emote_cli.model.checkpoint import load_model, save_model
 from emote_cli.model.emo import Emo
 from emote_cli.settings import save_settings
 from emote_cli.training.autoencoder import latent_scale
-from emote_cli.training.examples import Observer, examples_for
+from emote_cli.training.examples import Observer, examples_for, teacher_for
 from emote_cli.training.loop import StepReport, Watch, train
 from emote_cli.training.request import FINISHED, StageRun, came_from_vae, is_finished
 from emote_cli.training.runlog import LOG, RunLog
@@ -65,7 +65,8 @@ def run_stage(stage: StageRun, data: Path, records: list[ClipRecord], observer: 
         examiner = Examiner(data, chosen.held_out or chosen.train, run, settings.validation, observer.on_note)
         if not chosen.held_out:
             observer.on_note("no clip is held out: validation shows clips of the training set")
-    train(model, examples, settings, run, watch=joined(observer, log, examiner))
+    teacher = teacher_for(model, settings, examples)
+    train(model, examples, settings, run, watch=joined(observer, log, examiner), teacher=teacher)
     if is_main():
         log.draw()
         (run / FINISHED).touch()

@@ -6,7 +6,7 @@ spread over processes and forward passes changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -21,6 +21,7 @@ from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.model.conditioning import Conditioning
 from emote_cli.model.emo import Emo
 from emote_cli.settings import Settings
+from emote_cli.training.lips import Teacher
 
 Droppable = Literal["reference", "audio", "face_region", "speed"]
 
@@ -46,6 +47,12 @@ class StepSettings(Settings):
         le=1,
         description="share of samples drawn at the last timestep, where few-step sampling begins",
     )
+    teach: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of samples whose audio tokens are moved to tell the true lips (lips.py)",
+    )
     floor: int = Field(0, ge=0, description="smallest timestep: few-step sampling never sees those below")
     min_snr: bool = Field(True, description="weight samples by min(SNR + 1, 5)")
 
@@ -59,6 +66,7 @@ class Draw:
         timestep: per row.
         motion_noise: on the motion frames.
         motion_kept: 1 where a cell of the motion frames is kept, 0 where it is blanked.
+        taught: 1 for rows whose audio tokens are moved to tell the true lips.
         dropped: part of the conditioning -> which rows go without it.
     """
 
@@ -66,6 +74,7 @@ class Draw:
     timestep: Tensor
     motion_noise: Float[Tensor, "b n c h w"]
     motion_kept: Float[Tensor, "b n 1 h w"]
+    taught: Float[Tensor, " b"]
     dropped: dict[str, tuple[bool, ...]]
 
 
@@ -99,18 +108,20 @@ def draw(
         noise = torch.randn(batch.target.shape[1:], generator=generator)
         if settings.noise_offset:
             noise = noise + settings.noise_offset * torch.randn(*noise.shape[:2], 1, 1, generator=generator)
-        chances = torch.rand(6, generator=generator).tolist()
+        chances = torch.rand(7, generator=generator).tolist()
         timestep = chosen_timestep(schedule, settings, generator, chances[5])
         motion_noise = torch.randn(batch.motion.shape[1:], generator=generator)
         frames, _, height, width = motion_noise.shape
         kept = torch.rand(frames, 1, height, width, generator=generator) >= settings.motion_patch_drop
-        rows.append((noise, timestep, motion_noise, kept.float(), drops(chances, settings)))
-    noises, timesteps, motions, kepts, dropped = zip(*rows, strict=True)
+        taught = chances[6] < settings.teach
+        rows.append((noise, timestep, motion_noise, kept.float(), taught, drops(chances, settings)))
+    noises, timesteps, motions, kepts, taughts, dropped = zip(*rows, strict=True)
     return Draw(
         noise=torch.stack(noises),
         timestep=torch.stack(timesteps),
         motion_noise=torch.stack(motions),
         motion_kept=torch.stack(kepts),
+        taught=torch.tensor(taughts, dtype=torch.float32),
         dropped={name: tuple(row[name] for row in dropped) for name in get_args(Droppable)},
     )
 
@@ -151,9 +162,14 @@ def disturbed_motion(
 
 
 def conditioning_for(
-    model: Emo, batch: TrainingExample, drawn: Draw, settings: StepSettings, temporal: bool
+    model: Emo,
+    batch: TrainingExample,
+    drawn: Draw,
+    settings: StepSettings,
+    temporal: bool,
+    teacher: Teacher | None = None,
 ) -> Conditioning:
-    """Build the conditioning by the model's own function, then drop parts of it."""
+    """Build the conditioning by the model's own function, correct what is heard, then drop parts."""
     full = model.condition(
         reference=model.encode_reference(batch.reference),
         motion=disturbed_motion(batch, drawn, settings) if temporal else None,
@@ -162,6 +178,9 @@ def conditioning_for(
         speed=batch.speed if temporal else None,
         temporal=temporal,
     )
+    if teacher is not None and full.audio is not None:
+        rows = drawn.taught.to(batch.lips)
+        full = replace(full, audio=teacher.correct(full.audio, batch.lips, rows))
     first = tuple(not has for has in batch.has_motion.tolist())
     return full.drop(motion=first, **drawn.dropped)
 
@@ -173,11 +192,12 @@ def loss_for(
     drawn: Draw,
     settings: StepSettings,
     temporal: bool,
+    teacher: Teacher | None = None,
 ) -> Float[Tensor, " b"]:
     """One loss per sample, weighted after the mean over the sample, before the mean over the batch."""
     clean = model.to_target(batch.target, batch.reference)
     noise, timestep = drawn.noise.to(clean), drawn.timestep.to(clean.device)
-    conditioning = conditioning_for(model, batch, drawn, settings, temporal)
+    conditioning = conditioning_for(model, batch, drawn, settings, temporal, teacher)
     predicted = model(schedule.add_noise(clean, noise, timestep), timestep, conditioning)
     losses = per_sample_loss(predicted, target_for(schedule, clean, noise, timestep), batch.weight)
     return losses * min_snr_weight(schedule, timestep) if settings.min_snr else losses

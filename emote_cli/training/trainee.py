@@ -15,6 +15,7 @@ from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import TrainingError
 from emote_cli.model.emo import Emo
 from emote_cli.training.autoencoder import Pictures, autoencoder_losses
+from emote_cli.training.lips import Teacher
 from emote_cli.training.settings import TrainSettings
 from emote_cli.training.stages import freeze_for
 from emote_cli.training.step import draw, loss_for, sample_generator
@@ -26,11 +27,12 @@ class Trainee(nn.Module):
     Args:
         model: whose parameters are frozen for the stage here.
         settings: of the stage.
+        teacher: of the lips, where the settings want one.
     """
 
-    def __init__(self, model: Emo, settings: TrainSettings) -> None:
+    def __init__(self, model: Emo, settings: TrainSettings, teacher: Teacher | None = None) -> None:
         super().__init__()
-        self.model, self.settings = model, settings
+        self.model, self.settings, self.teacher = model, settings, teacher
         self.schedule = NoiseSchedule(model.settings.diffusion)
         freeze(model, settings)
         model.backbone.gradient_checkpointing = settings.gradient_checkpointing
@@ -48,7 +50,8 @@ class Trainee(nn.Module):
         batch = encoded(self.model, batch)
         drawn = draw(batch, self.schedule, self.settings.step, self.settings.seed, step, first)
         temporal = self.settings.stage != "image"
-        return loss_for(self.model, self.schedule, batch, drawn, self.settings.step, temporal)
+        step_settings = self.settings.step
+        return loss_for(self.model, self.schedule, batch, drawn, step_settings, temporal, self.teacher)
 
     def _autoencoder_losses(self, batch: Pictures, step: int, first: int) -> Float[Tensor, " b"]:
         size = self.model.settings.autoencoder

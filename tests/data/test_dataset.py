@@ -9,7 +9,7 @@ import torch
 from tiny_dataset import make_dataset
 
 from emote_cli.data.cache import StoredLatents, VideoFrames, cached_clips, load_clip, mapped
-from emote_cli.data.dataset import ClipDataset, LazyClip, SamplingSettings, coverage
+from emote_cli.data.dataset import MOMENT, ClipDataset, LazyClip, SamplingSettings, coverage
 from emote_cli.data.manifest import read_records
 from emote_cli.errors import DataError, InputError
 from emote_cli.media.video import read_frames
@@ -193,3 +193,47 @@ def test_load_clip_cuts_to_the_shortest_part(folder, records, memory):
     encoded = {"latents": memory[0].latents[:9], "features": torch.from_numpy(memory[0].features.hidden)}
     clip = load_clip(folder, records[0], encoded, 32)
     assert clip.n_frames == len(clip.found) == clip.features.n_frames == 9
+
+
+def test_stills_are_near_in_pose_and_away_in_time(memory):
+    clip = dataclasses.replace(memory[0], pose=np.arange(memory[0].n_frames)[:, None] * np.ones((1, 5)))
+    data = ClipDataset(
+        [clip], SETTINGS, SamplingSettings(image_frames=3, near_pose=4), seed=0, temporal=False
+    )
+    for key in range(20):
+        reference, frames = data._stills(clip, np.random.default_rng(key))
+        away = np.abs(frames - reference)
+        assert away.min() >= MOMENT
+        assert away.max() <= MOMENT + 3
+
+
+def test_a_crop_shows_the_mouth_and_nothing_is_out_of_step(memory):
+    clip = memory[0]
+    whole = ClipDataset([clip], SETTINGS, SamplingSettings(mouth_weight=9), seed=3, temporal=False).example(0)
+    part = ClipDataset(
+        [clip], SETTINGS, SamplingSettings(mouth_weight=9, crop=4), seed=3, temporal=False
+    ).example(0)
+    assert part.target.shape[-2:] == part.reference.shape[-2:] == part.weight.shape[-2:] == (4, 4)
+    scale = SETTINGS.image_size // SETTINGS.latent_size
+    assert part.face_region.shape[-2:] == (4 * scale, 4 * scale)
+    assert part.weight.max() == whole.weight.max()
+    side = whole.target.shape[-1] - 4
+    places = [
+        (y, x)
+        for y in range(side + 1)
+        for x in range(side + 1)
+        if torch.equal(whole.target[..., y : y + 4, x : x + 4], part.target)
+    ]
+    (y, x) = places[0]
+    assert torch.equal(whole.weight[..., y : y + 4, x : x + 4], part.weight)
+    region = whole.face_region[..., y * scale : (y + 4) * scale, x * scale : (x + 4) * scale]
+    assert torch.equal(region, part.face_region)
+
+
+def test_steady_clips_have_latents_of_their_own(folder, records, autoencoder, memory):
+    steady = clips(folder, records, autoencoder, "memory", steady=True)
+    assert len(steady) == len(memory)
+    assert not torch.equal(steady[0].latents, memory[0].latents)
+    assert np.nanmax(np.abs(steady[0].pose[:, 2:])) == 0
+    with pytest.raises(DataError, match="steady heads need cached latents"):
+        clips(folder, records, autoencoder, "off", steady=True)

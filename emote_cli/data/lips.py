@@ -1,0 +1,35 @@
+"""What the lips of a clip do, as three numbers per frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = 13, 14, 61, 291
+USUAL_DEVIATION = np.array([0.11, 0.027, 0.019])
+"""Of jaw opening, lip gap and mouth width in speech; it only sets their unit."""
+N_LIPS = 3
+
+
+def lip_values(tracks: Mapping[str, Any]) -> Float[np.ndarray, "frames 3"]:
+    """Jaw opening (MediaPipe), lip gap and mouth width (over the face's height), less the clip's medians.
+
+    Args:
+        tracks: the arrays of a prepared clip's `tracks/<id>.npz`.
+
+    Returns:
+        In units of their usual deviation; NaN where no face was found.
+    """
+    points, boxes = tracks["landmarks_px"][..., :2], tracks["box_px"]
+    height = boxes[:, 3] - boxes[:, 1]
+    gap = np.linalg.norm(points[:, UPPER_LIP] - points[:, LOWER_LIP], axis=1) / height
+    corners = np.linalg.norm(points[:, LEFT_CORNER] - points[:, RIGHT_CORNER], axis=1) / height
+    lips = np.stack([tracks["jaw_open"], gap, corners], 1)
+    seen = np.isfinite(lips).all(1)
+    lips[~seen] = np.nan
+    if seen.any():
+        lips = (lips - np.median(lips[seen], 0)) / USUAL_DEVIATION
+    return lips.astype(np.float32)

@@ -1,0 +1,89 @@
+"""The ears' head start and the teacher of the lips, on sound that tells the lips by rule."""
+
+import numpy as np
+import pytest
+import torch
+
+from emote_cli.errors import DataError
+from emote_cli.model.checkpoint import random_model
+from emote_cli.settings import load_preset
+from emote_cli.training.examples import open_audio_layers
+from emote_cli.training.lips import HeardLips, fit_teacher, gathered, mean_tokens, places_of, warm_up
+from emote_cli.types import AudioFeatures
+
+SETTINGS = load_preset("tiny")
+FRAMES = 61
+
+
+def clip(seed: int) -> HeardLips:
+    """The louder, the wider open; and an echo."""
+    rng = np.random.default_rng(seed)
+    loud = rng.normal(size=(FRAMES, 1, 1))
+    sound = rng.normal(0, 0.1, (FRAMES, SETTINGS.audio.layers, SETTINGS.audio.embed)) + loud
+    hidden = sound.astype(np.float32)
+    lips = np.hstack([loud[:, 0], loud[:, 0] ** 2 - 1, np.roll(loud[:, 0], 1)]).astype(np.float32)
+    lips[5] = np.nan
+    return HeardLips(AudioFeatures(hidden, 25.0), lips)
+
+
+CLIPS = [clip(seed) for seed in range(3)]
+
+
+def model():
+    return random_model(SETTINGS, 1)
+
+
+def test_warming_up_lowers_the_loss():
+    losses: list[float] = []
+    warm_up(
+        model().audio_projector,
+        CLIPS,
+        SETTINGS.audio,
+        steps=60,
+        on_step=lambda step, loss: losses.append(loss),
+    )
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_frames_without_lips_are_not_heard():
+    places = places_of(CLIPS)
+    assert len(places) == 3 * (FRAMES - 1)
+    assert (0, 5) not in places
+    with pytest.raises(DataError, match="no frame with a face"):
+        places_of([HeardLips(CLIPS[0].features, np.full((FRAMES, 3), np.nan, np.float32))])
+
+
+def test_the_teacher_makes_tokens_tell_the_true_lips():
+    projector = model().audio_projector
+    teacher = fit_teacher(projector, CLIPS, SETTINGS.audio)
+    windows, lips = gathered(CLIPS, places_of(CLIPS)[:8], SETTINGS.audio)
+    tokens = projector(torch.from_numpy(windows)[:, None]).detach()
+    wanted = torch.from_numpy(lips)[:, None]
+    rows = torch.tensor([1.0, 0, 1, 1, 1, 1, 1, 1])
+    wanted[2] = torch.nan
+    taught = teacher.correct(tokens, wanted, rows)
+    read = taught.mean(2) @ teacher.readout.T + teacher.bias
+    assert torch.allclose(read[3:], wanted[3:], atol=1e-3)
+    assert torch.equal(taught[1:3], tokens[1:3])
+
+
+def test_the_fit_explains_more_than_the_mean():
+    projector = model().audio_projector
+    warm_up(projector, CLIPS, SETTINGS.audio, steps=60)
+    teacher = fit_teacher(projector, CLIPS, SETTINGS.audio)
+    windows, lips = gathered(CLIPS, places_of(CLIPS), SETTINGS.audio)
+    with torch.no_grad():
+        read = (mean_tokens(projector, windows) @ teacher.readout.T + teacher.bias).numpy()
+    assert np.square(read - lips).mean() < 0.8 * lips.var()
+
+
+def test_opened_layers_let_speech_through():
+    opened = model()
+    before = {name: value.clone() for name, value in opened.named_parameters()}
+    open_audio_layers(opened, fit_teacher(opened.audio_projector, CLIPS, SETTINGS.audio), seed=0)
+    for name, value in opened.named_parameters():
+        assert torch.equal(value, before[name]) != ("audio_attn.to_" in name and name.endswith("weight")), (
+            name
+        )
+        if name.endswith("audio_attn.to_out.0.weight"):
+            assert value.std() > 0.02
