@@ -50,19 +50,25 @@ class Teacher:
     Attributes:
         readout: mean token -> lips.
         bias: of the readout.
-        answer: lips -> how tokens differ where the readout differs so: their regression on it.
+        answer: readout -> how tokens differ where it differs so: their regression on it.
+        spread: of the readout, as a share of the spread of the true lips.
     """
 
     readout: Float[Tensor, "3 d"]
     bias: Float[Tensor, " 3"]
     answer: Float[Tensor, "3 d"]
+    spread: Float[Tensor, " 3"]
 
     def correct(
         self, tokens: AudioTokens, lips: Float[Tensor, "b f 3"], rows: Float[Tensor, " b"]
     ) -> AudioTokens:
-        """Tokens that tell the true lips, in the rows marked 1 and where the lips are known."""
+        """Tokens that tell the true lips, in the rows marked 1 and where the lips are known.
+
+        What is read from sound alone is less spread than what lips do; the true lips are brought to that spread,
+        so that later, with sound alone, the lips move as far as lips do.
+        """
         readout, bias, answer = (value.to(tokens) for value in (self.readout, self.bias, self.answer))
-        missing = torch.nan_to_num(lips - (tokens.mean(2) @ readout.T + bias))
+        missing = torch.nan_to_num(lips * self.spread.to(lips) - (tokens.mean(2) @ readout.T + bias))
         return tokens + ((missing * rows[:, None, None]) @ answer)[:, :, None]
 
 
@@ -174,5 +180,6 @@ def fit_teacher(projector: nn.Module, clips: Sequence[HeardLips], audio: AudioSe
     readout = torch.linalg.solve(gram, spread.T @ (seen - usual)).T
     read = spread @ readout.T
     answer = torch.linalg.lstsq(read, spread).solution
-    bias = usual - heard.mean(0) @ readout.T
-    return Teacher(readout.float(), bias.float(), answer.float())
+    ratio = read.std(0) / (seen - usual).std(0).clamp(min=1e-6)
+    bias = usual * ratio - heard.mean(0) @ readout.T
+    return Teacher(readout.float(), bias.float(), answer.float(), ratio.float())

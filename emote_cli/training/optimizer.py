@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,14 @@ def make_optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> t
                 "8-bit AdamW is not installed", "pip install 'emote-cli[adamw8bit]'"
             ) from error
         kind = bitsandbytes.optim.AdamW8bit
-    options = {"lr": settings.learning_rate, "betas": settings.betas, "weight_decay": settings.weight_decay}
-    return kind(parameters, **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "betas": settings.betas,
+        "weight_decay": settings.weight_decay,
+    }
+    if kind is torch.optim.AdamW and not settings.shard:
+        options["fused"] = True  # one pass over the weights; sharded ones cannot
+    return kind(parameters, **options)
 
 
 def learning_rate_at(step: int, progress: float, settings: TrainSettings) -> float:

@@ -63,7 +63,7 @@ def test_the_teacher_makes_tokens_tell_the_true_lips():
     wanted[2] = torch.nan
     taught = teacher.correct(tokens, wanted, rows)
     read = taught.mean(2) @ teacher.readout.T + teacher.bias
-    assert torch.allclose(read[3:], wanted[3:], atol=1e-3)
+    assert torch.allclose(read[3:], wanted[3:] * teacher.spread, atol=1e-3)
     assert torch.equal(taught[1:3], tokens[1:3])
 
 
@@ -74,6 +74,9 @@ def test_the_fit_explains_more_than_the_mean():
     windows, lips = gathered(CLIPS, places_of(CLIPS), SETTINGS.audio)
     with torch.no_grad():
         read = (mean_tokens(projector, windows) @ teacher.readout.T + teacher.bias).numpy()
+    explained = teacher.spread.numpy()
+    assert np.allclose(read.std(0), explained * lips.std(0), rtol=1e-3)
+    assert np.allclose(read.mean(0), explained * lips.mean(0), atol=1e-3)
     assert np.square(read - lips).mean() < 0.8 * lips.var()
 
 
