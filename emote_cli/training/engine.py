@@ -180,9 +180,12 @@ def build(model: Emo, settings: TrainSettings, run: Path | None, teacher: Teache
     """Freeze, place and wrap the model for a stage; load the newest checkpoint of the run if there is one."""
     accelerator = make_accelerator(settings, run)
     shares = divide(settings, accelerator.process_index, accelerator.num_processes)
-    model = model.train().to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sharded = settings.shard and accelerator.num_processes > 1
+    # fully_shard wants parameters in rows; channels_last is not.
+    layout = torch.contiguous_format if sharded else torch.channels_last
+    model = model.train().to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     trainee: nn.Module = Trainee(model, settings, teacher)
-    if settings.shard and accelerator.num_processes > 1:
+    if sharded:
         shard(trainee, accelerator)
     optimizer = make_optimizer(list(trained_parameters(model).values()), settings)
     if settings.shard:
