@@ -23,7 +23,6 @@ from emote_cli.training.settings import TrainSettings
 from emote_cli.training.state import TrainingState, checkpoint_folders, load_state, trained_parameters
 from emote_cli.training.trainee import Trainee
 
-
 SHARDED_ALONE = re.compile(r"\.(resnets|motion_modules)\.\d+$")
 """Layers that are only ever called as a whole: FSDP gathers them when they run."""
 
