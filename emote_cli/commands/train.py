@@ -64,7 +64,7 @@ def train(
     settings.yaml.
     """
     from emote_cli import console
-    from emote_cli.commands.train_view import show_forecast, view
+    from emote_cli.commands.train_view import show_forecasts, view
     from emote_cli.training.request import claim, joined, plan
 
     if out is None:
@@ -74,14 +74,14 @@ def train(
     request = joined(out, asked) if resume else asked
     stages = plan(request, out)
     from emote_cli.data.selection import read_dataset
-    from emote_cli.training.dry_run import forecast
+    from emote_cli.training.dry_run import forecasts
     from emote_cli.training.pipeline import run_all
 
     dataset = Path(request.data)
     records, main = read_dataset(dataset), int(os.environ.get("RANK", 0)) == 0
     with view(main) as shown:
-        if dry_run:  # of all stages the first: the others start from what it makes
-            show_forecast(forecast(stages[0], dataset, records, shown.observer()))
+        if dry_run:
+            show_forecasts(forecasts(stages, dataset, records, shown.observer()))
             return
         if main:
             claim(request, out, resume)

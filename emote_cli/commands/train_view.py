@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -115,6 +115,16 @@ def view(main: bool) -> Iterator[View]:
         return
     with Live(console=console.err, refresh_per_second=4, transient=True) as live:
         yield View(live)
+
+
+def show_forecasts(found: Iterable[Forecast]) -> None:
+    """Print what `--dry-run` found, stage by stage, and the whole where there are several."""
+    seconds = []
+    for each in found:
+        show_forecast(each)
+        seconds.append(each.seconds)
+    if len(seconds) > 1:
+        console.result(f"all {len(seconds)} stages: {duration(sum(seconds))}")
 
 
 def show_forecast(found: Forecast) -> None:

@@ -41,6 +41,8 @@ class SamplingSettings(Settings):
     """Frames drawn, of which the nearest in pose is the reference; 1 is the paper's random frame."""
     reference_gap: int = 30
     """Frames between the reference and the target, where the clip allows it."""
+    first_reference: float = 0.0
+    """Share of examples whose reference is the clip's first frame with a face, as in validation."""
     first_chunk: float = 0.1
     """Share of windows without motion frames."""
     whole_region: float = 0.1
@@ -246,6 +248,8 @@ class ClipDataset(Dataset[TrainingExample]):
     def _reference(self, clip: ClipArrays, frames: Int[np.ndarray, " f"], rng: np.random.Generator) -> int:
         """A frame away from the target; of several candidates the nearest in pose."""
         found = np.flatnonzero(clip.found)
+        if self.sampling.first_reference and rng.random() < self.sampling.first_reference:
+            return int(found[0])
         distance = np.abs(found[:, None] - frames[None, :]).min(1)
         far = found[distance >= min(self.sampling.reference_gap, int(distance.max()))]
         candidates = rng.choice(far, self.sampling.reference_candidates)

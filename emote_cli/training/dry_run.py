@@ -1,24 +1,33 @@
-"""`--dry-run`: what a stage would train, its memory, and its time here, from three measured steps."""
+"""`--dry-run`: what each stage would train, its memory, and its time here, from three measured steps."""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
+from emote_cli.data.cache import cache_key
 from emote_cli.data.manifest import ClipRecord
-from emote_cli.data.selection import select
+from emote_cli.data.selection import Selection, select
+from emote_cli.model.emo import Emo
 from emote_cli.training.engine import Engine, build
 from emote_cli.training.examples import Observer, examples_for
 from emote_cli.training.feed import Examples, feed
 from emote_cli.training.loop import check_examples, peak_memory_mb
 from emote_cli.training.pipeline import first_model
 from emote_cli.training.request import StageRun
+from emote_cli.training.settings import TrainSettings
 from emote_cli.training.stages import part_of
 
 MEASURED = 3
+FEW = 4
+"""Clips on which a stage is measured whose start another stage has yet to make."""
 ADAM_BYTES = {"adamw": 8, "adamw8bit": 2}
 
 
@@ -75,15 +84,35 @@ def state_mb(parts: list[Part], optimizer: str) -> float:
     return (4 * (trainable + frozen) + trainable * (8 + ADAM_BYTES[optimizer])) / 2**20
 
 
-def forecast(stage: StageRun, data: Path, records: list[ClipRecord], observer: Observer) -> Forecast:
-    """Measure three steps of a stage, saving nothing but the cache of the data set.
+def forecasts(
+    stages: Sequence[StageRun], data: Path, records: list[ClipRecord], observer: Observer
+) -> Iterator[Forecast]:
+    """Measure three steps of every stage, saving nothing but the first one's cache of the data set.
+
+    Raises:
+        EmoteError: whatever would stop a stage.
+    """
+    model: Emo | None = None
+    for stage in stages:
+        chosen = select(records, stage.settings.data)
+        forget_peak_memory()
+        if model is None:
+            model = first_model(stage, data, chosen)
+            yield forecast(stage, model, data, chosen, observer)
+            continue
+        with passing_cache(model, stage.settings, data):
+            few = replace(chosen, train=chosen.train[:FEW], weights=chosen.weights[:FEW])
+            yield replace(forecast(stage, model, data, few, observer), clips=len(chosen.train))
+
+
+def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observer: Observer) -> Forecast:
+    """Measure three steps of a stage; they change the model.
 
     Raises:
         EmoteError: whatever would stop the stage.
     """
     settings = stage.settings
-    chosen = select(records, settings.data)
-    model = first_model(stage, data, chosen)
+    observer.on_stage(stage)
     examples = examples_for(model, settings, data, chosen, observer, fresh=False)
     check_examples(examples)
     engine = build(model, settings.model_copy(update={"trackers": ()}), None)
@@ -103,6 +132,30 @@ def forecast(stage: StageRun, data: Path, records: list[ClipRecord], observer: O
         seconds=seconds,
         clips=len(chosen.train),
     )
+
+
+@contextlib.contextmanager
+def passing_cache(model: Emo, settings: TrainSettings, data: Path) -> Iterator[None]:
+    """Latents of an autoencoder that is not trained yet are of no use later: they go when the block ends."""
+    if settings.stage == "vae":
+        yield
+        return
+    place = data / "cache" / cache_key(model.autoencoder, model.settings, settings.data.steady)
+    was_there = place.exists()
+    try:
+        yield
+    finally:
+        if not was_there:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def forget_peak_memory() -> None:
+    """Let the peak be that of the stage to come, where the system can (CUDA, Linux)."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def measure(engine: Engine, examples: Examples) -> tuple[float, float, float]:

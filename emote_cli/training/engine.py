@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from emote_cli.training.optimizer import Average, learning_rate_at, make_optimiz
 from emote_cli.training.settings import TrainSettings
 from emote_cli.training.state import TrainingState, checkpoint_folders, load_state, trained_parameters
 from emote_cli.training.trainee import Trainee
+
+SHARDED_ALONE = re.compile(r"\.(resnets|motion_modules)\.\d+$")
+"""Layers that are only ever called as a whole: FSDP gathers them when they run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +184,12 @@ def build(model: Emo, settings: TrainSettings, run: Path | None, teacher: Teache
     """Freeze, place and wrap the model for a stage; load the newest checkpoint of the run if there is one."""
     accelerator = make_accelerator(settings, run)
     shares = divide(settings, accelerator.process_index, accelerator.num_processes)
-    model = model.train().to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sharded = settings.shard and accelerator.num_processes > 1
+    fsdp = sharded or accelerator.distributed_type.value == "FSDP"
+    layout = torch.contiguous_format if fsdp else torch.channels_last  # fully_shard takes no other
+    model = model.train().to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     trainee: nn.Module = Trainee(model, settings, teacher)
-    if settings.shard and accelerator.num_processes > 1:
+    if sharded:
         shard(trainee, accelerator)
     optimizer = make_optimizer(list(trained_parameters(model).values()), settings)
     if settings.shard:
@@ -197,9 +204,24 @@ def build(model: Emo, settings: TrainSettings, run: Path | None, teacher: Teache
 
 
 def shard(trainee: nn.Module, accelerator: Any) -> None:
-    """FSDP (PyTorch's `fully_shard`): each process keeps its share of weights, gradients and moments."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    """FSDP (PyTorch's `fully_shard`): each process keeps its share of weights, gradients and moments.
 
+    The large layers are gathered one at a time while they run; the rest, for the whole step.
+
+    Raises:
+        TrainingError: this PyTorch cannot shard layers that a step may leave out.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
+        raise TrainingError(
+            f"shard=true needs PyTorch 2.13, this is {torch.__version__}", "pip install -U torch"
+        )
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    fully_shard(trainee, mesh=mesh)
+    for name, part in list(trainee.named_modules()):
+        if SHARDED_ALONE.search(name):
+            fully_shard(part, mesh=mesh)
+    whole = fully_shard(trainee, mesh=mesh)
+    # A process whose samples all dropped their reference has no gradient for reference attention.
+    whole.set_reduce_scatter_unused_params(True)

@@ -67,7 +67,7 @@ class TrainSettings(Settings):
     gradient_checkpointing: bool = Field(
         False, description="compute activations twice instead of keeping them"
     )
-    shard: bool = Field(False, description="FSDP, unproven: spread the weights over the processes")
+    shard: bool = Field(False, description="FSDP: spread weights, gradients and moments over the processes")
     device: Literal["auto", "cpu"] = "auto"
     workers: int = Field(0, ge=0, description="processes that read examples")
     seed: int = 0

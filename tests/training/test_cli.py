@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tiny_dataset import make_dataset
 from typer.testing import CliRunner
 
 from emote_cli.cli import app
@@ -95,6 +96,17 @@ def test_dry_run_trains_nothing(dataset, tmp_path):
     assert "temporal" in out
     assert "pictures/s" in out
     assert not run.exists()
+
+
+def test_dry_run_covers_every_stage(tmp_path):
+    data, run = make_dataset(tmp_path / "data"), tmp_path / "run"
+    out = trains("--stage", "all", "--model", "tiny", "--data", data, "--out", run, "--dry-run")
+    for stage in ("vae", "image", "video", "speed"):
+        assert f"stage {stage}, 3 clips" in out
+    assert out.count("pictures/s") == 4
+    assert "all 4 stages: " in out
+    assert not run.exists()
+    assert not list((data / "cache").glob("*")), "latents of the untrained autoencoder were left behind"
 
 
 def test_wrong_input_is_told_in_one_line(stage1, dataset, tmp_path):

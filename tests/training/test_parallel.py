@@ -14,10 +14,6 @@ from emote_cli.training.state import checkpoint_folders
 
 PROGRAM = Path(__file__).parent.parent / "training_runs.py"
 pytestmark = pytest.mark.slow
-SHARDED = pytest.param(
-    ("shard=true",),
-    marks=pytest.mark.xfail(strict=False, reason="sharding fails on two gloo processes: open"),
-)
 
 
 def free_port() -> int:
@@ -50,7 +46,7 @@ def alone(tmp_path_factory) -> tuple[Path, list[float]]:
     return folder, [report.loss for report in reports]
 
 
-@pytest.mark.parametrize("options", [(), SHARDED], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize("options", [(), ("shard=true",)], ids=["ddp", "fsdp"])
 def test_two_processes_equal_one_with_the_double_batch(alone, tmp_path, options):
     losses = in_two_processes(tmp_path, 4, *options)
     torch.testing.assert_close(torch.tensor(losses), torch.tensor(alone[1]), rtol=1e-5, atol=1e-6)
@@ -61,7 +57,7 @@ def test_two_processes_equal_one_with_the_double_batch(alone, tmp_path, options)
         torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("options", [(), SHARDED], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize("options", [(), ("shard=true",)], ids=["ddp", "fsdp"])
 def test_a_run_of_two_processes_goes_on_in_one_and_back(alone, tmp_path, options):
     losses = in_two_processes(tmp_path, 2, *options)
     _, reports = run(tmp_path, recipe(max_steps=3))
