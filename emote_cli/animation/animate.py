@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,12 +16,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from emote_cli.animation.chunks import plan_chunks
-from emote_cli.animation.compose import make_portrait
+from emote_cli.animation.compose import cut_portrait, find_faces
 from emote_cli.animation.detail import transfer_detail
 from emote_cli.animation.device import Precision, choose_device, choose_precision
+from emote_cli.animation.likeness import with_identity
 from emote_cli.diffusion.sampler import chunk_noise, guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.media.audio import read_audio
+from emote_cli.media.image import read_image
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.model.emo import Emo
@@ -63,9 +66,13 @@ class Animator:
         model: in evaluation mode.
         device: where it runs.
         precision: of the computation.
+        folder: where the model's files lie; None for one without.
     """
 
-    def __init__(self, model: Emo, device: torch.device, precision: Precision) -> None:
+    def __init__(
+        self, model: Emo, device: torch.device, precision: Precision, folder: Path | None = None
+    ) -> None:
+        self.folder = folder
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device, self.precision = device, precision
         self.schedule = NoiseSchedule(model.settings.diffusion)
@@ -86,7 +93,7 @@ class Animator:
         chosen = choose_device(device)
         folder = locate(str(model))
         loaded = random_model(load_preset(str(model))) if folder is None else load_folder(folder)
-        return cls.of(loaded)(loaded, chosen, choose_precision(dtype, chosen))
+        return cls.of(loaded)(loaded, chosen, choose_precision(dtype, chosen), folder)
 
     @classmethod
     def of(cls, model: Emo) -> type[Animator]:
@@ -114,8 +121,13 @@ class Animator:
             InputError: a file cannot be read.
             FaceError: there is no face in the picture.
         """
+        path = Path(portrait)
+        photo = read_image(path)
         with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
-            cut = make_portrait(Path(portrait), self.size, analyzer)
+            cut = cut_portrait(photo, path, self.size, find_faces(photo, analyzer))
+        cut, unknown = with_identity(cut, photo, self.folder, self.model.settings)
+        for line in unknown:
+            warnings.warn(line, stacklevel=2)
         return self.frames(cut, read_audio(Path(audio)), options or AnimateOptions())
 
     def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:

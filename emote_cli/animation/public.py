@@ -30,9 +30,9 @@ def animator_for(settings: ModelSettings) -> type[Animator]:
 
 
 class HalloAnimator(Animator):
-    """Hallo: boxes and soft masks of the face, wav2vec2 stretched before its transformer, motion frames.
+    """Hallo: boxes and soft masks of the face, its identity, wav2vec2 stretched before its transformer, motion frames.
 
-    The face's identity is given as unknown (zeros).
+    A portrait without identity is animated as nobody's (zeros), as Hallo's own code does where it finds no face.
     """
 
     def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
@@ -73,11 +73,16 @@ class HalloAnimator(Animator):
         masks = tuple(torch.from_numpy(level).to(self.device) for level in told.levels)
         return HalloInputs(
             pixels=to_tensor(portrait.pixels[None])[0].to(self.device),
-            embedding=torch.zeros(self.model.settings.family.identity_embedding, device=self.device),
+            embedding=self._embedding(portrait),
             face_mask=torch.from_numpy(told.face).to(self.device).expand(3, -1, -1),
             regions=RegionWeights(masks),
             features=features,
         )
+
+    def _embedding(self, portrait: Portrait) -> torch.Tensor:
+        if portrait.identity is None:
+            return torch.zeros(self.model.settings.family.identity_embedding, device=self.device)
+        return torch.from_numpy(portrait.identity).to(self.device)
 
 
 class EchoMimicAnimator(Animator):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from emote_cli.animation.choice import FaceChoice, write_preview
 from emote_cli.animation.compose import cut_portrait, doubts, find_faces
+from emote_cli.animation.likeness import with_identity
 from emote_cli.animation.metadata import making_of, settings_of, to_tags
 from emote_cli.animation.paste import FrameKind, finisher, shown_size
 from emote_cli.animation.retime import count_frames, retime
@@ -162,7 +163,8 @@ def check(job: Job) -> Plan:
     with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=20) as analyzer:
         faces = find_faces(pixels, analyzer)
     portrait = cut_portrait(pixels, job.portrait, settings.image_size, faces, job.face or "largest")
-    warnings = list(doubts(portrait, settings.image_size))
+    portrait, unknown = with_identity(portrait, pixels, folder, settings)
+    warnings = [*doubts(portrait, settings.image_size), *unknown]
     if len(faces) > 1 and job.face is None:
         preview = job.output.with_suffix(".faces.png")
         if job.force or not preview.exists():
