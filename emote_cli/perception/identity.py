@@ -79,7 +79,7 @@ class IdentityReader:
         found = [
             detection
             for level, stride in enumerate(_STRIDES)
-            for detection in _decode(*(outputs[level + 3 * kind] for kind in range(3)), stride, scale)
+            for detection in _decode(outputs[level], outputs[level + 3], outputs[level + 6], stride, scale)
         ]
         return without_repeats(found)
 
