@@ -139,7 +139,7 @@ def install(plan: Plan, hub: Hub) -> Iterator[Progress]:
             write_lock(plan.folder, plan.model.base or plan.model.name, lock)
         if not plan.cached:
             _remove_if_empty(plan.folder / _HALF)
-        if plan.model.name in PRESETS:
+        if plan.model.name in PRESETS and not plan.model.base:
             save_settings(load_preset(plan.model.name), plan.folder / SETTINGS_NAME)
     except OSError as error:
         raise explain(error, plan.model.name, hub) from error

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from emote_cli.errors import SettingsError
 
-PRESETS = ("tiny", "mini", "sd15", "hallo", "echomimic")
+PRESETS = ("tiny", "mini", "sd15", "hallo", "echomimic", "echomimic-6step")
 
 
 S = TypeVar("S", bound="Settings")

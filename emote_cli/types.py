@@ -128,6 +128,7 @@ class Portrait:
         crop_px: the crop's square in the source picture (may reach over its edge).
         source: path of the picture, for messages.
         roll_deg: the square is turned by this around its center, clockwise in the picture, as the head is.
+        identity: embedding of the face (ArcFace, not normalized), for models that take one; None: unknown.
     """
 
     pixels: Pixels
@@ -135,6 +136,7 @@ class Portrait:
     crop_px: Box
     source: Path
     roll_deg: float = 0.0
+    identity: Float[np.ndarray, " embedding"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any
 from emote_cli.errors import WeightsError
 from emote_cli.registry import HubModel, human_size, registry
 
-KNOWN_MODELS = ("tiny", "mini", "sd15", "hallo", "echomimic")
+KNOWN_MODELS = ("tiny", "mini", "sd15", "hallo", "echomimic", "echomimic-6step")
 """The names that `--model` knows; everything else is a path."""
 
 SUMS_NAME = "SHA256SUMS"
@@ -209,17 +209,34 @@ def unknown_model(name: str, known: tuple[str, ...], more: str = "") -> WeightsE
 
 
 def _installed(model: HubModel) -> Path:
-    """The folder of a downloaded model, if everything that a run needs is there and whole."""
+    """The folder of a downloaded model, if everything that a run needs is there and whole; an add-on needs its base."""
     folder = home(model.name)
-    command = f"emote download {model.name} (about {human_size(model.size_bytes)})"
+    parts = [registry()[name] for name in (model.base, model.name) if name]
+    command = f"emote download {model.name} (about {human_size(sum(part.size_bytes for part in parts))})"
     lock = read_lock(folder)
     if not lock:
         raise WeightsError(f"model {model.name} is not installed", hint=command)
-    for file in model.free_files:
+    for file in (file for part in parts for file in part.free_files):
         wrong = fault(folder / file.to, lock.get(file.to))
         if wrong:
             raise WeightsError(f"model {model.name} is not whole: {file.to} is {wrong}", hint=command)
     return folder
+
+
+def separator(folder: Path | None) -> Path:
+    """The vocal separator: in a model's folder, or where `emote download hallo-vocals` puts it.
+
+    Raises:
+        WeightsError: it is not installed, or damaged.
+    """
+    (file,) = registry()["hallo-vocals"].files
+    command = f"emote download hallo-vocals (about {human_size(file.mb * 1e6)} beside hallo)"
+    for place in (folder, home("hallo")):
+        if place is not None and (place / file.to).is_file():
+            if (locked := read_lock(place).get(file.to)) and (wrong := fault(place / file.to, locked)):
+                raise WeightsError(f"the vocal separator {place / file.to} is {wrong}", hint=command)
+            return place / file.to
+    raise WeightsError("the vocal separator is not installed", hint=command)
 
 
 def _model_folder(path: Path) -> Path:

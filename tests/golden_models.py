@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from emote_cli.model import imports
+from emote_cli.model.adapters.hallo import HalloVideo, assemble, project_reference
 from emote_cli.model.checkpoint import fill_buffers
 from emote_cli.model.conditioning import RegionWeights
 from emote_cli.model.emo import Emo
@@ -155,3 +156,15 @@ def regions(tensors, scales=(1.0, 1.0, 1.0)) -> RegionWeights:
         for level in range(levels)
     )
     return RegionWeights(masks, scales)
+
+
+def hallo_chunk(model: Emo, features, identity, nobody, audio, face_region, regions, quirks):
+    """What a chunk's steps are told, from all of ReferenceNet's rows as Hallo's own code has them."""
+    halves = 1 if nobody is None else 2
+    rows = len(next(iter(features.values())))
+    count = rows // halves
+    reference = {site: maps[::count] for site, maps in features.items()}
+    motion = {site: maps[[row for row in range(rows) if row % count]] for site, maps in features.items()}
+    projected = project_reference(model, reference, audio.shape[1], quirks)
+    video = HalloVideo(reference, projected, identity, nobody, face_region, regions, quirks)
+    return assemble(model, video, motion, audio)

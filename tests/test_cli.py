@@ -46,10 +46,10 @@ class FakeAnimator:
     calls: ClassVar[list[dict]] = []
 
     @classmethod
-    def load(cls, model, device="auto", dtype="auto"):
+    def load(cls, model, device="auto", dtype="auto", tuning=None):
         if device == "cuda":
             raise DeviceError("no CUDA device here", hint="--device cpu")
-        cls.calls.append({"model": str(model), "device": device, "dtype": dtype})
+        cls.calls.append({"model": str(model), "device": device, "dtype": dtype, "tuning": tuning})
         return cls()
 
     def frames(self, portrait, speech, options):
@@ -67,12 +67,21 @@ class FakeOptions:
     motion_region: str = "wide"
     solver: str | None = None
     detail: bool | None = None
+    quality: str | None = None
+
+
+@dataclass(frozen=True)
+class FakeTuning:
+    variant: str | None = None
+    compile: bool = False
+    low_memory: bool = False
+    tell: object = None
 
 
 @pytest.fixture
 def fake(monkeypatch) -> type[FakeAnimator]:
     module = types.ModuleType("emote_cli.animation.animate")
-    module.Animator, module.AnimateOptions = FakeAnimator, FakeOptions
+    module.Animator, module.AnimateOptions, module.Tuning = FakeAnimator, FakeOptions, FakeTuning
     monkeypatch.setitem(sys.modules, "emote_cli.animation.animate", module)
     monkeypatch.setattr(FakeAnimator, "calls", [])
     return FakeAnimator
@@ -216,13 +225,42 @@ def test_animate_writes_the_portraits_name_in_this_folder(fake, here, portrait_p
 def test_options_reach_the_animator(fake, here, portrait_path, tiny_speech):
     options = (
         "--steps 3 --guidance 2.5 --seed 7 --head-speed 0.7 --motion-region full --device cpu "
-        "--dtype float32 --no-detail"
+        "--dtype bf16 --no-detail --quality fast --low-memory"
     )
     result = emote("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", "tiny", *options.split())
     assert result.exit_code == 0, result.output
     call = fake.calls[0]
-    assert (call["model"], call["device"], call["dtype"]) == ("tiny", "cpu", "float32")
-    assert call["options"] == FakeOptions(3, 2.5, 7, 0.7, "full", detail=False)
+    assert (call["model"], call["device"], call["dtype"]) == ("tiny", "cpu", "bf16")
+    assert call["options"] == FakeOptions(3, 2.5, 7, 0.7, "full", detail=False, quality="fast")
+    assert (call["tuning"].low_memory, call["tuning"].compile, call["tuning"].variant) == (True, False, None)
+
+
+def test_the_voice_is_separated_only_where_the_network_is(
+    fake, here, portrait_path, tiny_speech, monkeypatch
+):
+    monkeypatch.setenv("HF_HOME", str(here))
+    args = ("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", "tiny", "--separate-vocals")
+    with monkeypatch.context() as patch:
+        patch.setattr("emote_cli.weights.home", lambda name: here / "hub" / name)
+        fails(emote(*args), "the vocal separator is not installed", "emote download hallo-vocals")
+        place = here / "hub" / "hallo" / "audio_separator" / "Kim_Vocal_2.onnx"
+        place.parent.mkdir(parents=True)
+        place.touch()
+
+        class FakeSeparator:
+            def __init__(self, path):
+                assert path == place
+
+            def voice(self, mix):
+                assert mix.shape[0] == 2
+                return 0.5 * mix
+
+        patch.setattr("emote_cli.perception.vocals.VocalSeparator", FakeSeparator)
+        assert emote(*args).exit_code == 0
+    voice, whole = fake.calls[0]["speech"].samples, read_audio(tiny_speech).samples
+    assert len(voice) == len(whole)
+    assert np.corrcoef(voice, whole)[0, 1] > 0.9
+    assert np.abs(voice).mean() < 0.9 * np.abs(whole).mean()
 
 
 @pytest.mark.parametrize("text", ["24", "25", "29.97", "30", "60", "24000/1001"])

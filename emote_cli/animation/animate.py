@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,22 +17,33 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from emote_cli.animation.chunks import plan_chunks
-from emote_cli.animation.compose import make_portrait
+from emote_cli.animation.compose import cut_portrait, find_faces
 from emote_cli.animation.detail import transfer_detail
-from emote_cli.animation.device import Precision, choose_device, choose_precision
+from emote_cli.animation.device import (
+    LARGE_MODEL,
+    Precision,
+    choose_device,
+    choose_precision,
+    compile_backbone,
+)
+from emote_cli.animation.likeness import with_identity
+from emote_cli.animation.memory import Guard, Residence, check_fits, forget_unused, free_bytes, need
+from emote_cli.animation.quality import SIX_STEP, Quality, Recipe, recipe
 from emote_cli.diffusion.sampler import chunk_noise, guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.errors import SettingsError
 from emote_cli.media.audio import read_audio
+from emote_cli.media.image import read_image
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.model.emo import Emo
 from emote_cli.model.imports import load_folder
 from emote_cli.perception.faces import FaceAnalyzer, FaceRegion, region_mask
 from emote_cli.perception.speech import hear
-from emote_cli.settings import load_preset
+from emote_cli.settings import DiffusionSettings, load_preset, load_settings
 from emote_cli.shapes import MotionLatents, VideoLatents
 from emote_cli.types import AudioFeatures, Chunk, Pixels, Portrait, Waveform
-from emote_cli.weights import bundled, locate
+from emote_cli.weights import SETTINGS_NAME, bundled, locate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +58,7 @@ class AnimateOptions:
         motion_region: how far the head may move (paper 4.5).
         solver: "ddim" or "dpm".
         detail: whether still places get the portrait's own detail back.
+        quality: sets solver, steps and the reach of guidance where they are not named; see `quality.recipe`.
     """
 
     steps: int | None = None
@@ -54,6 +68,31 @@ class AnimateOptions:
     motion_region: FaceRegion = "wide"
     solver: Literal["ddim", "dpm"] | None = None
     detail: bool | None = None
+    quality: Quality | None = None
+
+    def recipe(self, settings: DiffusionSettings) -> Recipe:
+        """How to sample a model with these settings."""
+        return recipe(settings, self.quality, steps=self.steps, guidance=self.guidance, solver=self.solver)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How a model is loaded and run; results stay the same but for rounding.
+
+    Attributes:
+        variant: a preset to use instead of the folder's settings ("echomimic-6step").
+        compile: compile the Backbone (minutes before the first frame, then faster).
+        low_memory: keep the large parts on the CPU, one at a time on the device.
+        tell: is told what the model needs, and when memory runs short.
+    """
+
+    variant: str | None = None
+    compile: bool = False
+    low_memory: bool = False
+    tell: Callable[[str], object] = lambda line: None
+
+
+PLAIN = Tuning()
 
 
 class Animator:
@@ -63,30 +102,76 @@ class Animator:
         model: in evaluation mode.
         device: where it runs.
         precision: of the computation.
+        folder: where the model's files lie; None for one without.
+        tuning: how to run it.
     """
 
-    def __init__(self, model: Emo, device: torch.device, precision: Precision) -> None:
-        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device, self.precision = device, precision
+    def __init__(
+        self,
+        model: Emo,
+        device: torch.device,
+        precision: Precision,
+        folder: Path | None = None,
+        tuning: Tuning = PLAIN,
+    ) -> None:
+        self.folder, self.device, self.precision = folder, device, precision
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.schedule = NoiseSchedule(model.settings.diffusion)
+        self.residence = Residence(model, device) if tuning.low_memory else None
+        if not tuning.low_memory:
+            model.to(device)
+        if tuning.compile:
+            compile_backbone(model)
+        can_lower = device.type != "cpu" and not (tuning.low_memory or tuning.compile)
+        self.guard = Guard(self._lower if can_lower else None, tuning.tell)
+
+    def _lower(self) -> None:
+        forget_unused(self.device)
+        self.residence = Residence(self.model, self.device)
+        forget_unused(self.device)
 
     @classmethod
-    def load(cls, model: str | Path, device: str = "auto", dtype: str = "auto") -> Animator:
+    def load(
+        cls, model: str | Path, device: str = "auto", dtype: str = "auto", tuning: Tuning = PLAIN
+    ) -> Animator:
         """Load a model by name or path.
 
         Args:
-            model: tiny, mini, or the path of a model or run folder.
+            model: tiny, mini, a downloaded model, or the path of a model or run folder.
             device: auto, cpu, cuda or mps.
-            dtype: auto, float32, bfloat16 or float16.
+            dtype: auto, float32 (fp32), bfloat16 (bf16) or float16 (fp16).
+            tuning: how to load and run it.
 
         Raises:
             WeightsError: unknown, missing or damaged.
-            DeviceError: the device is not there.
+            DeviceError: the device is not there, or the model does not fit.
+            SettingsError: the tuning contradicts itself.
         """
+        if tuning.compile and tuning.low_memory:
+            raise SettingsError("--compile and --low-memory exclude each other", hint="leave one out")
         chosen = choose_device(device)
         folder = locate(str(model))
-        loaded = random_model(load_preset(str(model))) if folder is None else load_folder(folder)
-        return cls.of(loaded)(loaded, chosen, choose_precision(dtype, chosen))
+        if str(model) == SIX_STEP:
+            tuning = replace(tuning, variant=SIX_STEP)
+        if folder is None:
+            return cls._made(random_model(load_preset(str(model))), chosen, dtype, None, tuning)
+        settings = load_preset(tuning.variant) if tuning.variant else load_settings(folder / SETTINGS_NAME)
+        with torch.device("meta"):
+            planned = Emo(settings)
+        large = sum(parameter.numel() for parameter in planned.parameters()) >= LARGE_MODEL
+        precision = choose_precision(dtype, chosen, stored=large)
+        if large or tuning.low_memory:
+            needed = need(planned, precision.dtype.itemsize)
+            free = free_bytes(chosen)
+            tuning.tell(check_fits(settings.name, needed, chosen, tuning.low_memory, free))
+        loaded = load_folder(folder, tuning.variant, precision.weights)
+        return cls.of(loaded)(loaded, chosen, precision, folder, tuning)
+
+    @classmethod
+    def _made(
+        cls, model: Emo, device: torch.device, dtype: str, folder: Path | None, tuning: Tuning
+    ) -> Animator:
+        return cls.of(model)(model, device, choose_precision(dtype, device), folder, tuning)
 
     @classmethod
     def of(cls, model: Emo) -> type[Animator]:
@@ -114,8 +199,13 @@ class Animator:
             InputError: a file cannot be read.
             FaceError: there is no face in the picture.
         """
+        path = Path(portrait)
+        photo = read_image(path)
         with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
-            cut = make_portrait(Path(portrait), self.size, analyzer)
+            cut = cut_portrait(photo, path, self.size, find_faces(photo, analyzer))
+        cut, unknown = with_identity(cut, photo, self.folder, self.model.settings)
+        for line in unknown:
+            warnings.warn(line, stacklevel=2)
         return self.frames(cut, read_audio(Path(audio)), options or AnimateOptions())
 
     def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
@@ -142,8 +232,8 @@ class Animator:
         for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
             with torch.inference_mode(), self.precision.autocast(self.device):
                 conditioning = self._condition(reference, motion, features, region, chunk, options)
-                latents = self._sample(reference, conditioning, chunk, options)
-                frames = self.model.decode(latents[:, : chunk.keep])[0].float()
+                latents = self.guard(partial(self._sample, reference, conditioning, chunk, options))
+                frames = self.guard(partial(self.model.decode, latents[:, : chunk.keep]))[0].float()
             motion = latents[:, -settings.temporal.motion_frames :]
             yield from to_bytes(transfer_detail(frames, picture, decoded.float()) if detail else frames)
 
@@ -161,13 +251,14 @@ class Animator:
         windows = features.windows(chunk.start, count, settings.audio.margin)
         head_speed = settings.head_speed if options.head_speed is None else options.head_speed
         speed = torch.full((1, count, 2 * settings.speed.margin + 1), head_speed, device=self.device)
-        return self.model.condition(
+        conditioning = self.model.condition(
             reference=reference,
             motion=motion,
             audio=torch.from_numpy(windows)[None].to(self.device),
             face_region=region,
             speed=speed,
         )
+        return self.model.backbone.hear_once(conditioning)
 
     def _sample(
         self, reference: Reference, conditioning: Conditioning, chunk: Chunk, options: AnimateOptions
@@ -176,17 +267,19 @@ class Animator:
         cells = settings.latent_size
         shape = (settings.autoencoder.latent_channels, cells, cells)
         noise = chunk_noise(options.seed, range(chunk.start, chunk.stop), shape).to(self.device)
-        null = conditioning.null(1)
+        null = replace(conditioning.null(1), silent=True)
+        how = options.recipe(settings.diffusion)
         target = sample(
             guided(
                 lambda noisy, timestep: self.model(noisy, timestep, conditioning),
                 lambda noisy, timestep: self.model(noisy, timestep, null),
-                settings.diffusion.guidance if options.guidance is None else options.guidance,
+                how.guidance,
+                how.guided_from,
             ),
             noise,
             self.schedule,
-            steps=options.steps or settings.diffusion.steps,
-            solver=options.solver or settings.diffusion.solver,
+            steps=how.steps,
+            solver=how.solver,
         )
         return self.model.from_target(target, reference.latents)
 

@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from emote_cli.errors import DeviceError
+from emote_cli.model.emo import Emo
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
+    "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16,
+}  # fmt: skip
+
+
+LARGE_MODEL = 200_000_000
+"""Parameters from which on a model's weights are kept in the precision of its computation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """The number type of the heavy layers; weights stay fp32 and autocast does the rest."""
+    """The number type of the heavy layers.
+
+    Attributes:
+        dtype: theirs.
+        stored: whether the weights are kept in it, too: half the memory, and nothing is converted in each step.
+            Else they stay fp32 and autocast does the rest, which keeps the normalizations exact.
+    """
 
     dtype: torch.dtype
+    stored: bool = False
+
+    @property
+    def weights(self) -> torch.dtype:
+        """The number type of the weights."""
+        return self.dtype if self.stored else torch.float32
 
     def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[object]:
         """A context in which layers compute in this precision."""
-        if self.dtype == torch.float32:
+        if self.stored or self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(device.type, dtype=self.dtype)
 
@@ -39,17 +60,46 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_precision(name: str, device: torch.device) -> Precision:
+def choose_precision(name: str, device: torch.device, stored: bool = False) -> Precision:
     """The named precision, or for "auto": bf16 where the hardware has it, fp16 on other GPUs, else fp32.
+
+    Args:
+        name: auto, or one of `DTYPES`.
+        device: where it is for.
+        stored: whether the weights, too, are kept in it.
 
     Raises:
         DeviceError: the precision is unknown.
     """
     if name == "auto":
         if device.type == "cuda":
-            return Precision(torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+            return Precision(torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16, stored)
         native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-        return Precision(torch.bfloat16 if native else torch.float32)
+        return Precision(torch.bfloat16 if native else torch.float32, stored)
     if name not in DTYPES:
         raise DeviceError(f"unknown dtype {name}", f"known: auto, {', '.join(DTYPES)}")
-    return Precision(DTYPES[name])
+    return Precision(DTYPES[name], stored)
+
+
+def compile_backbone(model: Emo) -> None:
+    """Have torch compile the network that takes nearly all of the time, at its first call.
+
+    Raises:
+        DeviceError: (at that call) there is no compiler for this device.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor.exc import InductorError
+
+    compiled = torch.compile(model.backbone.forward, dynamic=False)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return compiled(*args, **kwargs)
+        except (TorchDynamoException, InductorError) as error:
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise DeviceError(
+                f"the network cannot be compiled here: {reason}",
+                hint="leave --compile out; it needs Triton on a GPU, a C++ compiler on a CPU",
+            ) from error
+
+    model.backbone.forward = forward  # type: ignore[method-assign]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -17,13 +18,18 @@ from torch import Tensor
 from emote_cli.animation.chunks import plan_chunks
 from emote_cli.diffusion.sampler import guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
-from emote_cli.model.adapters.hallo import PUBLISHED, HalloQuirks, condition
+from emote_cli.model.adapters.hallo import PUBLISHED, HalloQuirks, HalloVideo, condition, encode_video
 from emote_cli.model.conditioning import RegionWeights
 from emote_cli.model.emo import Emo
-from emote_cli.shapes import VideoLatents
+from emote_cli.shapes import ImageLatents, VideoLatents
 from emote_cli.types import AudioFeatures, Chunk
 
 ChunkNoise = Callable[[Chunk], VideoLatents]
+DECODED_AT_ONCE = 2
+"""Frames that the VAE decodes together; more need much memory and are hardly faster."""
+
+Guard = Callable[[Callable[[], Any]], Any]
+"""Runs a piece of work and answers what comes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +59,14 @@ class HalloSampling:
         steps: denoising steps.
         guidance: scale; 1 is off.
         solver: "ddim" or "dpm".
+        guided_from: timestep (0 ... 999) down to which guidance is on.
         quirks: peculiarities of the published code.
     """
 
     steps: int = 40
     guidance: float = 3.5
     solver: str = "ddim"
+    guided_from: int = 0
     quirks: HalloQuirks = PUBLISHED
 
 
@@ -85,44 +93,109 @@ def hallo_noise(
     return draw
 
 
+class MadeChunk(NamedTuple):
+    """A chunk that is sampled, and decoded as far as the next one needs it.
+
+    Attributes:
+        latents: of the frames that are not decoded yet.
+        last: the chunk's last n frames, in [-1, 1].
+        keep: how many of all its frames belong to the video.
+    """
+
+    latents: VideoLatents
+    last: Float[Tensor, "n 3 size size"]
+    keep: int
+
+
+def at_once(work: Callable[[], Any]) -> Any:
+    """Do a piece of work: the plain `Guard`."""
+    return work()
+
+
 @torch.inference_mode()
-def hallo_chunks(
-    model: Emo, inputs: HalloInputs, noise: ChunkNoise, sampling: HalloSampling = HalloSampling()
-) -> Iterator[Float[Tensor, "f 3 size size"]]:
-    """Generate chunk after chunk; frames in [-1, 1].
+def sampled_chunks(
+    model: Emo,
+    inputs: HalloInputs,
+    noise: ChunkNoise,
+    sampling: HalloSampling = HalloSampling(),
+    guard: Guard = at_once,
+) -> Iterator[MadeChunk]:
+    """Sample chunk after chunk; only the frames that the next chunk follows on are decoded.
 
     Args:
         model: a Hallo model.
         inputs: portrait and speech.
         noise: of each chunk.
         sampling: how to sample.
+        guard: runs each heavy piece of work; it may run it a second time.
     """
     settings, schedule = model.settings, NoiseSchedule(model.settings.diffusion)
     n, f = settings.temporal.motion_frames, settings.temporal.chunk_frames
-    motion = inputs.pixels.repeat(n, 1, 1, 1)
-    for chunk in plan_chunks(inputs.features.n_frames, f):
+    video = guard(partial(_encode_video, model, inputs, sampling))
+    chunks = plan_chunks(inputs.features.n_frames, f)
+    motion: ImageLatents | None = None
+    for chunk in chunks:
         windows = inputs.features.windows(chunk.start, f, settings.audio.margin)
-        both = condition(
-            model,
-            pictures=model.autoencoder.encode(torch.cat([inputs.pixels[None], motion])),
-            embedding=inputs.embedding[None],
-            audio=torch.from_numpy(windows)[None].to(inputs.pixels),
-            face_mask=inputs.face_mask[None],
-            regions=inputs.regions,
-            guided=sampling.guidance != 1.0,
-            quirks=sampling.quirks,
+        heard = torch.from_numpy(windows)[None].to(inputs.pixels)
+        drawn = noise(chunk).to(inputs.pixels)
+        latents = guard(
+            partial(_sample, model, video, motion, heard, drawn, schedule=schedule, sampling=sampling)
         )
-        latents = sample(
-            guided(
-                partial(model, conditioning=both.conditional),
-                partial(model, conditioning=both.unconditional),
-                sampling.guidance,
-            ),
-            noise(chunk).to(inputs.pixels),
-            schedule,
-            steps=sampling.steps,
-            solver=sampling.solver,
-        )
-        frames = model.decode(latents)[0]
-        motion = frames[-n:]
-        yield frames[: chunk.keep]
+        last = guard(partial(model.decode, latents[:, -n:], 1))[0]
+        if chunk is not chunks[-1]:
+            motion = guard(partial(model.autoencoder.encode, last))
+        yield MadeChunk(latents[:, :-n], last, chunk.keep)
+
+
+def hallo_chunks(
+    model: Emo, inputs: HalloInputs, noise: ChunkNoise, sampling: HalloSampling = HalloSampling()
+) -> Iterator[Float[Tensor, "f 3 size size"]]:
+    """Generate chunk after chunk, every frame decoded; frames in [-1, 1]. See `sampled_chunks`."""
+    for made in sampled_chunks(model, inputs, noise, sampling):
+        yield decoded(model, made)
+
+
+@torch.inference_mode()
+def decoded(model: Emo, made: MadeChunk) -> Float[Tensor, "f 3 size size"]:
+    """All frames of a chunk that belong to the video, in [-1, 1]."""
+    wanted = made.latents[:, : made.keep]
+    frames = [model.decode(wanted, DECODED_AT_ONCE)[0].to(made.last.dtype)] if wanted.shape[1] else []
+    return torch.cat([*frames, made.last])[: made.keep]
+
+
+def _encode_video(model: Emo, inputs: HalloInputs, sampling: HalloSampling) -> HalloVideo:
+    return encode_video(
+        model,
+        picture=model.autoencoder.encode(inputs.pixels[None]),
+        embedding=inputs.embedding[None],
+        face_mask=inputs.face_mask[None],
+        regions=inputs.regions,
+        guided=sampling.guidance != 1.0,
+        quirks=sampling.quirks,
+    )
+
+
+def _sample(
+    model: Emo,
+    video: HalloVideo,
+    motion: Float[Tensor, "n c h w"] | None,
+    heard: Float[Tensor, "1 f window layers embed"],
+    noise: Float[Tensor, "1 f c h w"],
+    *,
+    schedule: NoiseSchedule,
+    sampling: HalloSampling,
+) -> Float[Tensor, "1 f c h w"]:
+    """One chunk's latents."""
+    both = condition(model, video, motion=motion, audio=heard)
+    return sample(
+        guided(
+            partial(model, conditioning=both.conditional),
+            partial(model, conditioning=both.unconditional),
+            sampling.guidance,
+            sampling.guided_from,
+        ),
+        noise,
+        schedule,
+        steps=sampling.steps,
+        solver=sampling.solver,
+    )

@@ -18,7 +18,7 @@ NOTE = "AI-generated video"
 
 REPEATABLE = (
     "model", "steps", "guidance", "seed", "head_speed", "motion_region", "detail",
-    "start", "duration", "fps", "frame", "size", "dtype",
+    "start", "duration", "fps", "frame", "size", "dtype", "quality", "separate_vocals",
 )  # fmt: skip
 """The settings that `--like` takes over."""
 

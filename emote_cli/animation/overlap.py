@@ -19,7 +19,9 @@ from emote_cli.shapes import VideoLatents
 DenoiseWindow = Callable[[VideoLatents, Int[Tensor, " b"], list[int]], VideoLatents]
 
 
-def plan_windows(frames: int, size: int, overlap: int, offset: int) -> list[list[int]]:
+def plan_windows(
+    frames: int, size: int, overlap: int, offset: int, turn_short: bool = False
+) -> list[list[int]]:
     """Frame numbers of every window in one denoising step; each frame is in at least one.
 
     Args:
@@ -27,12 +29,14 @@ def plan_windows(frames: int, size: int, overlap: int, offset: int) -> list[list
         size: frames per window.
         overlap: frames that neighbors share.
         offset: how far the cuts have moved in this step. Frame numbers wrap around at the end of the video.
+        turn_short: whether the only window of a short video moves as well, so that its end comes before its
+            beginning.
     """
     if frames <= size:
-        return [list(range(frames))]
-    stride = size - overlap
-    starts = range(offset % stride, frames + offset % stride, stride)
-    return [[(start + index) % frames for index in range(size)] for start in starts]
+        moved = offset if turn_short else 0
+        return [[(index + moved) % frames for index in range(frames)]]
+    starts = range(0, frames, size - overlap)
+    return [[(start + offset + index) % frames for index in range(size)] for start in starts]
 
 
 def sample_overlapping(
@@ -45,6 +49,7 @@ def sample_overlapping(
     overlap: int = 3,
     shift: int = 2,
     solver: str = "ddim",
+    turn_short: bool = False,
 ) -> VideoLatents:
     """Denoise a whole video window by window.
 
@@ -57,6 +62,7 @@ def sample_overlapping(
         overlap: frames that neighbors share.
         shift: frames by which the cuts move on in each step.
         solver: "ddim" or "dpm".
+        turn_short: whether the cuts also move in a video no longer than one window.
     """
     scheduler = schedule.solver(solver)
     scheduler.set_timesteps(steps, device=noise.device)
@@ -65,7 +71,7 @@ def sample_overlapping(
         total = torch.zeros_like(latents, dtype=torch.float32)
         count = torch.zeros(latents.shape[1], device=latents.device)
         rows = timestep.repeat(len(latents)).to(latents.device)
-        for window in plan_windows(latents.shape[1], size, overlap, number * shift):
+        for window in plan_windows(latents.shape[1], size, overlap, number * shift, turn_short):
             total[:, window] += denoise(latents[:, window], rows, window).float()
             count[window] += 1
         predicted = total / count[:, None, None, None]

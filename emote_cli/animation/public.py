@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import UInt8
 
 from emote_cli.animation.animate import AnimateOptions, Animator, to_bytes, to_tensor
-from emote_cli.animation.hallo import HalloInputs, HalloSampling, hallo_chunks, hallo_noise
+from emote_cli.animation.behind import finished_behind
+from emote_cli.animation.hallo import (
+    HalloInputs,
+    HalloSampling,
+    MadeChunk,
+    decoded,
+    hallo_noise,
+    sampled_chunks,
+)
 from emote_cli.animation.overlap import sample_overlapping
-from emote_cli.diffusion.sampler import chunk_noise
+from emote_cli.diffusion.sampler import chunk_noise, guided
 from emote_cli.model.adapters import GuidedConditioning, echomimic
 from emote_cli.model.conditioning import KeysValues, RegionWeights
 from emote_cli.perception.regions import SILHOUETTE, box_mask, enlarged_box, hallo_regions, resized
-from emote_cli.perception.wav2vec import hallo_features
-from emote_cli.perception.whisper import whisper_features
+from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features
+from emote_cli.perception.whisper import WhisperFeatureExtractor, whisper_features
 from emote_cli.settings import ModelSettings
 from emote_cli.shapes import VideoLatents
 from emote_cli.types import AudioFeatures, Pixels, Portrait, Waveform
+
+Pixels4 = UInt8[np.ndarray, "f h w 3"]
 
 
 def animator_for(settings: ModelSettings) -> type[Animator]:
@@ -30,17 +42,22 @@ def animator_for(settings: ModelSettings) -> type[Animator]:
 
 
 class HalloAnimator(Animator):
-    """Hallo: boxes and soft masks of the face, wav2vec2 stretched before its transformer, motion frames.
+    """Hallo: boxes and soft masks of the face, its identity, wav2vec2 stretched before its transformer, motion frames.
 
-    The face's identity is given as unknown (zeros).
+    A portrait without identity is animated as nobody's (zeros), as Hallo's own code does where it finds no face.
     """
 
     def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
-        """Generate frames one after the other; see `Animator.frames`. Head speed has no effect."""
+        """Generate frames one after the other; see `Animator.frames`. Head speed has no effect.
+
+        On a GPU all but a chunk's last frames are decoded while the next chunk is being sampled.
+        """
         settings = self.model.settings
-        features, count = hallo_features(speech, settings.audio, settings.fps, settings.temporal.chunk_frames)
-        cells = settings.latent_size
-        chunks = hallo_chunks(
+        features, count = hallo_features(
+            speech, settings.audio, settings.fps, settings.temporal.chunk_frames, self._extractor()
+        )
+        cells, how = settings.latent_size, options.recipe(settings.diffusion)
+        chunks = sampled_chunks(
             self.model,
             self._inputs(portrait, features),
             hallo_noise(
@@ -49,17 +66,46 @@ class HalloAnimator(Animator):
                 settings.temporal.chunk_frames,
             ),
             HalloSampling(
-                steps=options.steps or settings.diffusion.steps,
-                guidance=settings.diffusion.guidance if options.guidance is None else options.guidance,
-                solver=options.solver or settings.diffusion.solver,
+                steps=how.steps,
+                guidance=how.guidance,
+                solver=how.solver,
+                guided_from=how.guided_from,
             ),
+            self.guard,
         )
         made = 0
-        while made < count:
-            with self.precision.autocast(self.device):
-                frames = next(chunks)
-            yield from to_bytes(frames[: count - made])
+        for frames in self._finished(self._in_precision(chunks)):
+            yield from frames[: count - made]
             made += len(frames)
+
+    def _extractor(self) -> Wav2VecFeatureExtractor | None:
+        """The speech model that lies in the model's own folder."""
+        return (
+            None
+            if self.folder is None
+            else Wav2VecFeatureExtractor.load(self.folder / "wav2vec2", self.device)
+        )
+
+    def _in_precision(self, chunks: Iterator[MadeChunk]) -> Iterator[MadeChunk]:
+        while True:
+            with self.precision.autocast(self.device):
+                made = next(chunks, None)
+            if made is None:
+                return
+            yield made
+
+    def _finished(self, chunks: Iterator[MadeChunk]) -> Iterator[Pixels4]:
+        """Frames of each chunk as bytes."""
+
+        def finish(made: MadeChunk) -> Pixels4:
+            with self.precision.autocast(self.device):
+                return to_bytes(decoded(self.model, made))
+
+        if self.device.type == "cuda" and self.residence is None:
+            yield from finished_behind(chunks, finish, self.device, self.guard)
+        else:
+            for made in chunks:
+                yield self.guard(partial(finish, made))
 
     def _inputs(self, portrait: Portrait, features: AudioFeatures) -> HalloInputs:
         height, width = portrait.pixels.shape[:2]
@@ -73,11 +119,16 @@ class HalloAnimator(Animator):
         masks = tuple(torch.from_numpy(level).to(self.device) for level in told.levels)
         return HalloInputs(
             pixels=to_tensor(portrait.pixels[None])[0].to(self.device),
-            embedding=torch.zeros(self.model.settings.family.identity_embedding, device=self.device),
+            embedding=self._embedding(portrait),
             face_mask=torch.from_numpy(told.face).to(self.device).expand(3, -1, -1),
             regions=RegionWeights(masks),
             features=features,
         )
+
+    def _embedding(self, portrait: Portrait) -> torch.Tensor:
+        if portrait.identity is None:
+            return torch.zeros(self.model.settings.family.identity_embedding, device=self.device)
+        return torch.from_numpy(portrait.identity).to(self.device)
 
 
 class EchoMimicAnimator(Animator):
@@ -86,28 +137,31 @@ class EchoMimicAnimator(Animator):
     def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
         """Generate frames; see `Animator.frames`. All latents are denoised before the first frame."""
         settings = self.model.settings
-        features = whisper_features(speech, settings.audio, settings.fps)
+        extractor = None
+        if self.folder is not None:
+            extractor = WhisperFeatureExtractor.load(self.folder / "whisper", self.device)
+        features = whisper_features(speech, settings.audio, settings.fps, extractor)
         with torch.inference_mode(), self.precision.autocast(self.device):
             latents = self._latents(portrait, features, options)
         for frame in range(features.n_frames):
             with torch.inference_mode(), self.precision.autocast(self.device):
-                pixels = self.model.decode(latents[:, frame : frame + 1])[0]
+                pixels = self.guard(partial(self.model.decode, latents[:, frame : frame + 1]))[0]
             yield from to_bytes(pixels)
 
     def _latents(self, portrait: Portrait, features: AudioFeatures, options: AnimateOptions) -> VideoLatents:
-        settings, model = self.model.settings, self.model
-        picture = model.autoencoder.encode(to_tensor(portrait.pixels[None]).to(self.device))
-        reference = echomimic.encode_reference(model, picture)
-        region = model.face_locator(self._mask(portrait))
-        scale = settings.diffusion.guidance if options.guidance is None else options.guidance
+        settings, model, how = self.model.settings, self.model, options.recipe(self.model.settings.diffusion)
+        reference, region = self.guard(partial(self._encode, portrait))
 
         def denoise(noisy: VideoLatents, time: torch.Tensor, frames: list[int]) -> VideoLatents:
-            both = self._condition_window(reference, region, features, frames, scale != 1.0)
-            out: VideoLatents = model(noisy, time, both.conditional)
-            if both.unconditional is None:
-                return out
-            base: VideoLatents = model(noisy, time, both.unconditional)
-            return base + scale * (out - base)
+            both = self._condition_window(reference, region, features, frames, how.guidance != 1.0)
+            window = guided(
+                partial(model, conditioning=both.conditional),
+                partial(model, conditioning=both.unconditional),
+                how.guidance,
+                how.guided_from,
+            )
+            predicted: VideoLatents = self.guard(partial(window, noisy, time))
+            return predicted
 
         cells = settings.latent_size
         shape = (settings.autoencoder.latent_channels, cells, cells)
@@ -115,10 +169,16 @@ class EchoMimicAnimator(Animator):
             denoise,
             chunk_noise(options.seed, range(features.n_frames), shape).to(self.device),
             self.schedule,
-            steps=options.steps or settings.diffusion.steps,
+            steps=how.steps,
             size=settings.temporal.chunk_frames,
-            solver=options.solver or settings.diffusion.solver,
+            solver=how.solver,
+            turn_short=echomimic.PUBLISHED.turned_short_videos,
         )
+
+    def _encode(self, portrait: Portrait) -> tuple[dict[str, KeysValues], torch.Tensor]:
+        """The reference's keys and values, and the face region's features: once per video."""
+        picture = self.model.autoencoder.encode(to_tensor(portrait.pixels[None]).to(self.device))
+        return echomimic.encode_reference(self.model, picture), self.model.face_locator(self._mask(portrait))
 
     def _condition_window(
         self,

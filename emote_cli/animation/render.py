@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from emote_cli.animation.choice import FaceChoice, write_preview
 from emote_cli.animation.compose import cut_portrait, doubts, find_faces
+from emote_cli.animation.likeness import with_identity
 from emote_cli.animation.metadata import making_of, settings_of, to_tags
 from emote_cli.animation.paste import FrameKind, finisher, shown_size
+from emote_cli.animation.quality import SIX_STEP, Quality, is_six_step
 from emote_cli.animation.retime import count_frames, retime
 from emote_cli.errors import InputError, OutputError, SettingsError
-from emote_cli.media.audio import read_audio
+from emote_cli.media.audio import read_audio, read_stereo
 from emote_cli.media.encoding import encoding_of
 from emote_cli.media.image import read_image
 from emote_cli.media.video import VideoWriter
 from emote_cli.perception.faces import FaceAnalyzer, FaceRegion
 from emote_cli.settings import ModelSettings, load_preset, load_settings
 from emote_cli.types import Pixels, Portrait, Waveform
-from emote_cli.weights import SETTINGS_NAME, bundled, locate
+from emote_cli.weights import SETTINGS_NAME, bundled, locate, separator
 
 if TYPE_CHECKING:  # torch is imported late, after all checks
     from emote_cli.animation.animate import Animator
@@ -53,7 +55,11 @@ class Job:
         frame: the animated square, or the whole photo with the animated head in it.
         size: side of the output in pixels, even; of the whole photo, its longest side.
         device: auto, cpu, cuda or mps.
-        dtype: auto, float32, bfloat16 or float16.
+        dtype: auto, float32 (fp32), bfloat16 (bf16) or float16 (fp16).
+        quality: paper, balanced or fast; None is the model's own way.
+        compile: whether the network is compiled first.
+        low_memory: whether one large part at a time is on the device.
+        separate_vocals: whether music and noise are taken out of the sound before it is listened to.
     """
 
     portrait: Path
@@ -75,6 +81,10 @@ class Job:
     size: int | None = None
     device: str = "auto"
     dtype: str = "auto"
+    quality: Quality | None = None
+    compile: bool = False
+    low_memory: bool = False
+    separate_vocals: bool = False
 
     @classmethod
     def repeating(cls, like: Path | None, asked: Mapping[str, Any], named: Collection[str] = ()) -> Job:
@@ -117,6 +127,8 @@ class Plan:
         n_frames: frames of the output.
         size: width and height of the output in pixels.
         warnings: what may make the result poor, a line each.
+        variant: another set of weights in the model's folder; None: the usual ones.
+        separator: the network that takes the voice out of the sound; None: the sound is heard as it is.
     """
 
     job: Job
@@ -129,6 +141,8 @@ class Plan:
     n_frames: int
     size: tuple[int, int]
     warnings: tuple[str, ...] = ()
+    variant: str | None = None
+    separator: Path | None = None
 
     @property
     def duration_s(self) -> float:
@@ -147,6 +161,9 @@ def check(job: Job) -> Plan:
     speech = read_audio(job.audio, start_s=job.start, duration_s=job.duration)
     folder = locate(job.model)
     settings = load_preset(job.model) if folder is None else load_settings(folder / SETTINGS_NAME)
+    variant = SIX_STEP if is_six_step(job.model, settings, job.quality, folder) else None
+    settings = settings if variant is None else load_preset(variant)
+    voice = separator(folder) if job.separate_vocals else None
     fps = job.fps or Fraction(settings.fps)
     n_frames = count_frames(len(speech.samples), speech.sample_rate_hz, fps)
     if speech.duration_s * min(float(fps), settings.fps) < 1:
@@ -162,19 +179,26 @@ def check(job: Job) -> Plan:
     with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=20) as analyzer:
         faces = find_faces(pixels, analyzer)
     portrait = cut_portrait(pixels, job.portrait, settings.image_size, faces, job.face or "largest")
-    warnings = list(doubts(portrait, settings.image_size))
+    portrait, unknown = with_identity(portrait, pixels, folder, settings)
+    warnings = [*doubts(portrait, settings.image_size), *unknown]
     if len(faces) > 1 and job.face is None:
         preview = job.output.with_suffix(".faces.png")
         if job.force or not preview.exists():
             write_preview(preview, pixels, faces)
         warnings.insert(0, f"{len(faces)} faces: the largest is animated; {preview} numbers them for --face")
+    if job.quality == "fast" and settings.name == "echomimic":
+        warnings.append(f"accelerated weights would be faster: emote download {SIX_STEP}")
     return Plan(
-        job, folder or job.model, settings, pixels, portrait, speech, fps, n_frames, size, tuple(warnings)
-    )
+        job, folder or job.model, settings, pixels, portrait, speech, fps, n_frames, size, tuple(warnings),
+        variant, voice,
+    )  # fmt: skip
 
 
 def render(
-    plan: Plan, on_frame: Callable[[], object] = lambda: None, animator: Animator | None = None
+    plan: Plan,
+    on_frame: Callable[[], object] = lambda: None,
+    animator: Animator | None = None,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """Generate the video and write it under its name once it is whole.
 
@@ -182,6 +206,7 @@ def render(
         plan: from `check`.
         on_frame: called after each frame written.
         animator: the plan's model where it is loaded already.
+        tell: is told how much memory the model needs, and when it runs short.
 
     Returns:
         The path of the video.
@@ -190,7 +215,7 @@ def render(
         EmoteError: the device is not there, the weights do not fit, or the output cannot be written.
     """
     job = plan.job
-    made = generate(plan, animator)
+    made = generate(plan, animator or load_animator(plan, tell))
     writing = VideoWriter(
         job.output,
         plan.fps,
@@ -207,15 +232,17 @@ def render(
     return job.output
 
 
-def load_animator(plan: Plan) -> Animator:
+def load_animator(plan: Plan, tell: Callable[[str], object] = lambda line: None) -> Animator:
     """Load the model of a plan.
 
     Raises:
-        EmoteError: the device is not there, or the weights do not fit.
+        EmoteError: the device is not there, or the model does not fit into its memory.
     """
-    from emote_cli.animation.animate import Animator
+    from emote_cli.animation.animate import Animator, Tuning
 
-    return Animator.load(plan.model, device=plan.job.device, dtype=plan.job.dtype)
+    job = plan.job
+    tuning = Tuning(variant=plan.variant, compile=job.compile, low_memory=job.low_memory, tell=tell)
+    return Animator.load(plan.model, device=job.device, dtype=job.dtype, tuning=tuning)
 
 
 def generate(plan: Plan, animator: Animator | None = None) -> Iterator[Pixels]:
@@ -231,8 +258,20 @@ def generate(plan: Plan, animator: Animator | None = None) -> Iterator[Pixels]:
         head_speed=job.head_speed,
         motion_region=job.motion_region,
         detail=job.detail,
+        quality=job.quality,
     )
-    return animator.frames(plan.portrait, plan.speech, options)
+    return animator.frames(plan.portrait, heard(plan), options)
+
+
+def heard(plan: Plan) -> Waveform:
+    """What the model listens to: the recording, or the voice in it."""
+    if plan.separator is None:
+        return plan.speech
+    from emote_cli.perception.vocals import RATE_HZ, VocalSeparator, voice_at
+
+    job, speech = plan.job, plan.speech
+    mix = read_stereo(job.audio, RATE_HZ, start_s=job.start, duration_s=job.duration)
+    return voice_at(VocalSeparator(plan.separator), mix, speech.sample_rate_hz, len(speech.samples))
 
 
 def making(plan: Plan) -> dict[str, Any]:

@@ -31,6 +31,10 @@ def animate(
     size: options.Size = None,
     device: options.DeviceName = options.Device.auto,
     dtype: options.DTypeName = options.DType.auto,
+    quality: options.QualityName = None,
+    compile: options.Compile = False,
+    low_memory: options.LowMemory = False,
+    separate_vocals: options.SeparateVocals = False,
     like: options.Like = None,
     batch: options.Batch = None,
     dry_run: options.DryRun = False,
@@ -61,7 +65,7 @@ def animate(
         return
     begin = time.monotonic()
     with console.progress("animating", plan.n_frames, "frames") as advance:
-        path: Path = render(plan, on_frame=lambda: advance(1))
+        path: Path = render(plan, on_frame=lambda: advance(1), tell=console.say)
     took_s = time.monotonic() - begin
     console.say(f"{plan.n_frames} frames, {plan.duration_s:.1f} s of video, in {took_s:.1f} s")
     console.result(path)

@@ -29,6 +29,17 @@ class DType(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Quality(StrEnum):
+    """How much time goes into each frame."""
+
+    paper = "paper"
+    balanced = "balanced"
+    fast = "fast"
 
 
 class MotionRegion(StrEnum):
@@ -170,6 +181,27 @@ Like = Annotated[
     Path | None,
     typer.Option(
         "--like", metavar="VIDEO", help="Take the settings of a video that emote made; options override."
+    ),
+]
+QualityName = Annotated[
+    Quality | None,
+    typer.Option(
+        "--quality",
+        help="Solver, steps and guidance together: paper is the model's own way, fast a quarter of its steps.",
+    ),
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the network first: minutes, then faster frames.")
+]
+LowMemory = Annotated[
+    bool,
+    typer.Option("--low-memory", help="Keep one large part of the model at a time on the GPU. Slower."),
+]
+SeparateVocals = Annotated[
+    bool,
+    typer.Option(
+        "--separate-vocals",
+        help="Listen to the voice only: for sound with music (emote download hallo-vocals).",
     ),
 ]
 DryRun = Annotated[

@@ -27,14 +27,23 @@ def chunk_noise(seed: int, frames: range, shape: tuple[int, int, int]) -> Float[
     return torch.stack([frame_noise(seed, frame, shape) for frame in frames])[None]
 
 
-def guided(conditional: Denoise, unconditional: Denoise, scale: float) -> Denoise:
-    """Classifier-free guidance: u + scale (c - u); at scale 1 only the conditional network runs."""
+def guided(conditional: Denoise, unconditional: Denoise, scale: float, guided_from: int = 0) -> Denoise:
+    """Classifier-free guidance: u + scale (c - u).
+
+    Args:
+        conditional: told everything.
+        unconditional: told next to nothing.
+        scale: at 1 only the conditional network runs.
+        guided_from: at timesteps below this one, too, only the conditional network runs.
+    """
     if scale == 1.0:
         return conditional
 
     def denoise(noisy: VideoLatents, timestep: Int[Tensor, " b"]) -> VideoLatents:
-        base = unconditional(noisy, timestep)
-        return base + scale * (conditional(noisy, timestep) - base)
+        if guided_from and int(timestep[0]) < guided_from:
+            return conditional(noisy, timestep)
+        base = unconditional(noisy, timestep).float()
+        return base + scale * (conditional(noisy, timestep).float() - base)
 
     return denoise
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from jaxtyping import Float
 
 from emote_cli.errors import InputError, OutputError
 from emote_cli.media.ffmpeg import ffmpeg_exe, inspect, last_line, url
@@ -37,6 +38,20 @@ def read_audio(
     Raises:
         InputError: missing, unreadable, without a sound stream, or empty in the asked-for span.
     """
+    return Waveform(_decode(path, sample_rate_hz, "mono", start_s, duration_s), sample_rate_hz)
+
+
+def read_stereo(
+    path: Path, sample_rate_hz: int, start_s: float = 0.0, duration_s: float | None = None
+) -> Float[np.ndarray, "2 samples"]:
+    """The same with both channels apart; mono sound is in both. See `read_audio`."""
+    samples = _decode(path, sample_rate_hz, "stereo", start_s, duration_s)
+    return np.ascontiguousarray(samples.reshape(-1, 2).T)
+
+
+def _decode(
+    path: Path, sample_rate_hz: int, channels: str, start_s: float, duration_s: float | None
+) -> Float[np.ndarray, " values"]:
     info = inspect(path, "recording")
     if not info.has_audio:
         raise InputError(f"{path} holds no audio stream", hint="give a recording, or a video with sound")
@@ -44,7 +59,7 @@ def read_audio(
     span += ["-t", f"{duration_s:.6f}"] if duration_s is not None else []
     command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", *span, "-i", url(path)]
     # Silence goes into gaps and before the first sample; maxval keeps the mix of channels within [-1, 1].
-    mix = f"aresample={sample_rate_hz}:async=1:first_pts=0:ochl=mono:rematrix_maxval=1"
+    mix = f"aresample={sample_rate_hz}:async=1:first_pts=0:ochl={channels}:rematrix_maxval=1"
     command += ["-map", "0:a:0", "-af", mix]
     result = subprocess.run(
         [*command, "-f", "f32le", "-"], capture_output=True, stdin=subprocess.DEVNULL, check=False
@@ -58,7 +73,7 @@ def read_audio(
             f"{path} has no sound from {start_s:g} s on",
             hint="check the recording: it holds not one sample there",
         )
-    return Waveform(samples, sample_rate_hz)
+    return samples
 
 
 def cut_or_pad(waveform: Waveform, n_samples: int) -> Waveform:

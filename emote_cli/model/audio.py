@@ -28,7 +28,7 @@ class AudioProjector(nn.Module):
 
     def forward(self, windows: Windows) -> AudioTokens:
         """Features of frames t - m ... t + m -> tokens of frame t."""
-        flat = rearrange(windows, "b f s l e -> b f (s l e)")
+        flat = rearrange(windows, "b f s l e -> b f (s l e)").to(self.proj1.weight.dtype)
         hidden = functional.relu(self.proj2(functional.relu(self.proj1(flat))))
         tokens: Tensor = self.norm(rearrange(self.proj3(hidden), "b f (k d) -> b f k d", k=self.tokens))
         return tokens
@@ -52,7 +52,7 @@ class MelProjector(nn.Module):
     def forward(self, windows: Windows) -> AudioTokens:
         """Mel columns of frames t - m ... t + m -> tokens of frame t."""
         b = len(windows)
-        columns = rearrange(windows, "b f s l e -> (b f) e (s l)")
+        columns = rearrange(windows, "b f s l e -> (b f) e (s l)").to(self.conv1.weight.dtype)
         hidden = functional.silu(self.conv2(functional.silu(self.conv1(columns))))
         places = rearrange(self.conv3(hidden), "bf d k -> bf k d")
         places = functional.adaptive_avg_pool1d(rearrange(places, "b k d -> b d k"), self.tokens)

@@ -18,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emote_cli.model.layers import attend, cross_attention, keys_values
+from emote_cli.model.conditioning import Heard, KeysValues
+from emote_cli.model.layers import NOT_HEARD, attend, attend_silence, cross_attention, keys_values
 from emote_cli.settings import UNetSettings
 
 BRANCHES = ("full", "face", "lip")
@@ -47,6 +48,8 @@ class AudioModuleBlock(nn.Module):
         audio: Float[Tensor, "bf audio_tokens audio_width"],
         masks: Float[Tensor, "3 places"],
         scales: tuple[float, float, float],
+        silent: bool = False,
+        heard: Heard = NOT_HEARD,
     ) -> Float[Tensor, "bf places d"]:
         """Run the block.
 
@@ -55,13 +58,24 @@ class AudioModuleBlock(nn.Module):
             audio: audio tokens of each frame.
             masks: weight of each branch at each place.
             scales: of the three branches.
+            silent: whether the audio tokens are all zeros.
+            heard: keys and values of the three branches where they are known.
         """
         normed = self.norm1(tokens)
         tokens = tokens + attend(self.attn1, normed, keys_values(self.attn1, normed))
-        normed, heard = self.norm2(tokens), tokens
+        normed, out = self.norm2(tokens), tokens
         for index, branch in enumerate(BRANCHES):
             layer, conv = getattr(self, f"attn2_{index}"), getattr(self, f"zero_conv_{branch}")
-            masked = attend(layer, normed, keys_values(layer, audio)) * masks[index, :, None].to(tokens.dtype)
-            heard = heard + scales[index] * functional.linear(masked, conv.weight[:, :, 0, 0], conv.bias)
-        out: Tensor = heard + self.ff(self.norm3(heard))
-        return out
+            mask, weight = masks[index, :, None].to(tokens.dtype), conv.weight[:, :, 0, 0]
+            if silent:  # the same vector everywhere: one row through the convolution, not one per place
+                added = mask * functional.linear(attend_silence(layer), weight) + conv.bias
+            else:
+                memory = heard.branches[index] if heard.branches else keys_values(layer, audio)
+                added = functional.linear(attend(layer, normed, memory) * mask, weight, conv.bias)
+            out = out + scales[index] * added
+        result: Tensor = out + self.ff(self.norm3(out))
+        return result
+
+    def hear(self, audio: Float[Tensor, "bf audio_tokens audio_width"]) -> tuple[KeysValues, ...]:
+        """Keys and values of the three branches."""
+        return tuple(keys_values(getattr(self, f"attn2_{index}"), audio) for index in range(len(BRANCHES)))

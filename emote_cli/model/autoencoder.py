@@ -48,6 +48,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, pixels: ImagePixels) -> ImageLatents:
         """Pixels in [-1, 1] -> scaled latents (the posterior's mean)."""
+        pixels = pixels.to(self.vae.quant_conv.weight.dtype)
         folded = functional.pixel_unshuffle(pixels, self.patch) if self.patch > 1 else pixels
         latents: Tensor = self.vae.encode(folded).latent_dist.mode()
         if self.shortcut_in is not None:
@@ -56,7 +57,7 @@ class Autoencoder(nn.Module):
 
     def decode(self, latents: ImageLatents) -> ImagePixels:
         """Scaled latents -> pixels, about [-1, 1] (not clamped)."""
-        latents = latents / self.scaling_factor
+        latents = latents.to(self.vae.quant_conv.weight.dtype) / self.scaling_factor
         folded: Tensor = self.vae.decode(latents).sample
         pixels = functional.pixel_shuffle(folded, self.patch) if self.patch > 1 else folded
         return pixels if self.shortcut_in is None else pixels + self.shortcut_out(latents)

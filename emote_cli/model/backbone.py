@@ -9,6 +9,8 @@ Frames are folded into the batch, `(b f) c h w`, everywhere but inside the Tempo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float, Int
@@ -16,8 +18,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from emote_cli.model.audio_module import AudioModuleBlock
-from emote_cli.model.conditioning import Conditioning, KeysValues, ReferenceFeatures
-from emote_cli.model.layers import SpatialTransformer, TemporalModule, TransformerBlock, keys_values
+from emote_cli.model.conditioning import Conditioning, Heard, KeysValues, ReferenceFeatures
+from emote_cli.model.layers import (
+    NOT_HEARD,
+    SpatialTransformer,
+    TemporalModule,
+    TransformerBlock,
+    keys_values,
+)
 from emote_cli.model.unet import UNet, UNetLevel
 from emote_cli.settings import FamilySettings, TemporalSettings, UNetSettings
 from emote_cli.shapes import Maps, VideoLatents
@@ -83,6 +91,25 @@ class Backbone(UNet):
             projected[name] = keys_values(site.block.reference_projection, tokens)
         return projected
 
+    def hear_once(self, conditioning: Conditioning) -> Conditioning:
+        """The same conditioning with keys and values of identity and audio, for all steps that are told it."""
+        audio, silent = _fold(conditioning.audio, self.conv_in.weight.dtype), conditioning.silent
+        frames = 1 if conditioning.audio is None else conditioning.audio.shape[1]
+        slot, slot_is_audio = self._slot(conditioning, frames), self.family.audio == "text_slot"
+        heard = {}
+        for level in self.levels():
+            for index, attention in enumerate(level.attentions):
+                block, module = attention.block, level.at("audio_modules", index)
+                asked = audio is not None and not silent
+                heard[level.site(index)] = Heard(
+                    slot=keys_values(block.attn2, slot)
+                    if slot is not None and block.attn2 is not None and not (silent and slot_is_audio)
+                    else None,
+                    audio=keys_values(block.audio_attn, audio) if asked and block.audio_attn else None,
+                    branches=module.block.hear(audio) if asked and module is not None else (),
+                )
+        return replace(conditioning, heard=heard)
+
     def forward(
         self, noisy: VideoLatents, timestep: Int[Tensor, " b"], conditioning: Conditioning
     ) -> VideoLatents:
@@ -94,7 +121,7 @@ class Backbone(UNet):
             conditioning: everything else.
         """
         frames = noisy.shape[1]
-        folded = self._with_reference_latents(noisy, conditioning)
+        folded = self._with_reference_latents(noisy, conditioning).to(self.conv_in.weight.dtype)
         time = self.embed_time(timestep.repeat_interleave(frames), folded)
         maps = self.conv_in(folded)
         if conditioning.face_region is not None:
@@ -144,6 +171,8 @@ class Backbone(UNet):
         self, level: UNetLevel, index: int, maps: Maps, time: Tensor, frames: int, conditioning: Conditioning
     ) -> Maps:
         site = level.site(index)
+        silent, heard = conditioning.silent, conditioning.heard.get(site, NOT_HEARD)
+        audio = _fold(conditioning.audio, self.conv_in.weight.dtype)
         maps = level.resnets[index](maps, time)
         attention = level.at("attentions", index)
         if attention is not None:
@@ -152,16 +181,20 @@ class Backbone(UNet):
                 reference=conditioning.reference.get(site),
                 sees_reference=conditioning.sees_reference,
                 slot=self._slot(conditioning, frames),
-                audio=_fold(conditioning.audio),
+                audio=audio,
+                silent=silent,
+                heard=heard,
             )
         audio_module = level.at("audio_modules", index)
-        if audio_module is not None and conditioning.audio is not None:
+        if audio_module is not None and audio is not None:
             assert conditioning.regions is not None, "audio modules need region weights"
             maps = audio_module(
                 maps,
-                audio=_fold(conditioning.audio),
+                audio=audio,
                 masks=conditioning.regions.masks[level.depth],
                 scales=conditioning.regions.scales,
+                silent=silent,
+                heard=heard,
             )
         motion = level.at("motion_modules", index)
         if motion is not None and conditioning.temporal:
@@ -171,11 +204,12 @@ class Backbone(UNet):
     def _slot(self, conditioning: Conditioning, frames: int) -> Float[Tensor, "bf k d"] | None:
         """What enters SD's text slot: identity tokens, audio, or nothing."""
         if self.family.audio == "text_slot":
-            return _fold(conditioning.audio)
+            return _fold(conditioning.audio, self.conv_in.weight.dtype)
         if conditioning.identity is None:
             return None
-        return repeat(conditioning.identity, "b k d -> (b f) k d", f=frames)
+        identity = conditioning.identity.to(self.conv_in.weight.dtype)
+        return repeat(identity, "b k d -> (b f) k d", f=frames)
 
 
-def _fold(tokens: Float[Tensor, "b f k d"] | None) -> Float[Tensor, "bf k d"] | None:
-    return None if tokens is None else rearrange(tokens, "b f k d -> (b f) k d")
+def _fold(tokens: Float[Tensor, "b f k d"] | None, dtype: torch.dtype) -> Float[Tensor, "bf k d"] | None:
+    return None if tokens is None else rearrange(tokens, "b f k d -> (b f) k d").to(dtype)

@@ -57,6 +57,20 @@ class Reference(NamedTuple):
     projected: Mapping[str, KeysValues]
 
 
+class Heard(NamedTuple):
+    """Keys and values of one site's short memories, the same in every denoising step; None: made when asked for.
+
+    Attributes:
+        slot: of what enters SD's text slot.
+        audio: of the own audio layer.
+        branches: of the three branches of Hallo's audio module.
+    """
+
+    slot: KeysValues | None = None
+    audio: KeysValues | None = None
+    branches: tuple[KeysValues, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Conditioning:
     """Everything a denoising step needs besides the noisy latents.
@@ -69,11 +83,13 @@ class Conditioning:
         motion: site -> features of the n motion frames; zeros when there are none yet. Empty: no motion
             frames.
         audio: audio tokens per frame; zeros are the null.
+        silent: whether all audio tokens are zero. Attention to them is then its output's bias, and not computed.
         face_region: FaceLocator's features, added after conv_in; None and zeros are the null.
         speed: speed tokens, one per frame; zeros are the null. None leaves the speed layers out.
         identity: face-identity tokens for models that have them, else None.
         regions: where each branch of Hallo's audio modules is heard; None for other families.
         temporal: whether TemporalModules run (not in stage 1, which sees single frames).
+        heard: site -> keys and values of identity and audio, of `Backbone.hear_once`; empty: made in each step.
     """
 
     reference: Mapping[str, KeysValues] = field(default_factory=dict)
@@ -86,6 +102,8 @@ class Conditioning:
     identity: Float[Tensor, "b identity_tokens identity_width"] | None = None
     regions: RegionWeights | None = None
     temporal: bool = True
+    silent: bool = False
+    heard: Mapping[str, Heard] = field(default_factory=dict)
 
     def drop(
         self,

@@ -60,9 +60,11 @@ class Emo(nn.Module):
         latents = self.autoencoder.encode(rearrange(pixels, "b f c h w -> (b f) c h w"))
         return rearrange(latents, "(b f) c h w -> b f c h w", b=len(pixels))
 
-    def decode(self, latents: VideoLatents) -> VideoPixels:
-        """Scaled latents -> frames in [-1, 1], frame by frame."""
-        pixels = self.autoencoder.decode(rearrange(latents, "b f c h w -> (b f) c h w"))
+    def decode(self, latents: VideoLatents, at_once: int | None = None) -> VideoPixels:
+        """Scaled latents -> frames in [-1, 1], frame by frame; `at_once` bounds how many are in work together."""
+        folded = rearrange(latents, "b f c h w -> (b f) c h w")
+        parts = folded.split(at_once or len(folded))
+        pixels = torch.cat([self.autoencoder.decode(part) for part in parts])
         return rearrange(pixels, "(b f) c h w -> b f c h w", b=len(latents)).clamp(-1, 1)
 
     def encode_reference(self, latents: ImageLatents) -> Reference:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
+from jaxtyping import Float
+from torch import Tensor
 
 from emote_cli.settings import FaceLocatorSettings
 
@@ -20,3 +22,8 @@ class FaceLocator(ControlNetConditioningEmbedding):  # type: ignore[misc]
             conditioning_channels=settings.in_channels,
             block_out_channels=settings.channels,
         )
+
+    def forward(self, mask: Float[Tensor, "b c image_height image_width"]) -> Float[Tensor, "b width h w"]:
+        """Mask -> features."""
+        features: Tensor = super().forward(mask.to(self.conv_in.weight.dtype))
+        return features

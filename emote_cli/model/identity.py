@@ -20,5 +20,7 @@ class IdentityProjector(nn.Module):
 
     def forward(self, embedding: Float[Tensor, "b embedding"]) -> Float[Tensor, "b k d"]:
         """Face embeddings -> identity tokens."""
-        tokens: Tensor = self.norm(rearrange(self.proj(embedding), "b (k d) -> b k d", k=self.tokens))
+        tokens: Tensor = self.norm(
+            rearrange(self.proj(embedding.to(self.proj.weight.dtype)), "b (k d) -> b k d", k=self.tokens)
+        )
         return tokens

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from emote_cli.errors import WeightsError
 from emote_cli.model.checkpoint import SETTINGS, WEIGHTS, fill_buffers, load_model
 from emote_cli.model.emo import Emo
-from emote_cli.settings import ModelSettings, load_settings
+from emote_cli.settings import ModelSettings, load_preset, load_settings
 
 Shape = tuple[int, ...]
 Rules = tuple[tuple[str, str], ...]
@@ -173,8 +173,18 @@ PARTS: dict[str, tuple[tuple[str, Source], ...]] = {
         ("face_locator.safetensors", ECHOMIMIC_FACE_LOCATOR),
         VAE_PART,
     ),
+    "echomimic-6step": (
+        ("denoising_unet_acc.safetensors", ECHOMIMIC_DENOISING),
+        ("reference_unet.safetensors", ECHOMIMIC_REFERENCE),
+        ("motion_module_acc.safetensors", ECHOMIMIC_MOTION),
+        ("face_locator.safetensors", ECHOMIMIC_FACE_LOCATOR),
+        VAE_PART,
+    ),
 }
 """Model -> its published files (as `emote download` lays them out) and what they fill."""
+
+PUBLISHED_MODELS = ("hallo", "echomimic")
+"""Those whose folder holds the published files as they are."""
 
 
 def plan_import(published: Mapping[str, Shape], model: nn.Module, source: Source) -> ImportPlan:
@@ -320,14 +330,19 @@ def load_published(settings: ModelSettings, folder: Path, dtype: torch.dtype = t
     return model.eval()
 
 
-def load_folder(folder: Path) -> Emo:
+def load_folder(folder: Path, variant: str | None = None, dtype: torch.dtype = torch.float32) -> Emo:
     """A model from its folder: this package's own form, or the published files of `hallo` and `echomimic`.
+
+    Args:
+        folder: of the model.
+        variant: a preset to use instead of the folder's settings: another set of published files in it.
+        dtype: of the weights.
 
     Raises:
         WeightsError: the weights are missing, damaged or those of another model.
         SettingsError: the settings are missing or invalid.
     """
-    settings = load_settings(folder / SETTINGS)
-    if (folder / WEIGHTS).is_file() or settings.name not in ("hallo", "echomimic"):
-        return load_model(folder)
-    return load_published(settings, folder)
+    settings = load_preset(variant) if variant else load_settings(folder / SETTINGS)
+    if variant is None and ((folder / WEIGHTS).is_file() or settings.name not in PUBLISHED_MODELS):
+        return load_model(folder).to(dtype)
+    return load_published(settings, folder, dtype)

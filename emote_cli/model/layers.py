@@ -23,9 +23,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emote_cli.model.conditioning import KeysValues
+from emote_cli.model.conditioning import Heard, KeysValues
 from emote_cli.settings import FamilySettings, TemporalSettings, UNetSettings
 from emote_cli.shapes import Maps, Tokens
+
+NOT_HEARD = Heard()
 
 
 def cross_attention(width: int, heads: int, memory_width: int | None = None) -> Attention:
@@ -58,6 +60,12 @@ def attend(
     )
     out: Tensor = attention.to_out[0](rearrange(mixed, "b m k d -> b k (m d)"))
     return out
+
+
+def attend_silence(attention: Attention) -> Float[Tensor, " d"]:
+    """What attention to zero tokens gives everywhere: without biases their values are zero, so only the output's."""
+    bias: Tensor = attention.to_out[0].bias
+    return bias
 
 
 def attend_rows(
@@ -124,7 +132,7 @@ class TransformerBlock(nn.Module):
         is_reference: bool,
     ) -> None:
         super().__init__()
-        self.audio_ratio = family.audio_ratio
+        self.audio_ratio, self.slot_is_audio = family.audio_ratio, family.audio == "text_slot"
         self.norm1 = nn.LayerNorm(width)
         self.attn1 = cross_attention(width, shape.heads)
         self.reference_attn: Attention | None = None
@@ -157,6 +165,8 @@ class TransformerBlock(nn.Module):
         sees_reference: tuple[bool, ...] | None = None,
         slot: Float[Tensor, "bf slot_tokens slot_width"] | None = None,
         audio: Float[Tensor, "bf audio_tokens audio_width"] | None = None,
+        silent: bool = False,
+        heard: Heard = NOT_HEARD,
     ) -> Float[Tensor, "bf k d"]:
         """Run the site.
 
@@ -166,18 +176,25 @@ class TransformerBlock(nn.Module):
             sees_reference: which batch rows attend to it; None means all.
             slot: tokens for SD's text slot (identity, or EchoMimic's audio), one row per frame.
             audio: audio tokens for the own audio layer, one row per frame; None leaves it out.
+            silent: whether the audio, wherever it enters, is all zeros.
+            heard: keys and values of slot and audio where they are known.
         """
         tokens = tokens + self._self_attention(self.norm1(tokens), reference, sees_reference)
         if self.reference_attn is not None and reference is not None:
             seen = attend_rows(self.reference_attn, self.reference_norm(tokens), reference, sees_reference)
             tokens = tokens + seen
         if self.attn2 is not None and slot is not None:
-            heard = attend(self.attn2, self.norm2(tokens), keys_values(self.attn2, slot))
-            tokens = tokens + self.audio_ratio * heard
+            if silent and self.slot_is_audio:
+                tokens = tokens + self.audio_ratio * attend_silence(self.attn2)
+            else:
+                memory = heard.slot or keys_values(self.attn2, slot)
+                tokens = tokens + self.audio_ratio * attend(self.attn2, self.norm2(tokens), memory)
         if self.audio_attn is not None and audio is not None:
-            tokens = tokens + attend(
-                self.audio_attn, self.audio_norm(tokens), keys_values(self.audio_attn, audio)
-            )
+            if silent:
+                tokens = tokens + attend_silence(self.audio_attn)
+            else:
+                memory = heard.audio or keys_values(self.audio_attn, audio)
+                tokens = tokens + attend(self.audio_attn, self.audio_norm(tokens), memory)
         return tokens + self.ff(self.norm3(tokens))
 
     def _self_attention(

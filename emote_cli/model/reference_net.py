@@ -53,6 +53,7 @@ class ReferenceNet(UNet):
         Returns:
             Site -> normalized self-attention input, one row per picture.
         """
+        latents = latents.to(self.conv_in.weight.dtype)
         timestep = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
         time = self.embed_time(timestep, latents)
         features: dict[str, Tensor] = {}

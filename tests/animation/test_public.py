@@ -1,5 +1,6 @@
 """The public checkpoints' animators from a portrait and speech to frames, at toy size with random weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,24 @@ def test_hallo(portrait, monkeypatch, guidance: float):
     assert all(frame.shape == (SIZE, SIZE, 3) and frame.dtype == np.uint8 for frame in frames)
     again = list(animator(settings).frames(portrait, speech, options))
     assert all(np.array_equal(one, other) for one, other in zip(frames, again, strict=True))
+
+
+def test_an_identity_changes_hallos_video(portrait, monkeypatch):
+    settings = toy(
+        "hallo",
+        family={"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7},
+        audio={"layers": 2, "embed": 6, "hidden": 5, "tokens": 3, "token_width": 8},
+        temporal={"motion_frames": 2, "chunk_frames": 3},
+    )
+    heard = features(3, settings)
+    monkeypatch.setattr(public, "hallo_features", lambda *_: (heard, 3))
+    speech = Waveform(np.zeros(16_000, np.float32), 16_000)
+    made = []
+    for identity in (None, np.zeros(7, np.float32), np.full(7, 3, np.float32)):
+        known = replace(portrait, identity=identity)
+        made.append(np.stack(list(animator(settings).frames(known, speech, AnimateOptions(steps=2)))))
+    assert np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[0], made[2])
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])

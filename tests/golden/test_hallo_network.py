@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
-from golden_models import agree, regions
+from golden_models import agree, hallo_chunk, regions
 
 from emote_cli.diffusion.schedule import NoiseSchedule
-from emote_cli.model.adapters.hallo import HalloQuirks, assemble, encode_pictures
+from emote_cli.model.adapters.hallo import HalloQuirks, encode_pictures
 from emote_cli.types import AudioFeatures
 
 EXACT = HalloQuirks(half_features=False)
@@ -64,8 +64,8 @@ def denoise(hallo, load_case, tensors, description, quirks, *, scales=(1.0, 1.0,
     """Both halves of guidance, one after the other, stacked as Hallo has them."""
     _, small = load_case("denoise_f4")
     features, identity, nobody = features_of(hallo, load_case, quirks)
-    both = assemble(
-        hallo, features, identity=identity, nobody=nobody, audio=tensors["in.audio_tokens"][1:],
+    both = hallo_chunk(
+        hallo, features, identity, nobody, audio=tensors["in.audio_tokens"][1:],
         face_region=small["in.face_locator"][1:, :, 0], regions=regions(small, scales), quirks=quirks,
     )  # fmt: skip
     noisy = rearrange(tensors["in.noise"], "b c f h w -> b f c h w")
@@ -109,8 +109,8 @@ def test_denoise_f4_without_guidance(hallo, load_case):
     description, t = load_case("denoise_f4")
     features, identity, _ = features_of(hallo, load_case, EXACT)
     half = {site: maps[len(maps) // 2 :] for site, maps in features.items()}
-    told = assemble(
-        hallo, half, identity=identity, nobody=None, audio=t["in.audio_tokens"][1:],
+    told = hallo_chunk(
+        hallo, half, identity, None, audio=t["in.audio_tokens"][1:],
         face_region=t["in.face_locator"][1:, :, 0], regions=regions(t), quirks=EXACT,
     )  # fmt: skip
     assert told.unconditional is None

@@ -22,6 +22,8 @@ class EchoMimicQuirks(Settings):
 
     half_features: bool = True
     """ReferenceNet's features are rounded to float16 on their way to the Backbone."""
+    turned_short_videos: bool = True
+    """A video shorter than one window is turned like a longer one: in step k it begins with its frame 2k."""
 
 
 PUBLISHED = EchoMimicQuirks()
@@ -55,5 +57,5 @@ def condition(
         guided: whether classifier-free guidance is on (the accelerated weights need none).
     """
     conditional = Conditioning(reference=reference, audio=audio, face_region=face_region)
-    unconditional = Conditioning(audio=torch.zeros_like(audio)) if guided else None
+    unconditional = Conditioning(audio=torch.zeros_like(audio), silent=True) if guided else None
     return GuidedConditioning(conditional, unconditional)

@@ -7,13 +7,14 @@ text slot, a three-branch audio module per site, TemporalModules at attention si
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from emote_cli.model.adapters import GuidedConditioning
-from emote_cli.model.conditioning import Conditioning, KeysValues, MotionFeatures, RegionWeights
+from emote_cli.model.conditioning import Conditioning, KeysValues, RegionWeights
 from emote_cli.model.emo import Emo
 from emote_cli.settings import Settings
 from emote_cli.shapes import ImageLatents
@@ -36,6 +37,57 @@ class HalloQuirks(Settings):
 PUBLISHED = HalloQuirks()
 
 
+class HalloVideo(NamedTuple):
+    """What all chunks of a video share: computed once.
+
+    Attributes:
+        features: of the reference, a row for each of `tokens`' rows that read it.
+        reference: keys and values that the conditional frames attend to.
+        identity: tokens of the face.
+        nobody: tokens of the zero embedding; None without guidance.
+        face_region: FaceLocator's features.
+        regions: where the three audio branches are heard.
+        quirks: peculiarities.
+    """
+
+    features: Features
+    reference: dict[str, KeysValues]
+    identity: IdentityTokens
+    nobody: IdentityTokens | None
+    face_region: Float[Tensor, "1 c h w"] | None
+    regions: RegionWeights
+    quirks: HalloQuirks
+
+
+def told_face(count: int, guided: bool, quirks: HalloQuirks) -> list[int]:
+    """Which rows of ReferenceNet see the tokens of the face (1) and which those of nobody (0).
+
+    Args:
+        count: pictures: the reference, then the motion frames.
+        guided: whether the rows stand there twice, first for the unconditional half.
+        quirks: peculiarities.
+    """
+    if not guided:
+        return [1] * count
+    return [row % 2 if quirks.mixed_identity else row // count for row in range(2 * count)]
+
+
+def encode_rows(
+    model: Emo,
+    pictures: ImageLatents,
+    identity: IdentityTokens,
+    nobody: IdentityTokens | None,
+    told: list[int],
+    quirks: HalloQuirks = PUBLISHED,
+) -> Features:
+    """ReferenceNet on pictures, each of which is told of the face (1) or of nobody (0)."""
+    both = torch.cat([identity if nobody is None else nobody, identity])
+    features = model.reference_net(pictures, both[told])
+    if quirks.half_features:
+        features = {site: maps.half().to(maps.dtype) for site, maps in features.items()}
+    return features
+
+
 def encode_pictures(
     model: Emo,
     pictures: ImageLatents,
@@ -43,7 +95,7 @@ def encode_pictures(
     nobody: IdentityTokens | None,
     quirks: HalloQuirks = PUBLISHED,
 ) -> Features:
-    """ReferenceNet on the reference and the motion frames, once per chunk.
+    """All of a chunk's rows at once, as Hallo's own code has them; the same rows as video and chunk share out.
 
     Args:
         model: a Hallo model.
@@ -56,111 +108,126 @@ def encode_pictures(
         Per site one row per picture; with guidance first those of the unconditional half, then those of the
         other.
     """
-    count = len(pictures)
-    if nobody is None:
-        features = model.reference_net(pictures, identity.expand(count, -1, -1))
-    else:
-        rows = torch.arange(2 * count, device=pictures.device)
-        tokens = torch.cat([nobody, identity])[rows % 2 if quirks.mixed_identity else rows // count]
-        features = model.reference_net(pictures.repeat(2, 1, 1, 1), tokens)
-    if quirks.half_features:
-        features = {site: maps.half().to(maps.dtype) for site, maps in features.items()}
-    return features
+    told = told_face(len(pictures), nobody is not None, quirks)
+    twice = pictures if nobody is None else pictures.repeat(2, 1, 1, 1)
+    return encode_rows(model, twice, identity, nobody, told, quirks)
 
 
-def assemble(
-    model: Emo,
-    features: Features,
-    *,
-    identity: IdentityTokens,
-    nobody: IdentityTokens | None,
-    audio: Float[Tensor, "1 f audio_tokens audio_width"],
-    face_region: Float[Tensor, "1 c h w"] | None,
-    regions: RegionWeights,
-    quirks: HalloQuirks = PUBLISHED,
-) -> GuidedConditioning:
-    """What the two halves of guidance are told in every denoising step of a chunk.
-
-    Args:
-        model: a Hallo model.
-        features: of `encode_pictures`.
-        identity: tokens of the face.
-        nobody: tokens of the zero embedding; None without guidance.
-        audio: audio tokens per frame.
-        face_region: FaceLocator's features.
-        regions: where the three audio branches are heard.
-        quirks: peculiarities.
-    """
-    count = len(next(iter(features.values()))) // (1 if nobody is None else 2)
-    frames = audio.shape[1]
-    conditional = Conditioning(
-        reference=_reference(model, features, count, frames, quirks),
-        motion=_motion(features, slice(-count + 1, None)),
-        audio=audio,
-        face_region=face_region,
-        identity=identity,
-        regions=regions,
-    )
-    if nobody is None:
-        return GuidedConditioning(conditional, None)
-    unconditional = Conditioning(
-        motion=_motion(features, slice(1, count)),
-        audio=torch.zeros_like(audio),
-        identity=nobody,
-        regions=regions,
-    )
-    return GuidedConditioning(conditional, unconditional)
-
-
-def _reference(
-    model: Emo, features: Features, count: int, frames: int, quirks: HalloQuirks
-) -> dict[str, KeysValues]:
-    """Keys and values of the reference: one row for all frames, or one row per frame where they differ."""
-    guided = len(next(iter(features.values()))) > count
-    if not guided or not quirks.alternating_reference:
-        return model.backbone.project_reference({site: maps[-count][None] for site, maps in features.items()})
-    both = model.backbone.project_reference({site: maps[[0, count]] for site, maps in features.items()})
-    turns = [(frames + frame) % 2 for frame in range(frames)]  # counted through both halves of the batch
-    return {site: KeysValues(keys[turns], values[turns]) for site, (keys, values) in both.items()}
-
-
-def _motion(features: Features, rows: slice) -> dict[str, MotionFeatures]:
-    return {site: maps[rows][None] for site, maps in features.items()}
-
-
-def condition(
+def encode_video(
     model: Emo,
     *,
-    pictures: ImageLatents,
+    picture: ImageLatents,
     embedding: Float[Tensor, "1 embedding"],
-    audio: Float[Tensor, "1 f window layers embed"],
     face_mask: Float[Tensor, "1 3 image_height image_width"],
     regions: RegionWeights,
     guided: bool = True,
     quirks: HalloQuirks = PUBLISHED,
-) -> GuidedConditioning:
-    """Everything that a chunk's denoising steps are told.
+) -> HalloVideo:
+    """Everything that does not change from chunk to chunk.
 
     Args:
         model: a Hallo model.
-        pictures: latents of the reference, then of the motion frames.
+        picture: latents of the reference, one row.
         embedding: of the face (ArcFace, not normalized); zeros if unknown.
-        audio: speech features per frame and window.
         face_mask: box of the face, 0..1, three equal channels.
         regions: where the three audio branches are heard.
         guided: whether classifier-free guidance is on.
         quirks: peculiarities.
     """
     assert model.identity_projector is not None, "not a Hallo model"
+    settings = model.settings.temporal
     identity = model.identity_projector(embedding)
     nobody = model.identity_projector(torch.zeros_like(embedding)) if guided else None
-    return assemble(
-        model,
-        encode_pictures(model, pictures, identity, nobody, quirks),
+    told = told_face(settings.motion_frames + 1, guided, quirks)[:: settings.motion_frames + 1]
+    features = encode_rows(model, picture.expand(len(told), -1, -1, -1), identity, nobody, told, quirks)
+    return HalloVideo(
+        features=features,
+        reference=project_reference(model, features, settings.chunk_frames, quirks),
         identity=identity,
         nobody=nobody,
-        audio=model.audio_projector(audio),
         face_region=model.face_locator(face_mask),
         regions=regions,
         quirks=quirks,
     )
+
+
+def encode_motion(model: Emo, video: HalloVideo, motion: ImageLatents | None) -> Features:
+    """Features of the motion frames: rows of the unconditional half (with guidance), then of the other.
+
+    Before the first chunk (None) the portrait stands in for all of them, and its rows are there already.
+    """
+    count, guided = model.settings.temporal.motion_frames + 1, video.nobody is not None
+    told = told_face(count, guided, video.quirks)
+    known = told[::count]
+    wanted = [whose for row, whose in enumerate(told) if row % count]
+    if motion is None:
+        assert set(wanted) <= set(known), "the portrait was not encoded for everybody"
+        rows = [known.index(whose) for whose in wanted]
+        return {site: maps[rows] for site, maps in video.features.items()}
+    twice = motion.repeat(2, 1, 1, 1) if guided else motion
+    return encode_rows(model, twice, video.identity, video.nobody, wanted, video.quirks)
+
+
+def project_reference(
+    model: Emo, features: Features, frames: int, quirks: HalloQuirks
+) -> dict[str, KeysValues]:
+    """Keys and values of the reference: one row for all frames, or one row per frame where they differ.
+
+    Args:
+        model: a Hallo model.
+        features: the reference's rows: with guidance that of the unconditional half and that of the other.
+        frames: of a chunk.
+        quirks: peculiarities.
+    """
+    guided = len(next(iter(features.values()))) == 2
+    if not guided or not quirks.alternating_reference:
+        return model.backbone.project_reference({site: maps[-1:] for site, maps in features.items()})
+    both = model.backbone.project_reference(features)
+    turns = [(frames + frame) % 2 for frame in range(frames)]  # counted through both halves of the batch
+    return {site: KeysValues(keys[turns], values[turns]) for site, (keys, values) in both.items()}
+
+
+def condition(
+    model: Emo,
+    video: HalloVideo,
+    *,
+    motion: ImageLatents | None,
+    audio: Float[Tensor, "1 f window layers embed"],
+) -> GuidedConditioning:
+    """What the two halves of guidance are told in every denoising step of a chunk.
+
+    Args:
+        model: a Hallo model.
+        video: of `encode_video`.
+        motion: latents of the motion frames; None before the first chunk.
+        audio: speech features per frame and window.
+    """
+    return assemble(model, video, encode_motion(model, video, motion), model.audio_projector(audio))
+
+
+def assemble(
+    model: Emo,
+    video: HalloVideo,
+    motion: Features,
+    audio: Float[Tensor, "1 f audio_tokens audio_width"],
+) -> GuidedConditioning:
+    """The same from encoded motion frames and audio tokens."""
+    n = model.settings.temporal.motion_frames
+    conditional = Conditioning(
+        reference=video.reference,
+        motion={site: maps[-n:][None] for site, maps in motion.items()},
+        audio=audio,
+        face_region=video.face_region,
+        identity=video.identity,
+        regions=video.regions,
+    )
+    if video.nobody is None:
+        return GuidedConditioning(model.backbone.hear_once(conditional), None)
+    unconditional = Conditioning(
+        motion={site: maps[:n][None] for site, maps in motion.items()},
+        audio=torch.zeros_like(audio),
+        silent=True,
+        identity=video.nobody,
+        regions=video.regions,
+    )
+    return GuidedConditioning(model.backbone.hear_once(conditional), model.backbone.hear_once(unconditional))

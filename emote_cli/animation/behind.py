@@ -1,0 +1,49 @@
+"""Finish chunks in a second thread while the next one is being sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+from emote_cli.animation.memory import Guard, is_out_of_memory
+
+
+def finished_behind(
+    chunks: Iterator[Any], finish: Callable[[Any], Any], device: torch.device, guard: Guard
+) -> Iterator[Any]:
+    """`finish` of every chunk, in order, each while the next chunk is made.
+
+    Args:
+        chunks: sampled in this thread, one by one.
+        finish: decodes one; its result must not be on the device any more.
+        device: where it happens; a GPU gets a stream of its own for it.
+        guard: repeats what failed for lack of memory, in this thread.
+    """
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def work(chunk: Any, ready: Any) -> Any:
+        with guard.busy:
+            if stream is None:
+                return finish(chunk)
+            with torch.cuda.stream(stream):
+                ready.wait(stream)
+                return finish(chunk)
+
+    def result(chunk: Any, waiting: Future[Any]) -> Any:
+        error = waiting.exception()
+        if error is not None and is_out_of_memory(error):
+            return guard(lambda: finish(chunk))
+        return waiting.result()
+
+    with ThreadPoolExecutor(1) as pool:
+        before: tuple[Any, Future[Any]] | None = None
+        for chunk in chunks:
+            ready = None if stream is None else torch.cuda.current_stream(device).record_event()
+            if before is not None:
+                yield result(*before)
+            before = (chunk, pool.submit(work, chunk, ready))
+        if before is not None:
+            yield result(*before)

@@ -1,0 +1,215 @@
+"""How much memory a model needs, and how it makes do with less.
+
+`need` says it before a weight is read. `Residence` keeps the large parts on the CPU and has one of them at a time on
+the device. `Guard` turns the residence on when memory runs out all the same, once, and repeats the work that failed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from emote_cli.errors import DeviceError
+from emote_cli.model.emo import Emo
+
+LARGE = ("backbone", "reference_net", "autoencoder")
+"""Parts that low memory moves in and out."""
+
+ALWAYS_BYTES = 0.7e9
+"""What a GPU's context and the workspaces of its libraries take."""
+
+STEP_UNITS, DECODE_UNITS = 29.0, 6.2
+"""Largest sum of activations, in maps of the finest level (width x places x frames): counted, see tests/golden."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes on the device.
+
+    Attributes:
+        whole: with all parts there.
+        low: with one large part there at a time.
+    """
+
+    whole: float
+    low: float
+
+
+def need(model: Emo, number_bytes: int) -> Need:
+    """What animating with a model takes at its peak, without what the device itself takes.
+
+    Args:
+        model: may be on the meta device.
+        number_bytes: per weight and activation: 2 or 4.
+    """
+    settings = model.settings
+    weights = {name: _count(getattr(model, name)) for name in LARGE}
+    small = _count(model) - sum(weights.values())
+    temporal, family = settings.temporal, settings.family
+    motion = temporal.motion_frames if family.long_video == "motion_frames" else 0
+    rows = (
+        temporal.chunk_frames if family.identity_tokens else 1
+    )  # Hallo reads another reference in each frame
+    places, width = settings.latent_size**2, settings.unet.block_channels[0]
+    step = STEP_UNITS * width * places * (temporal.chunk_frames + motion) + 2 * rows * _tokens(model)
+    decode = DECODE_UNITS * settings.autoencoder.block_channels[0] * settings.image_size**2
+    decode = 2 * decode / settings.autoencoder.patch**2
+    kept = 2 * rows * _tokens(model)
+    phases = {"backbone": step, "reference_net": step / 2 + kept, "autoencoder": decode + kept}
+    whole = small + sum(weights.values()) + max(phases.values())
+    low = small + max(weights[name] + phase for name, phase in phases.items())
+    return Need(whole * number_bytes, low * number_bytes)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _tokens(model: Emo) -> int:
+    """Numbers in the reference's features at all sites."""
+    side, widths = model.settings.latent_size, model.settings.unet.block_channels
+    return sum(
+        widths[level.depth] * (side // 2**level.depth) ** 2
+        for level in model.backbone.levels()
+        for _ in level.attentions
+    )
+
+
+def free_bytes(device: torch.device) -> float | None:
+    """Memory that is free on a device; None where nobody says."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    if device.type == "mps":
+        return float(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    table = Path("/proc/meminfo")
+    lines = table.read_text().splitlines() if table.is_file() else []
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return float(found[0]) * 1024 if found else None
+
+
+def check_fits(name: str, needed: Need, device: torch.device, low_memory: bool, free: float | None) -> str:
+    """Say what a model needs, or refuse it.
+
+    Args:
+        name: of the model.
+        needed: of `need`.
+        device: where it shall run.
+        low_memory: whether one large part at a time is on the device.
+        free: of `free_bytes`.
+
+    Raises:
+        DeviceError: it cannot fit.
+    """
+    extra = ALWAYS_BYTES if device.type == "cuda" else 0.0
+    whole, low = needed.whole + extra, needed.low + extra
+    asked = low if low_memory and device.type != "cpu" else whole
+    there = "" if free is None else f", {free / 1e9:.1f} GB are free"
+    told = f"{name} needs about {asked / 1e9:.1f} GB on {device.type} at its peak{there}"
+    if free is None or asked <= free:
+        return told
+    if not low_memory and device.type != "cpu" and low <= free:
+        raise DeviceError(told, hint=f"--low-memory needs about {low / 1e9:.1f} GB, and more time")
+    raise DeviceError(
+        told, hint="--dtype bf16 halves it; else close other programs, or take another --device"
+    )
+
+
+class Residence:
+    """Keeps the large parts at home, and brings the one that is asked to compute to the device.
+
+    A part is asked through its layers: a hook on each of them brings the whole part. Small parts stay on the
+    device.
+
+    Args:
+        model: gets the hooks.
+        device: where it computes.
+        home: where the large parts wait.
+    """
+
+    def __init__(self, model: Emo, device: torch.device, home: torch.device | None = None) -> None:
+        self.model, self.device, self.home = model, device, home or torch.device("cpu")
+        self.resident: str | None = None
+        for name, part in model.named_children():
+            part.to(self.home if name in LARGE else device)
+        self._hooks = [
+            layer.register_forward_pre_hook(lambda _layer, _inputs, name=name: self.summon(name))
+            for name in LARGE
+            for layer in getattr(model, name).modules()
+            if next(layer.children(), None) is None
+        ]
+
+    def summon(self, name: str) -> None:
+        """Have this part on the device, and no other large one."""
+        if name == self.resident:
+            return
+        if self.resident is not None:
+            self.move(self.resident, self.home)
+        self.resident = name
+        self.move(name, self.device)
+
+    def move(self, name: str, to: torch.device) -> None:
+        """Move one part."""
+        getattr(self.model, name).to(to)
+        if to == self.home:
+            forget_unused(self.device)
+
+
+def forget_unused(device: torch.device) -> None:
+    """Give memory back that torch keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("out of memory" in text or "can't allocate memory" in text or "not enough memory" in text)
+    )
+
+
+class Guard:
+    """Runs work; the first time that memory runs out it lowers the need and runs that work again.
+
+    Args:
+        lower: makes the model need less; None: it cannot.
+        on_lower: is told when that happens.
+    """
+
+    def __init__(
+        self, lower: Callable[[], None] | None, on_lower: Callable[[str], object] = lambda line: None
+    ) -> None:
+        self.lower, self.on_lower = lower, on_lower
+        self.busy = threading.Lock()
+        """Held by whoever uses the model in another thread: meanwhile nothing is moved."""
+
+    def __call__(self, work: Callable[[], Any]) -> Any:
+        """Run it.
+
+        Raises:
+            DeviceError: memory ran out for good.
+        """
+        try:
+            return work()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+        if self.lower is None:
+            raise DeviceError(
+                f"memory ran out: {reason}", hint="close other programs, or take a smaller model"
+            )
+        lower, self.lower = self.lower, None
+        with self.busy:
+            lower()
+        self.on_lower("memory ran out; going on with --low-memory")
+        return self(work)

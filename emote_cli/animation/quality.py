@@ -1,0 +1,84 @@
+"""What `--quality` means: solver, steps, and down to which timestep guidance is on. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from emote_cli.settings import DiffusionSettings, ModelSettings
+
+Quality = Literal["paper", "balanced", "fast"]
+
+SIX_STEP = "echomimic-6step"
+"""The accelerated form of EchoMimic: a preset, an add-on of `emote download`, and a name for `--model`."""
+
+SIX_STEP_FILES = ("denoising_unet_acc.safetensors", "motion_module_acc.safetensors")
+
+_FEW_STEPS = 8
+"""Models that take no more than this were made for few steps: no quality changes theirs."""
+
+_SHORTER = {"balanced": (2, 250), "fast": (4, 500)}
+"""Quality -> by how much the steps are divided, and the timestep (0 ... 999) down to which guidance is on.
+
+The second-order solver makes up for the steps. Guidance in the last, nearly clean steps changes detail rather than
+what the face does, and costs as much as the network itself. Chosen by cost; not yet judged on trained weights.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to sample.
+
+    Attributes:
+        solver: "ddim" or "dpm".
+        steps: denoising steps.
+        guidance: scale; 1 is off.
+        guided_from: timestep (0 ... 999) down to which guidance is on.
+    """
+
+    solver: Literal["ddim", "dpm"]
+    steps: int
+    guidance: float
+    guided_from: int = 0
+
+
+def recipe(
+    settings: DiffusionSettings,
+    quality: Quality | None = None,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    solver: Literal["ddim", "dpm"] | None = None,
+) -> Recipe:
+    """The recipe of a quality; what is named beside it wins.
+
+    Args:
+        settings: the model's own.
+        quality: None and "paper" are the model's own way.
+        steps: denoising steps.
+        guidance: scale; 1 is off.
+        solver: "ddim" or "dpm".
+    """
+    own_solver, own_steps, guided_from = settings.solver, settings.steps, 0
+    if quality in _SHORTER and settings.steps > _FEW_STEPS:
+        divisor, guided_from = _SHORTER[quality]
+        own_solver, own_steps = "dpm", max(-(-settings.steps // divisor), _FEW_STEPS)
+    return Recipe(
+        solver=solver or own_solver,
+        steps=steps or own_steps,
+        guidance=settings.guidance if guidance is None else guidance,
+        guided_from=guided_from,
+    )
+
+
+def is_six_step(model: str, settings: ModelSettings, quality: Quality | None, folder: Path | None) -> bool:
+    """Whether EchoMimic's accelerated weights are meant: by name, or as its fast quality where they are installed."""
+    if model == SIX_STEP:
+        return True
+    return (
+        settings.name == "echomimic"
+        and quality == "fast"
+        and folder is not None
+        and all((folder / name).is_file() for name in SIX_STEP_FILES)
+    )

@@ -1,0 +1,237 @@
+"""Little memory: what is said before, who is on the device, and what happens when it runs out. Fakes; no GPU."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_models import build, paper_settings
+
+from emote_cli.animation import memory
+from emote_cli.animation.animate import AnimateOptions, Animator, Tuning
+from emote_cli.animation.behind import finished_behind
+from emote_cli.animation.device import Precision, choose_precision
+from emote_cli.animation.memory import LARGE, Guard, Need, Residence, check_fits, is_out_of_memory, need
+from emote_cli.errors import DeviceError, SettingsError
+from emote_cli.model.checkpoint import random_model
+from emote_cli.settings import load_preset
+from emote_cli.types import Box, Face, Portrait, Waveform
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+GPU_NEED = Need(whole=6.3e9, low=4.3e9)
+
+
+def out_of_memory() -> torch.OutOfMemoryError:
+    return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_the_need_is_said_before():
+    told = check_fits("hallo", GPU_NEED, CUDA, False, 24e9)
+    assert told == "hallo needs about 7.0 GB on cuda at its peak, 24.0 GB are free"
+    assert "about 5.0 GB" in check_fits("hallo", GPU_NEED, CUDA, True, 6e9)
+    assert check_fits("hallo", GPU_NEED, CPU, False, None) == "hallo needs about 6.3 GB on cpu at its peak"
+
+
+@pytest.mark.parametrize(
+    ("low", "free", "hint"),
+    [
+        (False, 6e9, "--low-memory needs about 5.0 GB"),
+        (False, 4e9, "--dtype bf16"),
+        (True, 4e9, "--dtype bf16"),
+    ],
+)
+def test_what_cannot_fit_is_refused(low: bool, free: float, hint: str):
+    with pytest.raises(DeviceError, match="at its peak") as refused:
+        check_fits("hallo", GPU_NEED, CUDA, low, free)
+    assert hint in refused.value.hint
+
+
+def test_need_counts_weights_and_work():
+    model = build()
+    needed = need(model, 4)
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    largest = 4 * max(sum(p.numel() for p in getattr(model, name).parameters()) for name in LARGE)
+    assert needed.whole > weights
+    assert largest < needed.low < needed.whole
+    assert need(model, 2).whole == needed.whole / 2
+
+
+def test_free_memory_of_this_machine():
+    free = memory.free_bytes(CPU)
+    assert free is None or 1e6 < free < 1e15
+
+
+def test_one_large_part_at_a_time_is_on_the_device():
+    model = build()
+    plain = build()
+    moves: list[tuple[str, str]] = []
+
+    class Watched(Residence):
+        def move(self, name, to):
+            moves.append((name, "home" if to is self.home else "device"))
+
+    residence = Watched(model, CPU, torch.device("cpu"))
+    pixels = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        for one in (model, plain):
+            latents = one.autoencoder.encode(pixels)
+            reference = one.encode_reference(latents)
+            decoded = one.decode(latents[None])
+            if one is model:
+                made = (reference, decoded)
+    assert torch.equal(made[1], decoded)
+    for site, (keys, _) in made[0].projected.items():
+        assert torch.equal(keys, reference.projected[site].keys)
+    assert moves == [
+        ("autoencoder", "device"),
+        ("autoencoder", "home"), ("reference_net", "device"),
+        ("reference_net", "home"), ("backbone", "device"),
+        ("backbone", "home"), ("autoencoder", "device"),
+    ]  # fmt: skip
+    assert residence.resident == "autoencoder"
+
+
+def test_running_out_of_memory_once_lowers_the_need_and_repeats():
+    events = []
+
+    def work():
+        events.append("work")
+        if events.count("work") == 1:
+            raise out_of_memory()
+        return 7
+
+    guard = Guard(lambda: events.append("lower"), events.append)
+    assert guard(work) == 7
+    assert events[:3] == ["work", "lower", "memory ran out; going on with --low-memory"]
+    assert events[3] == "work"
+    events.clear()
+    with pytest.raises(DeviceError, match="memory ran out: CUDA out of memory"):
+        guard(work)  # not a second time
+    assert events == ["work"]
+
+
+def test_other_errors_pass_the_guard():
+    def broken():
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        Guard(lambda: pytest.fail("lowered"))(broken)
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_chunks_are_finished_while_the_next_is_made():
+    begun, events = threading.Event(), []
+
+    def chunks():
+        yield 0
+        assert begun.wait(5), "the first chunk was not being finished meanwhile"
+        events.append("made 1")
+        yield 1
+        yield 2
+
+    def finish(chunk):
+        begun.set()
+        return chunk * 10
+
+    assert list(finished_behind(chunks(), finish, CPU, Guard(None))) == [0, 10, 20]
+    assert events == ["made 1"]
+
+
+def test_a_chunk_that_runs_out_of_memory_behind_is_finished_in_front():
+    threads, lowered = [], []
+
+    def finish(chunk):
+        threads.append(threading.current_thread() is threading.main_thread())
+        if threads == [False]:
+            raise out_of_memory()
+        return chunk
+
+    def ill(chunk):
+        raise ValueError("bad")
+
+    guard = Guard(lambda: lowered.append(True))
+    assert list(finished_behind(iter([5, 6]), finish, CPU, guard)) == [5, 6]
+    assert threads.count(True) == 1
+    with pytest.raises(ValueError, match="bad"):
+        list(finished_behind(iter([5]), ill, CPU, guard))
+
+
+@pytest.fixture
+def portrait_of():
+    def make(size: int) -> Portrait:
+        pixels = np.random.default_rng(5).integers(0, 256, (size, size, 3), dtype=np.uint8)
+        face = Face(Box(7, 5, 23, 29), np.zeros((478, 3), np.float32), np.eye(4, dtype=np.float32), {})
+        return Portrait(pixels, face, Box(0, 0, size, size), Path("made-up.png"))
+
+    return make
+
+
+@pytest.fixture
+def speech() -> Waveform:
+    return Waveform(np.random.default_rng(3).normal(0, 0.1, 6000).astype(np.float32), 16_000)
+
+
+def test_a_video_survives_running_out_of_memory(speech, portrait_of):
+    model = random_model(load_preset("tiny"))
+    whole = Animator(model, CPU, Precision(torch.float32))
+    portrait = portrait_of(whole.size)
+    expected = np.stack(list(whole.frames(portrait, speech, AnimateOptions(guidance=2.0))))
+    told: list[str] = []
+    short = Animator(random_model(load_preset("tiny")), CPU, Precision(torch.float32))
+    short.guard = Guard(short._lower, told.append)
+    forward, calls = short.model.backbone.forward, []
+
+    def failing(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise out_of_memory()
+        return forward(*args, **kwargs)
+
+    short.model.backbone.forward = failing
+    assert np.array_equal(
+        np.stack(list(short.frames(portrait, speech, AnimateOptions(guidance=2.0)))), expected
+    )
+    assert told == ["memory ran out; going on with --low-memory"]
+    assert short.residence is not None
+
+
+def test_low_memory_makes_the_same_video(speech, portrait_of):
+    videos = []
+    for low in (False, True):
+        animator = Animator(
+            random_model(load_preset("tiny")), CPU, Precision(torch.float32), tuning=Tuning(low_memory=low)
+        )
+        videos.append(np.stack(list(animator.frames(portrait_of(animator.size), speech, AnimateOptions()))))
+    assert np.array_equal(*videos)
+
+
+def test_contradictions_are_refused():
+    with pytest.raises(SettingsError, match="exclude each other"):
+        Animator.load("tiny", tuning=Tuning(compile=True, low_memory=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)]
+)
+def test_short_names_of_number_formats(name: str, dtype: torch.dtype):
+    assert choose_precision(name, CPU, stored=True).weights == dtype
+    assert choose_precision(name, CPU).weights == torch.float32
+
+
+def test_weights_in_half_precision_give_nearly_the_same_prediction():
+    """Everything in bf16, inputs in fp32: each boundary converts for itself."""
+    from small_models import condition, make_batch, timesteps
+
+    settings = paper_settings()
+    batch = make_batch(settings)
+    outs = []
+    with torch.no_grad():
+        for dtype in (torch.float32, torch.bfloat16):
+            model = build(settings).to(dtype)
+            told = model.backbone.hear_once(condition(model, batch))
+            out = model(batch.target, timesteps(), told)
+            assert out.dtype == dtype
+            outs.append(out.float())
+    assert (outs[1] - outs[0]).abs().max() < 0.06 * outs[0].abs().max()

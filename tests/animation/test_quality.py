@@ -1,0 +1,100 @@
+"""What the qualities mean, and which weights they ask for."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from emote_cli.animation.overlap import plan_windows
+from emote_cli.animation.quality import SIX_STEP, SIX_STEP_FILES, Recipe, is_six_step, recipe
+from emote_cli.diffusion.sampler import guided
+from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.settings import load_preset
+
+HALLO = load_preset("hallo").diffusion
+
+
+def test_paper_is_the_models_own_way():
+    assert recipe(HALLO) == recipe(HALLO, "paper") == Recipe("ddim", 40, 3.5, 0)
+
+
+def test_each_quality_costs_less_than_the_one_before():
+    """Passes through the network: one per step, two where guidance is on."""
+    schedule = NoiseSchedule(HALLO)
+    passes = []
+    for quality in ("paper", "balanced", "fast"):
+        how = recipe(HALLO, quality)
+        scheduler = schedule.solver(how.solver)
+        scheduler.set_timesteps(how.steps)
+        passes.append(len(scheduler.timesteps) + sum(int(t) >= how.guided_from for t in scheduler.timesteps))
+    assert passes == [80, 35, 15]
+
+
+def test_what_is_named_wins():
+    how = recipe(HALLO, "fast", steps=17, guidance=1.5, solver="ddim")
+    assert (how.solver, how.steps, how.guidance) == ("ddim", 17, 1.5)
+
+
+def test_models_made_for_few_steps_are_left_alone():
+    for name in ("mini", SIX_STEP):
+        settings = load_preset(name).diffusion
+        assert recipe(settings, "fast") == recipe(settings)
+
+
+def test_guidance_ends_at_its_timestep():
+    calls = []
+    denoise = guided(
+        lambda noisy, time: calls.append("c") or noisy + 1,
+        lambda noisy, time: calls.append("u") or noisy,
+        2.0,
+        250,
+    )
+    zeros = torch.zeros(1, 2, 3, 5, 7)
+    assert torch.equal(denoise(zeros, torch.tensor([250])), zeros + 2)
+    assert torch.equal(denoise(zeros, torch.tensor([249])), zeros + 1)
+    assert calls == ["u", "c", "c"]
+
+
+def test_six_steps_by_name_or_where_they_are_installed(tmp_path: Path):
+    settings = load_preset("echomimic")
+    assert is_six_step(SIX_STEP, settings, None, tmp_path)
+    assert not is_six_step("echomimic", settings, "fast", tmp_path)
+    assert not is_six_step("echomimic", settings, "fast", None)
+    for name in SIX_STEP_FILES:
+        (tmp_path / name).touch()
+    assert is_six_step("echomimic", settings, "fast", tmp_path)
+    assert not is_six_step("echomimic", settings, "balanced", tmp_path)
+    assert not is_six_step("hallo", load_preset("hallo"), "fast", tmp_path)
+
+
+def test_the_six_step_preset_differs_in_its_steps_only():
+    usual, quick = load_preset("echomimic").model_dump(), load_preset(SIX_STEP).model_dump()
+    differences = {key for key in usual if usual[key] != quick[key]}
+    assert differences == {"name", "diffusion"}
+    assert quick["diffusion"] == usual["diffusion"] | {"steps": 6, "guidance": 1.0}
+
+
+def test_six_steps_need_no_other_step_rule():
+    """The original turns each v into x_0 and back into a "velocity" between t and a clean picture.
+
+    That is the same v, at all of its six timesteps: plain DDIM is what it runs.
+    """
+    schedule = NoiseSchedule(load_preset(SIX_STEP).diffusion)
+    scheduler = schedule.solver("ddim")
+    scheduler.set_timesteps(6)
+    assert scheduler.timesteps.tolist() == [999, 832, 666, 499, 332, 166]
+    noisy, velocity = torch.randn(2, 1, 3, 5, 7, dtype=torch.float64)
+    for time in scheduler.timesteps:
+        alpha = schedule.alphas_cumprod[time].double().sqrt()
+        sigma = (1 - schedule.alphas_cumprod[time].double()).sqrt()
+        clean = alpha * noisy - sigma * velocity
+        torch.testing.assert_close((clean - alpha * noisy) / -sigma, velocity)
+
+
+@pytest.mark.parametrize(("frames", "step"), [(50, 0), (50, 7), (13, 3), (12, 4), (5, 9)])
+def test_windows_are_those_of_the_original(frames: int, step: int):
+    """Its windows of step 0 are all made once, and every frame number moves on by two in each step."""
+    starts = [0] if frames <= 12 else range(0, frames, 12 - 3)
+    first = [[(start + index) % frames for index in range(min(12, frames))] for start in starts]
+    moved = [[(frame + 2 * step) % frames for frame in window] for window in first]
+    assert plan_windows(frames, 12, 3, 2 * step, turn_short=True) == moved
