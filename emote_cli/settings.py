@@ -159,6 +159,9 @@ class DiffusionSettings(Settings):
     solver: Literal["ddim", "dpm"] = Field("ddim", description="default solver")
     steps: int = Field(40, gt=0, description="default number of denoising steps")
     guidance: float = Field(3.5, ge=0, description="default guidance scale; 1 = off")
+    shared_noise: float = Field(
+        0.0, ge=0, le=1, description="share of the noise's variance that all frames of a video have in common"
+    )
 
     @model_validator(mode="after")
     def _solvable(self) -> DiffusionSettings:

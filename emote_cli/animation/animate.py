@@ -266,7 +266,8 @@ class Animator:
         settings = self.model.settings
         cells = settings.latent_size
         shape = (settings.autoencoder.latent_channels, cells, cells)
-        noise = chunk_noise(options.seed, range(chunk.start, chunk.stop), shape).to(self.device)
+        frames, shared = range(chunk.start, chunk.stop), settings.diffusion.shared_noise
+        noise = chunk_noise(options.seed, frames, shape, shared).to(self.device)
         null = replace(conditioning.null(1), silent=True)
         how = options.recipe(settings.diffusion)
         target = sample(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,9 @@ from emote_cli.shapes import VideoLatents
 
 Denoise = Callable[[VideoLatents, Int[Tensor, " b"]], VideoLatents]
 
+COMMON = 2**32 - 1
+"""In place of a frame's number: the noise that all frames share."""
+
 
 def frame_noise(seed: int, frame: int, shape: tuple[int, ...]) -> Float[Tensor, ...]:
     """Standard normal noise of one frame, drawn on the CPU: the same on every device and for any chunking."""
@@ -22,9 +26,22 @@ def frame_noise(seed: int, frame: int, shape: tuple[int, ...]) -> Float[Tensor, 
     return torch.randn(shape, generator=generator)
 
 
-def chunk_noise(seed: int, frames: range, shape: tuple[int, int, int]) -> Float[Tensor, "1 f c h w"]:
-    """The noise of several frames."""
-    return torch.stack([frame_noise(seed, frame, shape) for frame in frames])[None]
+def chunk_noise(
+    seed: int, frames: range, shape: tuple[int, int, int], shared: float = 0.0
+) -> Float[Tensor, "1 f c h w"]:
+    """The noise of several frames.
+
+    Args:
+        seed: of the video.
+        frames: their numbers.
+        shape: of one frame's latents.
+        shared: share of the noise's variance that all frames of the video have in common: what the noise leaves
+            in the picture then stays still instead of flickering.
+    """
+    own = torch.stack([frame_noise(seed, frame, shape) for frame in frames])[None]
+    if not shared:
+        return own
+    return math.sqrt(shared) * frame_noise(seed, COMMON, shape) + math.sqrt(1 - shared) * own
 
 
 def guided(conditional: Denoise, unconditional: Denoise, scale: float, guided_from: int = 0) -> Denoise:

@@ -92,3 +92,16 @@ def test_training_and_animation_build_the_same_schedule():
         solver = first.solver(name)
         torch.testing.assert_close(solver.alphas_cumprod[:-1], first.alphas_cumprod[:-1])
         assert solver.config.timestep_spacing == "trailing"
+
+
+def test_shared_noise_is_still_and_as_strong():
+    shape = (5, 7, 11)
+    own = chunk_noise(11, range(0, 40), shape)
+    still = chunk_noise(11, range(0, 40), shape, 1.0)
+    assert torch.equal(still, still[:, :1].expand_as(still))
+    half = chunk_noise(11, range(0, 40), shape, 0.5)
+    assert float(half.var()) == pytest.approx(1, abs=0.1)
+    between = torch.corrcoef(half[0].flatten(1))[0, 1:].mean()
+    assert float(between) == pytest.approx(0.5, abs=0.1)
+    assert abs(float(torch.corrcoef(own[0].flatten(1))[0, 1:].mean())) < 0.05
+    assert torch.equal(chunk_noise(11, range(7, 13), shape, 0.5), half[:, 7:13])
