@@ -21,7 +21,7 @@ from emote_cli.model.adapters.hallo import PUBLISHED, HalloQuirks, condition
 from emote_cli.model.conditioning import RegionWeights
 from emote_cli.model.emo import Emo
 from emote_cli.shapes import VideoLatents
-from emote_cli.types import AudioFeatures, Chunk
+from emote_cli.types import Chunk, SpeechFeatures
 
 ChunkNoise = Callable[[Chunk], VideoLatents]
 
@@ -42,7 +42,7 @@ class HalloInputs:
     embedding: Float[Tensor, " embedding"]
     face_mask: Float[Tensor, "3 size size"]
     regions: RegionWeights
-    features: AudioFeatures
+    features: SpeechFeatures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,13 @@ def hallo_noise(
 
 @torch.inference_mode()
 def hallo_chunks(
-    model: Emo, inputs: HalloInputs, noise: ChunkNoise, sampling: HalloSampling = HalloSampling()
+    model: Emo,
+    inputs: HalloInputs,
+    noise: ChunkNoise,
+    sampling: HalloSampling = HalloSampling(),
+    *,
+    start: int = 0,
+    motion: Float[Tensor, "n 3 size size"] | None = None,
 ) -> Iterator[Float[Tensor, "f 3 size size"]]:
     """Generate chunk after chunk; frames in [-1, 1].
 
@@ -96,11 +102,16 @@ def hallo_chunks(
         inputs: portrait and speech.
         noise: of each chunk.
         sampling: how to sample.
+        start: first frame that is not made yet, a whole number of chunks.
+        motion: the last frames before it.
     """
     settings, schedule = model.settings, NoiseSchedule(model.settings.diffusion)
     n, f = settings.temporal.motion_frames, settings.temporal.chunk_frames
-    motion = inputs.pixels.repeat(n, 1, 1, 1)
+    motion = inputs.pixels.repeat(n, 1, 1, 1) if motion is None else motion
     for chunk in plan_chunks(inputs.features.n_frames, f):
+        drawn = noise(chunk)
+        if chunk.start < start:
+            continue
         windows = inputs.features.windows(chunk.start, f, settings.audio.margin)
         both = condition(
             model,
@@ -118,11 +129,11 @@ def hallo_chunks(
                 partial(model, conditioning=both.unconditional),
                 sampling.guidance,
             ),
-            noise(chunk).to(inputs.pixels),
+            drawn.to(inputs.pixels),
             schedule,
             steps=sampling.steps,
             solver=sampling.solver,
         )
         frames = model.decode(latents)[0]
-        motion = frames[-n:]
+        motion = frames[-n:].float()
         yield frames[: chunk.keep]

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from emote_cli.animation.animate import AnimateOptions, Animator, to_bytes, to_tensor
+from emote_cli.animation.animate import AnimateOptions, Animator, to_bytes, to_numpy, to_tensor
+from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.hallo import HalloInputs, HalloSampling, hallo_chunks, hallo_noise
 from emote_cli.animation.overlap import sample_overlapping
 from emote_cli.diffusion.sampler import chunk_noise
@@ -19,7 +20,7 @@ from emote_cli.perception.wav2vec import hallo_features
 from emote_cli.perception.whisper import whisper_features
 from emote_cli.settings import ModelSettings
 from emote_cli.shapes import VideoLatents
-from emote_cli.types import AudioFeatures, Pixels, Portrait, Waveform
+from emote_cli.types import AudioFeatures, Portrait, Sound, Waveform
 
 
 def animator_for(settings: ModelSettings) -> type[Animator]:
@@ -35,11 +36,17 @@ class HalloAnimator(Animator):
     The face's identity is given as unknown (zeros).
     """
 
-    def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
-        """Generate frames one after the other; see `Animator.frames`. Head speed has no effect."""
+    def chunks(
+        self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
+    ) -> Iterator[MadeChunk]:
+        """Generate chunk by chunk; see `Animator.chunks`. Head speed has no effect."""
         settings = self.model.settings
-        features, count = hallo_features(speech, settings.audio, settings.fps, settings.temporal.chunk_frames)
+        waveform = Waveform(speech.read(0, speech.n_samples), speech.sample_rate_hz)
+        features, count = hallo_features(
+            waveform, settings.audio, settings.fps, settings.temporal.chunk_frames
+        )
         cells = settings.latent_size
+        start = 0 if after is None else after.frame
         chunks = hallo_chunks(
             self.model,
             self._inputs(portrait, features),
@@ -53,13 +60,16 @@ class HalloAnimator(Animator):
                 guidance=settings.diffusion.guidance if options.guidance is None else options.guidance,
                 solver=options.solver or settings.diffusion.solver,
             ),
+            start=start,
+            motion=None if after is None else torch.from_numpy(after.motion).to(self.device),
         )
-        made = 0
-        while made < count:
+        while start < count:
             with self.precision.autocast(self.device):
                 frames = next(chunks)
-            yield from to_bytes(frames[: count - made])
-            made += len(frames)
+            stop = start + len(frames)
+            motion = to_numpy(frames[-settings.temporal.motion_frames :])
+            yield MadeChunk(start, to_bytes(frames[: count - start]), Carry(stop, motion), stop >= count)
+            start = stop
 
     def _inputs(self, portrait: Portrait, features: AudioFeatures) -> HalloInputs:
         height, width = portrait.pixels.shape[:2]
@@ -83,16 +93,23 @@ class HalloAnimator(Animator):
 class EchoMimicAnimator(Animator):
     """EchoMimic: a face box, Whisper's vectors, and overlapping windows over the whole video."""
 
-    def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
-        """Generate frames; see `Animator.frames`. All latents are denoised before the first frame."""
+    def chunks(
+        self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
+    ) -> Iterator[MadeChunk]:
+        """Generate frames; see `Animator.chunks`. All latents are denoised before the first frame."""
         settings = self.model.settings
-        features = whisper_features(speech, settings.audio, settings.fps)
+        waveform = Waveform(speech.read(0, speech.n_samples), speech.sample_rate_hz)
+        features = whisper_features(waveform, settings.audio, settings.fps)
         with torch.inference_mode(), self.precision.autocast(self.device):
             latents = self._latents(portrait, features, options)
-        for frame in range(features.n_frames):
+        for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
+            if after is not None and chunk.start < after.frame:
+                continue
             with torch.inference_mode(), self.precision.autocast(self.device):
-                pixels = self.model.decode(latents[:, frame : frame + 1])[0]
-            yield from to_bytes(pixels)
+                single = range(chunk.start, chunk.start + chunk.keep)
+                pixels = torch.cat([self.model.decode(latents[:, i : i + 1])[0] for i in single])
+            carry = Carry(chunk.stop, np.zeros(0, np.float32))
+            yield MadeChunk(chunk.start, to_bytes(pixels), carry, chunk.stop >= features.n_frames)
 
     def _latents(self, portrait: Portrait, features: AudioFeatures, options: AnimateOptions) -> VideoLatents:
         settings, model = self.model.settings, self.model

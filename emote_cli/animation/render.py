@@ -9,25 +9,32 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from emote_cli.animation.choice import FaceChoice, write_preview
+from emote_cli.animation.chunks import Carry
 from emote_cli.animation.compose import cut_portrait, doubts, find_faces
 from emote_cli.animation.metadata import making_of, settings_of, to_tags
 from emote_cli.animation.paste import FrameKind, finisher, shown_size
-from emote_cli.animation.retime import count_frames, retime
+from emote_cli.animation.retime import count_frames, showing
 from emote_cli.errors import InputError, OutputError, SettingsError
-from emote_cli.media.audio import read_audio
+from emote_cli.media.audio import open_audio
 from emote_cli.media.encoding import encoding_of
 from emote_cli.media.image import read_image
-from emote_cli.media.video import VideoWriter
+from emote_cli.media.pngs import check_png_folder, is_png_folder
+from emote_cli.media.segments import SegmentedWriter
 from emote_cli.perception.faces import FaceAnalyzer, FaceRegion
 from emote_cli.settings import ModelSettings, load_preset, load_settings
-from emote_cli.types import Pixels, Portrait, Waveform
+from emote_cli.types import Pixels, Portrait, Sound
 from emote_cli.weights import SETTINGS_NAME, bundled, locate
 
 if TYPE_CHECKING:  # torch is imported late, after all checks
-    from emote_cli.animation.animate import Animator
+    from emote_cli.animation.animate import AnimateOptions, Animator
 else:
-    Animator = Any
+    AnimateOptions = Animator = Any
+
+SEGMENT_S = 10.0
+"""Length of a segment, rounded to whole chunks: what a killed render loses at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,8 @@ class Job:
         size: side of the output in pixels, even; of the whole photo, its longest side.
         device: auto, cpu, cuda or mps.
         dtype: auto, float32, bfloat16 or float16.
+        resume: whether to go on with what a killed render left, and to leave what is finished when stopped.
+        keep_partial: whether Ctrl-C leaves a video of the frames so far.
     """
 
     portrait: Path
@@ -75,6 +84,8 @@ class Job:
     size: int | None = None
     device: str = "auto"
     dtype: str = "auto"
+    resume: bool = False
+    keep_partial: bool = False
 
     @classmethod
     def repeating(cls, like: Path | None, asked: Mapping[str, Any], named: Collection[str] = ()) -> Job:
@@ -124,7 +135,7 @@ class Plan:
     settings: ModelSettings
     photo: Pixels
     portrait: Portrait
-    speech: Waveform
+    speech: Sound
     fps: Fraction
     n_frames: int
     size: tuple[int, int]
@@ -144,11 +155,11 @@ def check(job: Job) -> Plan:
     """
     check_output(job)
     pixels = read_image(job.portrait)
-    speech = read_audio(job.audio, start_s=job.start, duration_s=job.duration)
+    speech = open_audio(job.audio, start_s=job.start, duration_s=job.duration)
     folder = locate(job.model)
     settings = load_preset(job.model) if folder is None else load_settings(folder / SETTINGS_NAME)
     fps = job.fps or Fraction(settings.fps)
-    n_frames = count_frames(len(speech.samples), speech.sample_rate_hz, fps)
+    n_frames = count_frames(speech.n_samples, speech.sample_rate_hz, fps)
     if speech.duration_s * min(float(fps), settings.fps) < 1:
         raise InputError(
             f"{job.audio} is shorter than one frame: {speech.duration_s:.3f} s at {float(fps):g} fps",
@@ -174,13 +185,13 @@ def check(job: Job) -> Plan:
 
 
 def render(
-    plan: Plan, on_frame: Callable[[], object] = lambda: None, animator: Animator | None = None
+    plan: Plan, on_frame: Callable[[int], object] = lambda count: None, animator: Animator | None = None
 ) -> Path:
-    """Generate the video and write it under its name once it is whole.
+    """Generate the video, segment by segment, and join them under its name once they are all there.
 
     Args:
         plan: from `check`.
-        on_frame: called after each frame written.
+        on_frame: called with the number of frames just written.
         animator: the plan's model where it is loaded already.
 
     Returns:
@@ -190,21 +201,51 @@ def render(
         EmoteError: the device is not there, the weights do not fit, or the output cannot be written.
     """
     job = plan.job
-    made = generate(plan, animator)
-    writing = VideoWriter(
+    animator = animator or load_animator(plan)
+    made = making(plan)
+    writing = SegmentedWriter(
         job.output,
         plan.fps,
+        job={**made, "face": str(job.face), "device": job.device, "segment_s": SEGMENT_S},
+        resume=job.resume,
+        keep=job.resume or job.keep_partial,
         audio=job.audio,
         audio_start_s=job.start,
         audio_duration_s=job.duration,
-        tags=to_tags(making(plan)),
+        tags=to_tags(made),
     )
-    finish = finisher(plan.photo, plan.portrait, job.frame, plan.size, detail=job.detail is not False)
     with writing as writer:
-        for frame in retime(made, Fraction(plan.settings.fps), plan.fps, plan.n_frames):
-            writer.write(finish(frame))
-            on_frame()
+        on_frame(writer.n_frames)
+        try:
+            _write_frames(plan, animator, writer, on_frame)
+        except KeyboardInterrupt:
+            if job.keep_partial:
+                writer.join_partial(partial_name(job.output))
+            raise
     return job.output
+
+
+def partial_name(output: Path) -> Path:
+    """Where the frames made before a Ctrl-C go."""
+    return output.with_name(f"{output.stem}.partial{output.suffix}")
+
+
+def _write_frames(
+    plan: Plan, animator: Animator, writer: SegmentedWriter, on_frame: Callable[[int], object]
+) -> None:
+    job, settings = plan.job, plan.settings
+    finish = finisher(plan.photo, plan.portrait, job.frame, plan.size, detail=job.detail is not False)
+    per_segment = max(round(SEGMENT_S * settings.fps / settings.temporal.chunk_frames), 1)
+    per_segment *= settings.temporal.chunk_frames
+    state = writer.state
+    after = None if state is None else Carry(int(state["frame"]), state["motion"])
+    rates = (Fraction(settings.fps), plan.fps, plan.n_frames)
+    for chunk in animator.chunks(plan.portrait, plan.speech, _options(job), after):
+        for frame in showing(list(chunk.frames), chunk.start, chunk.is_last, *rates):
+            writer.write(finish(frame))
+            on_frame(1)
+        if chunk.is_last or chunk.carry.frame % per_segment == 0:
+            writer.end_segment({"frame": np.array(chunk.carry.frame), "motion": chunk.carry.motion})
 
 
 def load_animator(plan: Plan) -> Animator:
@@ -220,11 +261,14 @@ def load_animator(plan: Plan) -> Animator:
 
 def generate(plan: Plan, animator: Animator | None = None) -> Iterator[Pixels]:
     """Load the model, unless it is given, and yield its frames, at its own rate and size."""
+    animator = animator or load_animator(plan)
+    return animator.frames(plan.portrait, plan.speech, _options(plan.job))
+
+
+def _options(job: Job) -> AnimateOptions:
     from emote_cli.animation.animate import AnimateOptions
 
-    job = plan.job
-    animator = animator or load_animator(plan)
-    options = AnimateOptions(
+    return AnimateOptions(
         steps=job.steps,
         guidance=job.guidance,
         seed=job.seed,
@@ -232,7 +276,6 @@ def generate(plan: Plan, animator: Animator | None = None) -> Iterator[Pixels]:
         motion_region=job.motion_region,
         detail=job.detail,
     )
-    return animator.frames(plan.portrait, plan.speech, options)
 
 
 def making(plan: Plan) -> dict[str, Any]:
@@ -254,9 +297,12 @@ def check_output(job: Job) -> None:
         OutputError: its folder is missing or not writable, it exists, or its kind is unknown.
     """
     path = job.output
-    if path.is_dir():
+    if is_png_folder(path):
+        check_png_folder(path, job.force)
+    elif path.is_dir():
         raise OutputError(f"output {path} is a folder", hint=f"name a file, for example {path / 'video.mp4'}")
-    encoding_of(path)
+    else:
+        encoding_of(path)
     if not path.parent.is_dir():
         raise OutputError(
             f"output folder {path.parent} does not exist", hint="make it first, or choose another"
@@ -267,5 +313,5 @@ def check_output(job: Job) -> None:
         )
     if path.exists() and any(given.exists() and path.samefile(given) for given in (job.portrait, job.audio)):
         raise OutputError(f"output {path} is also an input", hint="choose another name with -o")
-    if path.exists() and not job.force:
+    if path.is_file() and not job.force:
         raise OutputError(f"{path} already exists", hint="--force overwrites it; -o chooses another name")
