@@ -1,5 +1,6 @@
 """The command line as a user meets it. A made-up network stands in for the real one: no torch here."""
 
+import itertools
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from emote_cli import __version__
+from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.retime import count_frames
 from emote_cli.cli import COMMANDS, app
 from emote_cli.errors import DeviceError
@@ -54,8 +56,19 @@ class FakeAnimator:
 
     def frames(self, portrait, speech, options):
         self.calls[-1].update(portrait=portrait, speech=speech, options=options)
-        for index in range(count_frames(len(speech.samples), speech.sample_rate_hz, self.fps)):
+        for index in range(count_frames(speech.n_samples, speech.sample_rate_hz, self.fps)):
             yield np.full((self.size, self.size, 3), 40 + index, np.uint8)
+
+    def chunks(self, portrait, speech, options, after=None):
+        """Chunks of five; what they carry over is the number of frames so far."""
+        count = count_frames(speech.n_samples, speech.sample_rate_hz, self.fps)
+        start = 0 if after is None else after.frame
+        assert after is None or after.motion == start
+        source = itertools.islice(self.frames(portrait, speech, options), start, None)
+        while frames := list(itertools.islice(source, 5)):
+            stop = start + 5
+            yield MadeChunk(start, np.stack(frames), Carry(stop, np.array([float(stop)])), stop >= count)
+            start = stop
 
 
 @dataclass(frozen=True)
@@ -315,7 +328,7 @@ def test_a_part_of_the_sound(fake, here, portrait_path, speech_path):
     span = ("--start", "0:01.5", "--duration", "0.6")
     assert emote("animate", portrait_path, speech_path, "--model", "tiny", *span).exit_code == 0
     assert len(list(read_frames(here / "portrait.mp4"))) == 15
-    whole, part = read_audio(speech_path).samples, fake.calls[0]["speech"].samples
+    whole, part = read_audio(speech_path).samples, fake.calls[0]["speech"].read(0, 10**6)
     assert np.array_equal(part, whole[24_000 : 24_000 + 9_600])
     heard = read_audio(here / "portrait.mp4").samples[:9_600]
     assert np.corrcoef(heard, part[: len(heard)])[0, 1] > 0.95

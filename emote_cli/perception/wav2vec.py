@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from emote_cli.errors import InputError, WeightsError
-from emote_cli.perception.speech import SAMPLE_RATE_HZ, count_frames
+from emote_cli.perception.speech import SAMPLE_RATE_HZ, BlockFeatures, count_frames, pieces
 from emote_cli.settings import AudioSettings
-from emote_cli.types import AudioFeatures, Waveform
+from emote_cli.types import AudioFeatures, Sound, Waveform
 from emote_cli.weights import locate
 
 WINDOW_S = 20.0
@@ -101,13 +101,20 @@ def normalized(samples: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " sa
     return (centered / np.sqrt(centered.var(dtype=np.float64) + 1e-7)).astype(np.float32)
 
 
-def wav2vec_features(
-    waveform: Waveform, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor | None = None
-) -> AudioFeatures:
+def _statistics(sound: Sound) -> tuple[np.float32, np.float32]:
+    """Mean and standard deviation of the whole recording, as `normalized` takes them away."""
+    mean = np.float32(sum(float(piece.sum(dtype=np.float64)) for piece in pieces(sound)) / sound.n_samples)
+    squares = sum(float(((piece - mean) ** 2).sum(dtype=np.float64)) for piece in pieces(sound))
+    return mean, np.float32(np.sqrt(squares / sound.n_samples + 1e-7))
+
+
+def wav2vec_blocks(
+    sound: Sound, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor | None = None
+) -> BlockFeatures:
     """The last `settings.layers` hidden states per video frame, interpolated in time to the frames' middles.
 
     Args:
-        waveform: mono, 16 kHz.
+        sound: 16 kHz.
         settings: layers and embed are used.
         fps: of the video.
         extractor: a loaded model; by default the one that comes with `sd15`.
@@ -116,30 +123,40 @@ def wav2vec_features(
         InputError: the recording is shorter than one video frame, or not at 16 kHz.
         WeightsError: the model is not installed, or has other sizes than the settings say.
     """
-    _check_rate(waveform)
-    frames = count_frames(waveform, fps)
-    extractor = extractor or Wav2VecFeatureExtractor.load(_installed("sd15"))
-    samples = normalized(waveform.samples)
-    per_window = max(round(WINDOW_S * fps), 1)
-    parts = [
-        _window(extractor, samples, np.arange(start, min(start + per_window, frames)), fps)[
-            :, -settings.layers :
-        ]
-        for start in range(0, frames, per_window)
-    ]
-    hidden = np.concatenate(parts)
-    _check_sizes(hidden, settings)
-    return AudioFeatures(hidden=hidden, fps=float(fps))
+    _check_rate(sound)
+    frames = count_frames(sound, fps)
+    loaded = extractor or Wav2VecFeatureExtractor.load(_installed("sd15"))
+    statistics = _statistics(sound)
+
+    def compute(start: int, stop: int) -> Float[np.ndarray, "frames layers embed"]:
+        hidden = _window(loaded, sound, statistics, np.arange(start, stop), fps)[:, -settings.layers :]
+        _check_sizes(hidden, settings)
+        return hidden
+
+    return BlockFeatures(frames, max(round(WINDOW_S * fps), 1), compute)
+
+
+def wav2vec_features(
+    waveform: Waveform, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor | None = None
+) -> AudioFeatures:
+    """The same of the whole recording at once; see `wav2vec_blocks`."""
+    blocks = wav2vec_blocks(waveform, settings, fps, extractor)
+    return AudioFeatures(hidden=blocks.whole(), fps=float(fps))
 
 
 def _window(
-    extractor: Wav2VecFeatureExtractor, samples: Float[np.ndarray, " samples"], frames: np.ndarray, fps: float
+    extractor: Wav2VecFeatureExtractor,
+    sound: Sound,
+    statistics: tuple[np.float32, np.float32],
+    frames: np.ndarray,
+    fps: float,
 ) -> Float[np.ndarray, "frames layers embed"]:
     """States at the middles of some frames, from sound that reaches CONTEXT_S beyond them."""
     context = round(CONTEXT_S * SAMPLE_RATE_HZ)
     begin = max(int(frames[0] / fps * SAMPLE_RATE_HZ) - context, 0) // HOP * HOP
-    end = min(int((frames[-1] + 1) / fps * SAMPLE_RATE_HZ) + context, len(samples))
-    heard = samples[begin:end]
+    end = min(int((frames[-1] + 1) / fps * SAMPLE_RATE_HZ) + context, sound.n_samples)
+    mean, deviation = statistics
+    heard = (sound.read(begin, end).astype(np.float32) - mean) / deviation
     if len(heard) < _RECEPTIVE:
         heard = np.pad(heard, (0, _RECEPTIVE - len(heard)))
     states = extractor.states(torch.from_numpy(np.ascontiguousarray(heard))).numpy()
@@ -192,10 +209,10 @@ def _installed(model: str) -> Path:
     return folder / "wav2vec2"
 
 
-def _check_rate(waveform: Waveform) -> None:
-    if waveform.sample_rate_hz != SAMPLE_RATE_HZ:
+def _check_rate(sound: Sound) -> None:
+    if sound.sample_rate_hz != SAMPLE_RATE_HZ:
         raise InputError(
-            f"speech is at {waveform.sample_rate_hz} Hz", f"wav2vec2 hears {SAMPLE_RATE_HZ} Hz only"
+            f"speech is at {sound.sample_rate_hz} Hz", f"wav2vec2 hears {SAMPLE_RATE_HZ} Hz only"
         )
 
 
