@@ -235,3 +235,28 @@ def test_weights_in_half_precision_give_nearly_the_same_prediction():
             assert out.dtype == dtype
             outs.append(out.float())
     assert (outs[1] - outs[0]).abs().max() < 0.06 * outs[0].abs().max()
+
+
+def test_compiling_is_asked_for_and_its_failure_is_named(monkeypatch, speech, portrait_of):
+    from torch._dynamo.exc import TorchDynamoException
+
+    asked = []
+
+    def fake(function, **how):
+        asked.append(how)
+        return failing if len(asked) > 1 else function
+
+    def failing(*args, **kwargs):
+        raise TorchDynamoException("no Triton here\nand more")
+
+    monkeypatch.setattr(torch, "compile", fake)
+    frames = []
+    for _ in range(2):
+        animator = Animator(
+            random_model(load_preset("tiny")), CPU, Precision(torch.float32), tuning=Tuning(compile=True)
+        )
+        frames.append(animator.frames(portrait_of(animator.size), speech, AnimateOptions()))
+    assert next(frames[0]).shape == (32, 32, 3)
+    with pytest.raises(DeviceError, match="cannot be compiled here: no Triton here"):
+        next(frames[1])
+    assert asked == [{"dynamic": False}] * 2
