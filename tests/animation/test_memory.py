@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_models import build, paper_settings
 
-from emote_cli.animation import memory
+from emote_cli.animation import animate, memory
 from emote_cli.animation.animate import AnimateOptions, Animator, Tuning
 from emote_cli.animation.behind import finished_behind
 from emote_cli.animation.device import Precision, choose_precision
@@ -260,3 +260,29 @@ def test_compiling_is_asked_for_and_its_failure_is_named(monkeypatch, speech, po
     with pytest.raises(DeviceError, match="cannot be compiled here: no Triton here"):
         next(frames[1])
     assert asked == [{"dynamic": False}] * 2
+
+
+def test_parts_can_be_moved_in_inference_mode():
+    layer = torch.nn.Linear(3, 5)
+    with torch.inference_mode():
+        memory.place(layer, torch.device("meta"))
+    assert layer.weight.is_meta
+    assert not layer.weight.is_inference()
+
+
+def test_a_large_model_is_weighed_first_and_kept_in_its_format(monkeypatch, speech, portrait_of):
+    """`mini` stands in, called large."""
+    monkeypatch.setattr(animate, "LARGE_MODEL", 0)
+    told: list[str] = []
+    short = Waveform(speech.samples[:2000], 16_000)
+    frames = []
+    for dtype in ("fp32", "bf16"):
+        animator = Animator.load("mini", "cpu", dtype, Tuning(tell=told.append))
+        assert {parameter.dtype for parameter in animator.model.parameters()} == {animator.precision.dtype}
+        frames.append(np.stack(list(animator.frames(portrait_of(animator.size), short, AnimateOptions()))))
+    assert all("mini needs about" in line and "on cpu at its peak" in line for line in told)
+    assert len(told) == 2
+    assert np.abs(frames[0].astype(float) - frames[1]).mean() < 3
+    monkeypatch.setattr(animate, "free_bytes", lambda device: 1e6)
+    with pytest.raises(DeviceError, match=r"0\.0 GB are free"):
+        Animator.load("mini", "cpu", "bf16")

@@ -73,7 +73,11 @@ def encoded(model: Emo, given: HalloInputs, guided: bool, quirks: HalloQuirks) -
 @pytest.mark.parametrize("mixed", [True, False])
 @torch.no_grad()
 def test_video_and_chunk_share_out_the_rows_of_the_original(motion_frames: int, guided: bool, mixed: bool):
-    model, given, quirks = hallo(motion_frames), inputs(), HalloQuirks(mixed_identity=mixed, half_features=False)
+    model, given, quirks = (
+        hallo(motion_frames),
+        inputs(),
+        HalloQuirks(mixed_identity=mixed, half_features=False),
+    )
     video = encoded(model, given, guided, quirks)
     motion = torch.randn(motion_frames, 4, SIZE // 8, SIZE // 8)
     pictures = torch.cat([model.autoencoder.encode(given.pixels[None]), motion])
