@@ -20,7 +20,7 @@ from emote_cli.perception.wav2vec import hallo_features
 from emote_cli.perception.whisper import whisper_features
 from emote_cli.settings import ModelSettings
 from emote_cli.shapes import VideoLatents
-from emote_cli.types import AudioFeatures, Portrait, Sound, Waveform
+from emote_cli.types import AudioFeatures, Portrait, Sound, SpeechFeatures, Waveform
 
 
 def animator_for(settings: ModelSettings) -> type[Animator]:
@@ -41,10 +41,7 @@ class HalloAnimator(Animator):
     ) -> Iterator[MadeChunk]:
         """Generate chunk by chunk; see `Animator.chunks`. Head speed has no effect."""
         settings = self.model.settings
-        waveform = Waveform(speech.read(0, speech.n_samples), speech.sample_rate_hz)
-        features, count = hallo_features(
-            waveform, settings.audio, settings.fps, settings.temporal.chunk_frames
-        )
+        features, count = hallo_features(speech, settings.audio, settings.fps, settings.temporal.chunk_frames)
         cells = settings.latent_size
         start = 0 if after is None else after.frame
         chunks = hallo_chunks(
@@ -71,7 +68,7 @@ class HalloAnimator(Animator):
             yield MadeChunk(start, to_bytes(frames[: count - start]), Carry(stop, motion), stop >= count)
             start = stop
 
-    def _inputs(self, portrait: Portrait, features: AudioFeatures) -> HalloInputs:
+    def _inputs(self, portrait: Portrait, features: SpeechFeatures) -> HalloInputs:
         height, width = portrait.pixels.shape[:2]
         told = hallo_regions(
             portrait.face.landmarks_px,

@@ -28,8 +28,10 @@ def check_png_folder(path: Path, force: bool) -> None:
     """Make sure that nothing else is overwritten.
 
     Raises:
-        OutputError: the folder holds something.
+        OutputError: the folder holds something, or cannot be replaced.
     """
+    if path.name in ("", "..") or path.is_mount():
+        raise OutputError(f"output {path} cannot be replaced", hint="name a new folder with -o")
     if not path.exists():
         return
     if not path.is_dir():
