@@ -34,7 +34,7 @@ def read_image(path: Path, background: tuple[int, int, int] = _WHITE) -> Pixels:
     _allow_heif()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of a file's flaws; what matters is an error
             with Image.open(path) as opened:
                 picture = ImageOps.exif_transpose(opened)
                 picture.load()
