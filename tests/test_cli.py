@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from emote_cli import __version__
+from emote_cli.animation.batch import loaded
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.retime import count_frames
 from emote_cli.cli import COMMANDS, app
@@ -97,6 +99,7 @@ def fake(monkeypatch) -> type[FakeAnimator]:
     module.Animator, module.AnimateOptions, module.Tuning = FakeAnimator, FakeOptions, FakeTuning
     monkeypatch.setitem(sys.modules, "emote_cli.animation.animate", module)
     monkeypatch.setattr(FakeAnimator, "calls", [])
+    loaded.cache_clear()
     return FakeAnimator
 
 
@@ -428,6 +431,30 @@ def test_a_batch_loads_the_model_once_and_outlives_a_bad_job(fake, here, portrai
     assert [call["options"].seed for call in fake.calls] == [3, 0]
 
 
+def test_a_batch_on_a_cluster_runs_the_same_function(fake, here, portrait_path, tiny_speech, monkeypatch):
+    """Ray itself is optional: its place is taken by a loop that sends every job through pickle, elsewhere."""
+    shutil.copy(portrait_path, here / "one.png")
+    (here / "jobs.csv").write_text(f"portrait,audio\none.png,{tiny_speech}\nmissing.png,{tiny_speech}\n")
+    elsewhere = here.parent / "elsewhere"
+    elsewhere.mkdir()
+    asked = []
+
+    def map_jobs_ray(function, jobs, address, *, gpu):
+        asked.append((address, gpu))
+        for job in jobs:
+            monkeypatch.chdir(elsewhere)
+            yield job, pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(function))(job)))
+
+    monkeypatch.setattr("emote_cli.data.cluster.map_jobs_ray", map_jobs_ray)
+    result = emote("animate", "--batch", "jobs.csv", "--model", "tiny", "--ray", "here:1", "--device", "cpu")
+    assert result.exit_code == 1
+    assert asked == [("here:1", False)]
+    assert result.stdout == f"{here / 'one.tiny-speech.mp4'}\n"
+    assert "warning: missing.tiny-speech.mp4: image" in result.stderr
+    assert probe(here / "one.tiny-speech.mp4").has_audio
+    assert emote("animate", portrait_path, tiny_speech, "--ray", "local").exit_code == 2
+
+
 def test_a_batch_of_a_folder_and_of_json_lines(fake, here, portrait_path, tiny_speech):
     shutil.copy(portrait_path, here / "one.png")
     shutil.copy(tiny_speech, here / "one.wav")
@@ -448,6 +475,45 @@ def test_a_batch_of_a_folder_and_of_json_lines(fake, here, portrait_path, tiny_s
 def test_a_wrong_table(fake, here, text, message):
     (here / "jobs.csv").write_text(text)
     fails(emote("animate", "--batch", "jobs.csv"), message, "")
+
+
+def test_a_folder_of_pngs(fake, here, portrait_path, tiny_speech):
+    args = ("animate", portrait_path, tiny_speech, "--model", "tiny", "-o", "frames/")
+    assert emote(*args).stdout == "frames\n"
+    files = sorted(path.name for path in (here / "frames").iterdir())
+    assert files == [*(f"{number:06d}.png" for number in range(18)), "making.txt"]
+    assert json.loads(emote("info", "frames", "--json").stdout)["video"]["frames"] == 18
+    fails(emote(*args), "output frames is a folder", "--force")
+    assert emote(*args, "--force", "--duration", "0.2").exit_code == 0
+    assert len(list((here / "frames").iterdir())) == 6
+    (here / "frames" / "mine.txt").write_text("precious")
+    fails(emote(*args, "--force"), "holds other files (mine.txt)", "new folder")
+    fails(emote(*args[:-1], "."), "output . cannot be replaced", "new folder")
+
+
+def test_ctrl_c_can_leave_a_part_and_go_on(fake, here, portrait_path, speech_path, monkeypatch):
+    monkeypatch.setattr("emote_cli.animation.render.SEGMENT_S", 1.0)
+    frames = fake.frames
+
+    def interrupted(self, portrait, speech, options):
+        yield from itertools.islice(frames(self, portrait, speech, options), 60)
+        raise KeyboardInterrupt
+
+    args = ("animate", portrait_path, speech_path, "--model", "tiny", "-o", "x.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(fake, "frames", interrupted)
+        result = emote(*args, "--keep-partial")
+    assert result.exit_code == 130
+    assert result.stderr == "what is made so far: x.partial.mp4; --resume goes on\nstopped\n"
+    part = list(read_frames(here / "x.partial.mp4"))
+    assert len(part) == 60
+    assert probe(here / "x.partial.mp4").duration_s == pytest.approx(60 / 25, abs=0.05)
+    fails(emote(*args, "--resume", "--seed", "4"), "another settings.seed: 0, now 4", "--resume")
+    assert emote(*args, "--resume").exit_code == 0
+    whole = list(read_frames(here / "x.mp4"))
+    assert len(whole) == 119
+    assert all(np.array_equal(one, other) for one, other in zip(part[:50], whole[:50], strict=True))
+    assert {path.name for path in here.iterdir()} == {"x.mp4", "x.partial.mp4"}
 
 
 def test_missing_arguments_are_wrong_usage(fake, here, portrait_path):
@@ -539,7 +605,7 @@ def test_a_folder_that_is_not_writable(fake, here, portrait_path, tiny_speech):
 @pytest.mark.parametrize(
     "option",
     "--fps 0,--fps fast,--fps 1/0,--steps 0,--head-speed 3,--seed -1,--guidance -1,--size 16,"
-    "--motion-region huge,--face 0,--face nose,--start x,--duration 1:2:3:4,--device tpu,--dtype int8".split(
+    "--motion-region huge,--face 0,--face nose,--start x,--duration 1:2:3:4,--ray x,--device tpu,--dtype int8".split(
         ","
     ),
 )

@@ -120,7 +120,7 @@ class MakeOne:
             if _is_finished(job):
                 return Outcome(output, "there")
             plan = check(job)
-            animator = _loaded(plan.model, job.device, job.dtype, tuning_of(plan))
+            animator = loaded(plan.model, job.device, job.dtype, tuning_of(plan))
             return Outcome(render(plan, self.on_frame, animator), "made")
         except EmoteError as error:
             return Outcome(output, "failed", error)
@@ -134,8 +134,8 @@ class MakeOne:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(model: Path | str, device: str, dtype: str, tuning: Any) -> Any:
-    """The model, loaded once for jobs that follow each other."""
+def loaded(model: Path | str, device: str, dtype: str, tuning: Any) -> Any:
+    """The model, loaded once for jobs that follow each other in a process; `loaded.cache_clear()` forgets it."""
     from emote_cli.animation.animate import Animator
 
     return Animator.load(model, device=device, dtype=dtype, tuning=tuning)

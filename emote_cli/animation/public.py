@@ -29,7 +29,7 @@ from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features
 from emote_cli.perception.whisper import WhisperFeatureExtractor, whisper_features
 from emote_cli.settings import ModelSettings
 from emote_cli.shapes import VideoLatents
-from emote_cli.types import AudioFeatures, Portrait, Sound, Waveform
+from emote_cli.types import AudioFeatures, Portrait, Sound, SpeechFeatures, Waveform
 
 
 def animator_for(settings: ModelSettings) -> type[Animator]:
@@ -59,7 +59,7 @@ class HalloAnimator(Animator):
         """
         settings = self.model.settings
         features, count = hallo_features(
-            in_memory(speech), settings.audio, settings.fps, settings.temporal.chunk_frames, self._extractor()
+            speech, settings.audio, settings.fps, settings.temporal.chunk_frames, self._extractor()
         )
         cells, how = settings.latent_size, options.recipe(settings.diffusion)
         chunks = sampled_chunks(
@@ -114,7 +114,7 @@ class HalloAnimator(Animator):
             for sampled in chunks:
                 yield self.guard(partial(finish, sampled))
 
-    def _inputs(self, portrait: Portrait, features: AudioFeatures) -> HalloInputs:
+    def _inputs(self, portrait: Portrait, features: SpeechFeatures) -> HalloInputs:
         height, width = portrait.pixels.shape[:2]
         told = hallo_regions(
             portrait.face.landmarks_px,

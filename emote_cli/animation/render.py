@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -168,6 +169,11 @@ def check(job: Job) -> Plan:
         EmoteError: the first thing that is wrong.
     """
     check_output(job)
+    if not (0 <= job.start < math.inf and (job.duration is None or 0 < job.duration < math.inf)):
+        raise SettingsError(
+            f"nothing lasts from {job.start} s for {job.duration} s",
+            hint="--duration is above 0, --start not below",
+        )
     pixels = read_image(job.portrait)
     speech = open_audio(job.audio, start_s=job.start, duration_s=job.duration)
     folder = locate(job.model)

@@ -110,7 +110,7 @@ def _outcomes(
     rows: list[dict[str, Any]], asked: dict[str, Any], advance: Callable[..., None]
 ) -> Iterator[Outcome]:
     """What becomes of each row, one after the other here, or on a cluster as they are done."""
-    from emote_cli.animation.batch import MakeOne, Outcome
+    from emote_cli.animation.batch import MakeOne, Outcome, loaded
     from emote_cli.data.cluster import map_jobs_ray
     from emote_cli.errors import EmoteError
 
@@ -123,7 +123,10 @@ def _outcomes(
             written += count
             advance(0, f"{written} frames")
 
-        yield from map(replace(make, on_frame=on_frame), rows)
+        try:
+            yield from map(replace(make, on_frame=on_frame), rows)
+        finally:
+            loaded.cache_clear()
         return
     here = {"portrait", "audio"}
     rows = [{k: v.resolve() if k in here else v for k, v in row.items()} for row in rows]

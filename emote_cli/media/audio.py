@@ -20,6 +20,7 @@ from emote_cli.types import Waveform
 SPEECH_RATE_HZ = 16_000
 """The sample rate of speech models, and of prepared data sets."""
 _SAMPLE_BYTES = 4
+_PIECE = 1 << 20
 
 
 class Recording:
@@ -41,11 +42,16 @@ class Recording:
         return self.n_samples / self.sample_rate_hz
 
     def read(self, start: int, stop: int) -> Float[np.ndarray, " samples"]:
-        """The samples from `start` to before `stop`, as far as there are any; what is no number is silence."""
+        """The samples from `start` to before `stop`, as far as there are any."""
         start, stop = (min(max(place, 0), self.n_samples) for place in (start, stop))
         self._file.seek(start * _SAMPLE_BYTES)
         data = self._file.read(max(stop - start, 0) * _SAMPLE_BYTES)
-        return np.nan_to_num(np.frombuffer(data, "<f4").astype(np.float32), nan=0.0, posinf=1.0, neginf=-1.0)
+        return np.frombuffer(data, "<f4").astype(np.float32)
+
+    def is_finite(self) -> bool:
+        """Whether all samples are numbers: broken floating-point files hold others."""
+        starts = range(0, self.n_samples, _PIECE)
+        return all(np.isfinite(self.read(start, start + _PIECE)).all() for start in starts)
 
 
 def open_audio(
@@ -111,6 +117,10 @@ def _decode(
         raise InputError(
             f"{path} has no sound from {start_s:g} s on",
             hint="check the recording: it holds not one sample there",
+        )
+    if not recording.is_finite():
+        raise InputError(
+            f"{path} holds samples that are no numbers", hint="save it again as 16-bit WAV or FLAC"
         )
     return recording
 

@@ -28,15 +28,21 @@ def check_png_folder(path: Path, force: bool) -> None:
     """Make sure that nothing else is overwritten.
 
     Raises:
-        OutputError: the folder holds something.
+        OutputError: the folder holds something, or cannot be replaced.
     """
+    if path.name in ("", "..") or path.is_mount():
+        raise OutputError(f"output {path} cannot be replaced", hint="name a new folder with -o")
     if not path.exists():
         return
     if not path.is_dir():
         raise OutputError(f"{path} is a file", hint="name a folder, or a video such as talk.mp4")
+    if not force:
+        video = path / "video.mp4"
+        raise OutputError(
+            f"output {path} is a folder",
+            hint=f"name a file, for example {video}; --force fills it with frames",
+        )
     names = [file.name for file in path.iterdir()]
-    if names and not force:
-        raise OutputError(f"folder {path} is not empty", hint="--force replaces frames; or name a new folder")
     foreign = next((name for name in sorted(names) if not _OURS.fullmatch(name)), None)
     if foreign is not None:
         raise OutputError(f"folder {path} holds other files ({foreign})", hint="name a new folder with -o")

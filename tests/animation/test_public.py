@@ -36,6 +36,24 @@ def toy(name: str, **parts: dict) -> ModelSettings:
     return ModelSettings.model_validate(preset | SMALL)
 
 
+def toy_hallo() -> ModelSettings:
+    return toy(
+        "hallo",
+        family={"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7},
+        audio={"layers": 2, "embed": 6, "hidden": 5, "tokens": 3, "token_width": 8},
+        temporal={"motion_frames": 2, "chunk_frames": 3},
+    )
+
+
+def toy_echomimic() -> ModelSettings:
+    return toy(
+        "echomimic",
+        audio={"embed": 6, "token_width": 6},
+        temporal={"chunk_frames": 5},
+        face_locator={"channels": [4, 4, 8, 8]},
+    )
+
+
 @pytest.fixture
 def portrait() -> Portrait:
     rng = np.random.default_rng(4)
@@ -64,12 +82,7 @@ def test_each_family_has_its_animator():
 
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
 def test_hallo(portrait, monkeypatch, guidance: float):
-    settings = toy(
-        "hallo",
-        family={"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7},
-        audio={"layers": 2, "embed": 6, "hidden": 5, "tokens": 3, "token_width": 8},
-        temporal={"motion_frames": 2, "chunk_frames": 3},
-    )
+    settings = toy_hallo()
     heard = features(9, settings)
     monkeypatch.setattr(public, "hallo_features", lambda *_: (heard, 7))
     options = AnimateOptions(steps=2, guidance=guidance, seed=1)
@@ -82,12 +95,7 @@ def test_hallo(portrait, monkeypatch, guidance: float):
 
 
 def test_an_identity_changes_hallos_video(portrait, monkeypatch):
-    settings = toy(
-        "hallo",
-        family={"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7},
-        audio={"layers": 2, "embed": 6, "hidden": 5, "tokens": 3, "token_width": 8},
-        temporal={"motion_frames": 2, "chunk_frames": 3},
-    )
+    settings = toy_hallo()
     heard = features(3, settings)
     monkeypatch.setattr(public, "hallo_features", lambda *_: (heard, 3))
     speech = Waveform(np.zeros(16_000, np.float32), 16_000)
@@ -101,12 +109,7 @@ def test_an_identity_changes_hallos_video(portrait, monkeypatch):
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_echomimic(portrait, monkeypatch, guidance: float):
-    settings = toy(
-        "echomimic",
-        audio={"embed": 6, "token_width": 6},
-        temporal={"chunk_frames": 5},
-        face_locator={"channels": [4, 4, 8, 8]},
-    )
+    settings = toy_echomimic()
     heard = features(11, settings)
     monkeypatch.setattr(public, "whisper_features", lambda *_: heard)
     options = AnimateOptions(steps=2, guidance=guidance, seed=1)
@@ -114,3 +117,26 @@ def test_echomimic(portrait, monkeypatch, guidance: float):
     frames = list(animator(settings).frames(portrait, speech, options))
     assert len(frames) == 11
     assert frames[3].shape == (SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("settings", [toy_hallo(), toy_echomimic()], ids=["hallo", "echomimic"])
+def test_a_render_goes_on_after_any_chunk(portrait, monkeypatch, settings: ModelSettings, dtype: torch.dtype):
+    size = settings.temporal.chunk_frames
+    heard = features(3 * size, settings)
+    monkeypatch.setattr(public, "hallo_features", lambda *_: (heard, 3 * size - 1))
+    monkeypatch.setattr(public, "whisper_features", lambda *_: heard)
+    speech, options = Waveform(np.zeros(16_000, np.float32), 16_000), AnimateOptions(steps=2, seed=1)
+    model = random_model(settings)
+    toy_animator = Animator.of(model)(model, torch.device("cpu"), Precision(dtype))
+    whole = list(toy_animator.chunks(portrait, speech, options))
+    assert [(made.start, made.carry.frame) for made in whole] == [
+        (i * size, (i + 1) * size) for i in range(3)
+    ]
+    assert [made.is_last for made in whole] == [False, False, True]
+    for number in (1, 2):
+        rest = list(toy_animator.chunks(portrait, speech, options, whole[number - 1].carry))
+        assert [made.start for made in rest] == [made.start for made in whole[number:]]
+        for again, made in zip(rest, whole[number:], strict=True):
+            assert np.array_equal(again.frames, made.frames)
+            assert np.array_equal(again.carry.motion, made.carry.motion)
