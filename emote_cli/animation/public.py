@@ -61,7 +61,7 @@ class HalloAnimator(Animator):
             motion=None if after is None else torch.from_numpy(after.motion).to(self.device),
         )
         while start < count:
-            with self.precision.autocast(self.device):
+            with torch.inference_mode(), self.precision.autocast(self.device):
                 frames = next(chunks)
             stop = start + len(frames)
             motion = to_numpy(frames[-settings.temporal.motion_frames :])

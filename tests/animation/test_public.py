@@ -78,6 +78,12 @@ def test_hallo(portrait, monkeypatch, guidance: float):
     assert all(frame.shape == (SIZE, SIZE, 3) and frame.dtype == np.uint8 for frame in frames)
     again = list(animator(settings).frames(portrait, speech, options))
     assert all(np.array_equal(one, other) for one, other in zip(frames, again, strict=True))
+    chunks = list(animator(settings).chunks(portrait, speech, options))
+    assert [(chunk.start, len(chunk.frames), chunk.is_last) for chunk in chunks] == [
+        (0, 3, False), (3, 3, False), (6, 1, True),
+    ]  # fmt: skip
+    rest = list(animator(settings).chunks(portrait, speech, options, after=chunks[0].carry))
+    assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[3:])
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
@@ -95,3 +101,6 @@ def test_echomimic(portrait, monkeypatch, guidance: float):
     frames = list(animator(settings).frames(portrait, speech, options))
     assert len(frames) == 11
     assert frames[3].shape == (SIZE, SIZE, 3)
+    first, *_ = animator(settings).chunks(portrait, speech, options)
+    rest = animator(settings).chunks(portrait, speech, options, after=first.carry)
+    assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[5:])
