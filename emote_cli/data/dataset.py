@@ -53,7 +53,9 @@ class SamplingSettings(Settings):
     """Stage 1: the targets are drawn from so many frames that are nearest in pose to the reference; 0 is any frame
     (and `reference_candidates` says how the reference is found)."""
     crop: int = 0
-    """Stage 1: train on a square of so many latent cells around the mouth; 0 is the whole picture."""
+    """Stage 1: begin with squares of so many latent cells around the mouth; 0 is the whole picture."""
+    crop_examples: int = 0
+    """How many of the first examples are such squares: a multiple of the batch."""
     mouth_weight: float = 0.0
     """Extra loss weight inside the mouth box."""
     face_weight: float = 0.0
@@ -194,7 +196,7 @@ class ClipDataset(Dataset[TrainingExample]):
         rng = np.random.default_rng([self.seed, key, attempt] if attempt else [self.seed, key])
         chosen = self.clips[int(rng.choice(len(self.clips), p=self.probabilities))]
         try:
-            return self._cut(self._opened(chosen), rng)
+            return self._cut(self._opened(chosen), rng, key < self.sampling.crop_examples)
         except DAMAGE as error:
             raise DataError(f"clip {chosen.id} is damaged: {error}", "prepare the data set again") from error
 
@@ -206,7 +208,7 @@ class ClipDataset(Dataset[TrainingExample]):
             )
         return clip
 
-    def _cut(self, clip: ClipArrays, rng: np.random.Generator) -> TrainingExample:
+    def _cut(self, clip: ClipArrays, rng: np.random.Generator, close: bool) -> TrainingExample:
         n, f = self.model.temporal.motion_frames, self.model.temporal.chunk_frames
         if self.temporal:
             start = int(rng.integers(clip.n_frames - n - f + 1))
@@ -230,8 +232,10 @@ class ClipDataset(Dataset[TrainingExample]):
             lips=torch.from_numpy(clip.lips[frames].astype(np.float32)),
             weight=torch.from_numpy(self._weights(clip, frames)),
         )
-        cells = 0 if self.temporal else self.sampling.crop
-        return around(example, mean_mouth(clip, frames), cells, self.model, rng) if cells else example
+        cells = self.sampling.crop
+        if self.temporal or not close or not cells:
+            return example
+        return around(example, mean_mouth(clip, frames), cells, self.model, rng)
 
     def _stills(self, clip: ClipArrays, rng: np.random.Generator) -> tuple[int, Int[np.ndarray, " f"]]:
         """A reference, and single frames for it to become."""

@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from emote_cli.data.dataset import SamplingSettings
 from emote_cli.data.selection import DataSettings
@@ -84,6 +84,14 @@ class TrainSettings(Settings):
     step: StepSettings = StepSettings()
     autoencoder: AutoencoderTraining = AutoencoderTraining()
     validation: ValidationSettings = ValidationSettings()
+
+    @model_validator(mode="after")
+    def _whole_batches_of_crops(self) -> TrainSettings:
+        if self.sampling.crop_examples % self.batch:
+            raise ValueError(
+                f"sampling.crop_examples {self.sampling.crop_examples} is not a multiple of batch {self.batch}"
+            )
+        return self
 
 
 class RunSettings(Settings):

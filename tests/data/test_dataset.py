@@ -211,7 +211,7 @@ def test_a_crop_shows_the_mouth_and_nothing_is_out_of_step(memory):
     clip = memory[0]
     whole = ClipDataset([clip], SETTINGS, SamplingSettings(mouth_weight=9), seed=3, temporal=False).example(0)
     part = ClipDataset(
-        [clip], SETTINGS, SamplingSettings(mouth_weight=9, crop=4), seed=3, temporal=False
+        [clip], SETTINGS, SamplingSettings(mouth_weight=9, crop=4, crop_examples=1), seed=3, temporal=False
     ).example(0)
     assert part.target.shape[-2:] == part.reference.shape[-2:] == part.weight.shape[-2:] == (4, 4)
     scale = SETTINGS.image_size // SETTINGS.latent_size
@@ -228,6 +228,15 @@ def test_a_crop_shows_the_mouth_and_nothing_is_out_of_step(memory):
     assert torch.equal(whole.weight[..., y : y + 4, x : x + 4], part.weight)
     region = whole.face_region[..., y * scale : (y + 4) * scale, x * scale : (x + 4) * scale]
     assert torch.equal(region, part.face_region)
+
+
+def test_only_the_first_examples_are_crops(memory):
+    sampling = SamplingSettings(crop=4, crop_examples=2)
+    data = ClipDataset([memory[0]], SETTINGS, sampling, seed=3, temporal=False)
+    sides = [data.example(key).target.shape[-1] for key in range(4)]
+    assert sides == [4, 4, SETTINGS.latent_size, SETTINGS.latent_size]
+    windows = ClipDataset(memory, SETTINGS, sampling, seed=3, temporal=True)
+    assert windows.example(0).target.shape[-1] == SETTINGS.latent_size
 
 
 def test_steady_clips_have_latents_of_their_own(folder, records, autoencoder, memory):
