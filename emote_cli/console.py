@@ -82,7 +82,9 @@ def progress(label: str, total: float | None, unit: str = "items") -> Iterator[C
         TextColumn("left"),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    # Results go where stdout goes, and not to the bar's console unless that is the same terminal.
+    to_bar, hidden = out.is_terminal, not err.is_terminal
+    with Progress(*columns, console=err, transient=True, disable=hidden, redirect_stdout=to_bar) as bar:
         task = bar.add_task(label, total=total, unit=unit, note="")
         yield lambda done, note="": bar.update(task, advance=done, note=note)
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 """One RGB picture, 0..255."""
@@ -27,9 +28,42 @@ class Waveform:
     sample_rate_hz: int
 
     @property
+    def n_samples(self) -> int:
+        """Length in samples."""
+        return len(self.samples)
+
+    @property
     def duration_s(self) -> float:
         """Length in seconds."""
         return len(self.samples) / self.sample_rate_hz
+
+    def read(self, start: int, stop: int) -> Float[np.ndarray, " samples"]:
+        """The samples from `start` to before `stop`, as far as there are any."""
+        return self.samples[max(start, 0) : max(stop, 0)]
+
+
+@runtime_checkable
+class Sound(Protocol):
+    """Mono sound that is read piece by piece: a `Waveform`, or a recording that stays on the disk."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Samples per second."""
+        ...
+
+    @property
+    def n_samples(self) -> int:
+        """Length in samples."""
+        ...
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        ...
+
+    def read(self, start: int, stop: int) -> Float[np.ndarray, " samples"]:
+        """The samples from `start` to before `stop`, as far as there are any; in [-1, 1]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +195,27 @@ class AudioFeatures:
 
         Frame `start + i` sees features `start + i - margin ... start + i + margin` (EMO, audio layers; paper 3.2).
         """
-        index = np.arange(start, start + count)[:, None] + np.arange(-margin, margin + 1)[None, :]
-        return self.hidden[np.clip(index, 0, self.n_frames - 1)]
+        return self.hidden[window_index(self.n_frames, start, count, margin)]
+
+
+def window_index(n_frames: int, start: int, count: int, margin: int) -> Int[np.ndarray, "count window"]:
+    """Which frames' features each of `count` frames sees; see `AudioFeatures.windows`."""
+    index = np.arange(start, start + count)[:, None] + np.arange(-margin, margin + 1)[None, :]
+    return np.clip(index, 0, n_frames - 1)
+
+
+@runtime_checkable
+class SpeechFeatures(Protocol):
+    """Speech features for windows of frames: `AudioFeatures`, or some that are computed as they are asked for."""
+
+    @property
+    def n_frames(self) -> int:
+        """Number of video frames."""
+        ...
+
+    def windows(self, start: int, count: int, margin: int) -> Float[np.ndarray, "count window layers embed"]:
+        """One window per video frame; see `AudioFeatures.windows`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """The command line as a user meets it. A made-up network stands in for the real one: no torch here."""
 
+import itertools
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,8 @@ import pytest
 from typer.testing import CliRunner
 
 from emote_cli import __version__
+from emote_cli.animation.batch import loaded
+from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.retime import count_frames
 from emote_cli.cli import COMMANDS, app
 from emote_cli.errors import DeviceError
@@ -54,8 +58,19 @@ class FakeAnimator:
 
     def frames(self, portrait, speech, options):
         self.calls[-1].update(portrait=portrait, speech=speech, options=options)
-        for index in range(count_frames(len(speech.samples), speech.sample_rate_hz, self.fps)):
+        for index in range(count_frames(speech.n_samples, speech.sample_rate_hz, self.fps)):
             yield np.full((self.size, self.size, 3), 40 + index, np.uint8)
+
+    def chunks(self, portrait, speech, options, after=None):
+        """Chunks of five; what they carry over is the number of frames so far."""
+        count = count_frames(speech.n_samples, speech.sample_rate_hz, self.fps)
+        start = 0 if after is None else after.frame
+        assert after is None or after.motion == start
+        source = itertools.islice(self.frames(portrait, speech, options), start, None)
+        while frames := list(itertools.islice(source, 5)):
+            stop = start + 5
+            yield MadeChunk(start, np.stack(frames), Carry(stop, np.array([float(stop)])), stop >= count)
+            start = stop
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,7 @@ def fake(monkeypatch) -> type[FakeAnimator]:
     module.Animator, module.AnimateOptions, module.Tuning = FakeAnimator, FakeOptions, FakeTuning
     monkeypatch.setitem(sys.modules, "emote_cli.animation.animate", module)
     monkeypatch.setattr(FakeAnimator, "calls", [])
+    loaded.cache_clear()
     return FakeAnimator
 
 
@@ -238,7 +254,8 @@ def test_options_reach_the_animator(fake, here, portrait_path, tiny_speech):
 def test_the_voice_is_separated_only_where_the_network_is(
     fake, here, portrait_path, tiny_speech, monkeypatch
 ):
-    monkeypatch.setenv("HF_HOME", str(here))
+    from emote_cli.perception.vocals import VocalSeparator
+
     args = ("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", "tiny", "--separate-vocals")
     with monkeypatch.context() as patch:
         patch.setattr("emote_cli.weights.home", lambda name: here / "hub" / name)
@@ -247,7 +264,7 @@ def test_the_voice_is_separated_only_where_the_network_is(
         place.parent.mkdir(parents=True)
         place.touch()
 
-        class FakeSeparator:
+        class FakeSeparator(VocalSeparator):
             def __init__(self, path):
                 assert path == place
 
@@ -315,7 +332,7 @@ def test_a_part_of_the_sound(fake, here, portrait_path, speech_path):
     span = ("--start", "0:01.5", "--duration", "0.6")
     assert emote("animate", portrait_path, speech_path, "--model", "tiny", *span).exit_code == 0
     assert len(list(read_frames(here / "portrait.mp4"))) == 15
-    whole, part = read_audio(speech_path).samples, fake.calls[0]["speech"].samples
+    whole, part = read_audio(speech_path).samples, fake.calls[0]["speech"].read(0, 10**6)
     assert np.array_equal(part, whole[24_000 : 24_000 + 9_600])
     heard = read_audio(here / "portrait.mp4").samples[:9_600]
     assert np.corrcoef(heard, part[: len(heard)])[0, 1] > 0.95
@@ -415,6 +432,30 @@ def test_a_batch_loads_the_model_once_and_outlives_a_bad_job(fake, here, portrai
     assert [call["options"].seed for call in fake.calls] == [3, 0]
 
 
+def test_a_batch_on_a_cluster_runs_the_same_function(fake, here, portrait_path, tiny_speech, monkeypatch):
+    """Ray itself is optional: its place is taken by a loop that sends every job through pickle, elsewhere."""
+    shutil.copy(portrait_path, here / "one.png")
+    (here / "jobs.csv").write_text(f"portrait,audio\none.png,{tiny_speech}\nmissing.png,{tiny_speech}\n")
+    elsewhere = here.parent / "elsewhere"
+    elsewhere.mkdir()
+    asked = []
+
+    def map_jobs_ray(function, jobs, address, *, gpu):
+        asked.append((address, gpu))
+        for job in jobs:
+            monkeypatch.chdir(elsewhere)
+            yield job, pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(function))(job)))
+
+    monkeypatch.setattr("emote_cli.data.cluster.map_jobs_ray", map_jobs_ray)
+    result = emote("animate", "--batch", "jobs.csv", "--model", "tiny", "--ray", "here:1", "--device", "cpu")
+    assert result.exit_code == 1
+    assert asked == [("here:1", False)]
+    assert result.stdout == f"{here / 'one.tiny-speech.mp4'}\n"
+    assert "warning: missing.tiny-speech.mp4: image" in result.stderr
+    assert probe(here / "one.tiny-speech.mp4").has_audio
+    assert emote("animate", portrait_path, tiny_speech, "--ray", "local").exit_code == 2
+
+
 def test_a_batch_of_a_folder_and_of_json_lines(fake, here, portrait_path, tiny_speech):
     shutil.copy(portrait_path, here / "one.png")
     shutil.copy(tiny_speech, here / "one.wav")
@@ -435,6 +476,45 @@ def test_a_batch_of_a_folder_and_of_json_lines(fake, here, portrait_path, tiny_s
 def test_a_wrong_table(fake, here, text, message):
     (here / "jobs.csv").write_text(text)
     fails(emote("animate", "--batch", "jobs.csv"), message, "")
+
+
+def test_a_folder_of_pngs(fake, here, portrait_path, tiny_speech):
+    args = ("animate", portrait_path, tiny_speech, "--model", "tiny", "-o", "frames/")
+    assert emote(*args).stdout == "frames\n"
+    files = sorted(path.name for path in (here / "frames").iterdir())
+    assert files == [*(f"{number:06d}.png" for number in range(18)), "making.txt"]
+    assert json.loads(emote("info", "frames", "--json").stdout)["video"]["frames"] == 18
+    fails(emote(*args), "output frames is a folder", "--force")
+    assert emote(*args, "--force", "--duration", "0.2").exit_code == 0
+    assert len(list((here / "frames").iterdir())) == 6
+    (here / "frames" / "mine.txt").write_text("precious")
+    fails(emote(*args, "--force"), "holds other files (mine.txt)", "new folder")
+    fails(emote(*args[:-1], "."), "output . cannot be replaced", "new folder")
+
+
+def test_ctrl_c_can_leave_a_part_and_go_on(fake, here, portrait_path, speech_path, monkeypatch):
+    monkeypatch.setattr("emote_cli.animation.render.SEGMENT_S", 1.0)
+    frames = fake.frames
+
+    def interrupted(self, portrait, speech, options):
+        yield from itertools.islice(frames(self, portrait, speech, options), 60)
+        raise KeyboardInterrupt
+
+    args = ("animate", portrait_path, speech_path, "--model", "tiny", "-o", "x.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(fake, "frames", interrupted)
+        result = emote(*args, "--keep-partial")
+    assert result.exit_code == 130
+    assert result.stderr == "what is made so far: x.partial.mp4; --resume goes on\nstopped\n"
+    part = list(read_frames(here / "x.partial.mp4"))
+    assert len(part) == 60
+    assert probe(here / "x.partial.mp4").duration_s == pytest.approx(60 / 25, abs=0.05)
+    fails(emote(*args, "--resume", "--seed", "4"), "another settings.seed: 0, now 4", "--resume")
+    assert emote(*args, "--resume").exit_code == 0
+    whole = list(read_frames(here / "x.mp4"))
+    assert len(whole) == 119
+    assert all(np.array_equal(one, other) for one, other in zip(part[:50], whole[:50], strict=True))
+    assert {path.name for path in here.iterdir()} == {"x.mp4", "x.partial.mp4"}
 
 
 def test_missing_arguments_are_wrong_usage(fake, here, portrait_path):
@@ -526,7 +606,7 @@ def test_a_folder_that_is_not_writable(fake, here, portrait_path, tiny_speech):
 @pytest.mark.parametrize(
     "option",
     "--fps 0,--fps fast,--fps 1/0,--steps 0,--head-speed 3,--seed -1,--guidance -1,--size 16,"
-    "--motion-region huge,--face 0,--face nose,--start x,--duration 1:2:3:4,--device tpu,--dtype int8".split(
+    "--motion-region huge,--face 0,--face nose,--start x,--duration 1:2:3:4,--ray x,--device tpu,--dtype int8".split(
         ","
     ),
 )

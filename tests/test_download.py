@@ -23,6 +23,7 @@ from emote_cli.hub import Hub, Remote, partial_path
 from emote_cli.hub import fetch as fetch_one
 from emote_cli.pickles import convert
 from emote_cli.registry import registry
+from emote_cli.settings import load_settings
 from emote_cli.weights import locate, read_lock
 
 HALLO = "fudan-generative-ai/hallo"
@@ -163,6 +164,8 @@ def test_an_add_on_brings_its_base(hub):
     assert done.code == 0
     assert done.out == f"{locate('echomimic')}\n"
     assert (locate("echomimic") / "motion_module_acc.safetensors").is_file()
+    assert locate("echomimic-6step") == locate("echomimic")
+    assert load_settings(locate("echomimic") / "settings.yaml").name == "echomimic"
 
 
 def test_a_broken_transfer_goes_on_where_it_stopped(hub, waits):

@@ -17,6 +17,7 @@ from emote_cli.weights import (
     locate,
     newest_ema,
     read_lock,
+    separator,
     verify_sha256,
     write_lock,
 )
@@ -208,7 +209,8 @@ def test_a_changed_byte_of_the_same_size_and_time_is_found_by_the_full_check(tmp
 
 def test_the_registry():
     table = registry()
-    assert {name for name in KNOWN_MODELS if name in table} == {"sd15", "hallo", "echomimic"}
+    public = {"sd15", "hallo", "echomimic", "echomimic-6step"}
+    assert {name for name in KNOWN_MODELS if name in table} == public
     for model in table.values():
         places = [file.to for file in model.files]
         assert len(set(places)) == len(places), model.name
@@ -231,3 +233,26 @@ def test_locating_what_ships_needs_no_torch_and_no_hub():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_what_is_loaded_is_what_is_downloaded():
+    from emote_cli.animation.likeness import FOLDER
+    from emote_cli.animation.quality import SIX_STEP_FILES
+    from emote_cli.model.imports import PARTS
+    from emote_cli.perception.identity import DETECTOR, EMBEDDER
+
+    table = registry()
+    for name, parts in PARTS.items():
+        models = [table[each] for each in (table[name].base, name) if each]
+        assert {place for place, _ in parts} <= {file.to for model in models for file in model.files}
+    assert set(SIX_STEP_FILES) == {file.to for file in table["echomimic-6step"].files}
+    assert {f"{FOLDER}/{DETECTOR}", f"{FOLDER}/{EMBEDDER}"} <= {file.to for file in table["hallo"].files}
+
+
+def test_the_separator_lies_with_a_model_or_with_hallo(tmp_path, monkeypatch):
+    monkeypatch.setattr("emote_cli.weights.home", lambda name: tmp_path / "hub" / name)
+    with pytest.raises(WeightsError, match="not installed"):
+        separator(None)
+    for place in (tmp_path / "hub" / "hallo", tmp_path / "own"):
+        write(place / "audio_separator" / "Kim_Vocal_2.onnx", b"1" * 11)
+        assert separator(tmp_path / "own") == place / "audio_separator" / "Kim_Vocal_2.onnx"

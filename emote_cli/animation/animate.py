@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from emote_cli.animation.chunks import plan_chunks
+from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.compose import cut_portrait, find_faces
 from emote_cli.animation.detail import transfer_detail
 from emote_cli.animation.device import (
@@ -32,17 +32,17 @@ from emote_cli.animation.quality import SIX_STEP, Quality, Recipe, recipe
 from emote_cli.diffusion.sampler import chunk_noise, guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import SettingsError
-from emote_cli.media.audio import read_audio
+from emote_cli.media.audio import open_audio
 from emote_cli.media.image import read_image
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.model.emo import Emo
 from emote_cli.model.imports import load_folder
 from emote_cli.perception.faces import FaceAnalyzer, FaceRegion, region_mask
-from emote_cli.perception.speech import hear
+from emote_cli.perception.speech import listen
 from emote_cli.settings import DiffusionSettings, load_preset, load_settings
 from emote_cli.shapes import MotionLatents, VideoLatents
-from emote_cli.types import AudioFeatures, Chunk, Pixels, Portrait, Waveform
+from emote_cli.types import Chunk, Pixels, Portrait, Sound, SpeechFeatures
 from emote_cli.weights import SETTINGS_NAME, bundled, locate
 
 
@@ -206,9 +206,9 @@ class Animator:
         cut, unknown = with_identity(cut, photo, self.folder, self.model.settings)
         for line in unknown:
             warnings.warn(line, stacklevel=2)
-        return self.frames(cut, read_audio(Path(audio)), options or AnimateOptions())
+        return self.frames(cut, open_audio(Path(audio)), options or AnimateOptions())
 
-    def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
+    def frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
         """Generate round(seconds x fps) frames, one after the other.
 
         Args:
@@ -219,8 +219,25 @@ class Animator:
         Raises:
             InputError: the speech is shorter than one frame.
         """
+        for made in self.chunks(portrait, speech, options):
+            yield from made.frames
+
+    def chunks(
+        self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
+    ) -> Iterator[MadeChunk]:
+        """The same, chunk by chunk; each says what is needed to go on behind it.
+
+        Args:
+            portrait: cropped at `size`.
+            speech: mono, 16 kHz.
+            options: how to sample.
+            after: of the last chunk that is made already.
+
+        Raises:
+            InputError: the speech is shorter than one frame.
+        """
         settings = self.model.settings
-        features = hear(speech, settings.audio, settings.fps)
+        features = listen(speech, settings.audio, settings.fps)
         mask = region_mask(portrait.face.box_px, self.size, options.motion_region)
         region = torch.from_numpy(mask.astype(np.float32))[None].to(self.device)
         with torch.inference_mode(), self.precision.autocast(self.device):
@@ -228,20 +245,26 @@ class Animator:
             reference = self.model.encode_reference(self.model.autoencoder.encode(picture))
             decoded = self.model.autoencoder.decode(reference.latents)
         detail = settings.detail_transfer if options.detail is None else options.detail
-        motion: MotionLatents | None = None
+        motion: MotionLatents | None = (
+            None if after is None else torch.from_numpy(after.motion).to(self.device)
+        )
         for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
+            if after is not None and chunk.start < after.frame:
+                continue
             with torch.inference_mode(), self.precision.autocast(self.device):
                 conditioning = self._condition(reference, motion, features, region, chunk, options)
                 latents = self.guard(partial(self._sample, reference, conditioning, chunk, options))
                 frames = self.guard(partial(self.model.decode, latents[:, : chunk.keep]))[0].float()
             motion = latents[:, -settings.temporal.motion_frames :]
-            yield from to_bytes(transfer_detail(frames, picture, decoded.float()) if detail else frames)
+            shown = to_bytes(transfer_detail(frames, picture, decoded.float()) if detail else frames)
+            carry = Carry(chunk.stop, to_numpy(motion))
+            yield MadeChunk(chunk.start, shown, carry, chunk.stop >= features.n_frames)
 
     def _condition(
         self,
         reference: Reference,
         motion: MotionLatents | None,
-        features: AudioFeatures,
+        features: SpeechFeatures,
         region: Float[Tensor, "1 1 image_height image_width"],
         chunk: Chunk,
         options: AnimateOptions,
@@ -294,3 +317,8 @@ def to_bytes(pixels: Float[Tensor, "f 3 h w"]) -> UInt8[np.ndarray, "f h w 3"]:
     """[-1, 1] to RGB bytes, rounded."""
     values = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(rearrange(values, "f c h w -> f h w c").cpu().numpy())
+
+
+def to_numpy(motion: Float[Tensor, ...]) -> Float[np.ndarray, ...]:
+    """Motion frames as they are stored: float32, nothing lost."""
+    return motion.float().cpu().numpy()

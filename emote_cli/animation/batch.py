@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from emote_cli.animation.metadata import inputs_and_settings, read_making
-from emote_cli.animation.render import Job, check, load_animator, render
+from emote_cli.animation.render import Job, check, render, tuning_of
 from emote_cli.errors import EmoteError, InputError
 
 COLUMNS = ("portrait", "audio", "output", "seed", "steps", "guidance", "head_speed", "start", "duration")
@@ -95,42 +96,54 @@ def _job_values(row: Mapping[str, Any], folder: Path, place: str) -> dict[str, A
     return {**values, "portrait": portrait, "audio": audio, "output": str(name)}
 
 
-def run_batch(
-    rows: list[dict[str, Any]],
-    base: Mapping[str, Any],
-    *,
-    like: Path | None = None,
-    named: Collection[str] = (),
-    on_frame: Callable[[], object] = lambda: None,
-) -> Iterator[Outcome]:
-    """Make one video after the other with a model that is loaded once.
+@dataclass(frozen=True, slots=True)
+class MakeOne:
+    """The function from a row of a batch to what became of it; the same here and on a cluster.
 
-    Args:
-        rows: from `read_batch`.
+    Attributes:
         base: values of all jobs, as for `Job.repeating`; its output is the folder to write to (None is here).
         like: settings of all jobs come from this video.
         named: which of the values were given by the user.
-        on_frame: called after each frame.
+        on_frame: called with the number of frames just written.
     """
-    folder = base.get("output") or Path()
-    animator: Any = None
-    for row in rows:
-        output = folder / row["output"]
+
+    base: Mapping[str, Any]
+    like: Path | None = None
+    named: frozenset[str] = frozenset()
+    on_frame: Callable[[int], object] = field(default=int)
+
+    def __call__(self, row: Mapping[str, Any]) -> Outcome:
+        """Make one video, unless it is there."""
+        output = (self.base.get("output") or Path()) / row["output"]
         try:
-            job = Job.repeating(like, {**base, **row, "output": output}, {*named, *row})
+            job = Job.repeating(self.like, {**self.base, **row, "output": output}, {*self.named, *row})
             if _is_finished(job):
-                yield Outcome(output, "there")
-                continue
+                return Outcome(output, "there")
             plan = check(job)
-            animator = animator or load_animator(plan)
-            yield Outcome(render(plan, on_frame, animator), "made")
+            animator = loaded(plan.model, job.device, job.dtype, tuning_of(plan))
+            return Outcome(render(plan, self.on_frame, animator), "made")
         except EmoteError as error:
-            yield Outcome(output, "failed", error)
+            return Outcome(output, "failed", error)
+
+    def anywhere(self) -> MakeOne:
+        """The same with paths that are right in any folder of any machine that sees the same files."""
+        base = {**self.base, "output": (self.base.get("output") or Path()).resolve()}
+        if Path(str(base.get("model"))).exists():
+            base["model"] = str(Path(str(base["model"])).resolve())
+        return replace(self, base=base, like=self.like and self.like.resolve())
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(model: Path | str, device: str, dtype: str, tuning: Any) -> Any:
+    """The model, loaded once for jobs that follow each other in a process; `loaded.cache_clear()` forgets it."""
+    from emote_cli.animation.animate import Animator
+
+    return Animator.load(model, device=device, dtype=dtype, tuning=tuning)
 
 
 def _is_finished(job: Job) -> bool:
     """Whether the output is there, made with the same settings from the same inputs."""
-    if not job.output.is_file() or job.force or not (job.portrait.is_file() and job.audio.is_file()):
+    if not job.output.exists() or job.force or not (job.portrait.is_file() and job.audio.is_file()):
         return False
     try:
         made = read_making(job.output)

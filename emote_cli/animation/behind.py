@@ -22,7 +22,7 @@ def finished_behind(
         device: where it happens; a GPU gets a stream of its own for it.
         guard: repeats what failed for lack of memory, in this thread.
     """
-    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def work(chunk: Any, ready: Any) -> Any:
         with guard.busy:

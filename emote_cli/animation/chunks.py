@@ -1,9 +1,44 @@
-"""Which frames are generated together: pure planning, frame indices only."""
+"""Which frames are generated together, and what a chunk hands on to the next."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
 from emote_cli.errors import SettingsError
 from emote_cli.types import Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """What the frames so far hand on to those behind them: all that is needed to go on.
+
+    Attributes:
+        frame: the first frame that is not made yet.
+        motion: the motion frames, in whatever form the model takes them; empty where it needs none.
+    """
+
+    frame: int
+    motion: Float[np.ndarray, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MadeChunk:
+    """Frames that were generated together.
+
+    Attributes:
+        start: number of the first frame.
+        frames: RGB.
+        carry: what the next chunk needs.
+        is_last: whether no chunk follows.
+    """
+
+    start: int
+    frames: UInt8[np.ndarray, "f h w 3"]
+    carry: Carry
+    is_last: bool
 
 
 def plan_chunks(n_frames: int, chunk_frames: int) -> list[Chunk]:

@@ -22,7 +22,7 @@ from emote_cli.model.adapters.hallo import PUBLISHED, HalloQuirks, HalloVideo, c
 from emote_cli.model.conditioning import RegionWeights
 from emote_cli.model.emo import Emo
 from emote_cli.shapes import ImageLatents, VideoLatents
-from emote_cli.types import AudioFeatures, Chunk
+from emote_cli.types import Chunk, SpeechFeatures
 
 ChunkNoise = Callable[[Chunk], VideoLatents]
 DECODED_AT_ONCE = 2
@@ -48,7 +48,7 @@ class HalloInputs:
     embedding: Float[Tensor, " embedding"]
     face_mask: Float[Tensor, "3 size size"]
     regions: RegionWeights
-    features: AudioFeatures
+    features: SpeechFeatures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +93,17 @@ def hallo_noise(
     return draw
 
 
-class MadeChunk(NamedTuple):
+class SampledChunk(NamedTuple):
     """A chunk that is sampled, and decoded as far as the next one needs it.
 
     Attributes:
+        start: number of the first frame.
         latents: of the frames that are not decoded yet.
         last: the chunk's last n frames, in [-1, 1].
         keep: how many of all its frames belong to the video.
     """
 
+    start: int
     latents: VideoLatents
     last: Float[Tensor, "n 3 size size"]
     keep: int
@@ -119,7 +121,10 @@ def sampled_chunks(
     noise: ChunkNoise,
     sampling: HalloSampling = HalloSampling(),
     guard: Guard = at_once,
-) -> Iterator[MadeChunk]:
+    *,
+    start: int = 0,
+    last: Float[Tensor, "n 3 size size"] | None = None,
+) -> Iterator[SampledChunk]:
     """Sample chunk after chunk; only the frames that the next chunk follows on are decoded.
 
     Args:
@@ -128,23 +133,27 @@ def sampled_chunks(
         noise: of each chunk.
         sampling: how to sample.
         guard: runs each heavy piece of work; it may run it a second time.
+        start: first frame that is not made yet, a whole number of chunks.
+        last: the n frames before it, in [-1, 1]; None where there are none.
     """
     settings, schedule = model.settings, NoiseSchedule(model.settings.diffusion)
     n, f = settings.temporal.motion_frames, settings.temporal.chunk_frames
     video = guard(partial(_encode_video, model, inputs, sampling))
     chunks = plan_chunks(inputs.features.n_frames, f)
-    motion: ImageLatents | None = None
+    motion: ImageLatents | None = None if last is None else guard(partial(model.autoencoder.encode, last))
     for chunk in chunks:
+        drawn = noise(chunk).to(inputs.pixels)  # also for chunks that are made: they share a stream
+        if chunk.start < start:
+            continue
         windows = inputs.features.windows(chunk.start, f, settings.audio.margin)
         heard = torch.from_numpy(windows)[None].to(inputs.pixels)
-        drawn = noise(chunk).to(inputs.pixels)
         latents = guard(
             partial(_sample, model, video, motion, heard, drawn, schedule=schedule, sampling=sampling)
         )
         last = guard(partial(model.decode, latents[:, -n:], 1))[0]
         if chunk is not chunks[-1]:
             motion = guard(partial(model.autoencoder.encode, last))
-        yield MadeChunk(latents[:, :-n], last, chunk.keep)
+        yield SampledChunk(chunk.start, latents[:, :-n], last, chunk.keep)
 
 
 def hallo_chunks(
@@ -156,7 +165,7 @@ def hallo_chunks(
 
 
 @torch.inference_mode()
-def decoded(model: Emo, made: MadeChunk) -> Float[Tensor, "f 3 size size"]:
+def decoded(model: Emo, made: SampledChunk) -> Float[Tensor, "f 3 size size"]:
     """All frames of a chunk that belong to the video, in [-1, 1]."""
     wanted = made.latents[:, : made.keep]
     frames = [model.decode(wanted, DECODED_AT_ONCE)[0].to(made.last.dtype)] if wanted.shape[1] else []

@@ -136,7 +136,7 @@ class Residence:
         self.model, self.device, self.home = model, device, home or torch.device("cpu")
         self.resident: str | None = None
         for name, part in model.named_children():
-            part.to(self.home if name in LARGE else device)
+            place(part, self.home if name in LARGE else device)
         self._hooks = [
             layer.register_forward_pre_hook(lambda _layer, _inputs, name=name: self.summon(name))
             for name in LARGE
@@ -155,9 +155,15 @@ class Residence:
 
     def move(self, name: str, to: torch.device) -> None:
         """Move one part."""
-        getattr(self.model, name).to(to)
+        place(getattr(self.model, name), to)
         if to == self.home:
             forget_unused(self.device)
+
+
+def place(module: nn.Module, device: torch.device) -> None:
+    """Move a module, also while inference mode is on, whose tensors could not become weights again."""
+    with torch.inference_mode(False), torch.no_grad():
+        module.to(device)
 
 
 def forget_unused(device: torch.device) -> None:

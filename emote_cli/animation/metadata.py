@@ -11,6 +11,7 @@ from typing import Any
 from emote_cli import __version__
 from emote_cli.errors import InputError
 from emote_cli.media.ffmpeg import read_tags
+from emote_cli.media.pngs import NOTE_NAME
 from emote_cli.weights import read_lock, sha256_of
 
 NOTE = "AI-generated video"
@@ -80,7 +81,8 @@ def read_making(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read, or says nothing.
     """
-    comment = read_tags(path).get("comment", "")
+    note = path / NOTE_NAME
+    comment = note.read_text("utf-8") if note.is_file() else read_tags(path).get("comment", "")
     start = comment.find("{")
     try:
         making = json.loads(comment[start:]) if start >= 0 else None

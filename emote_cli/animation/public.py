@@ -8,14 +8,14 @@ from functools import partial
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import UInt8
 
-from emote_cli.animation.animate import AnimateOptions, Animator, to_bytes, to_tensor
+from emote_cli.animation.animate import AnimateOptions, Animator, to_bytes, to_numpy, to_tensor
 from emote_cli.animation.behind import finished_behind
+from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.hallo import (
     HalloInputs,
     HalloSampling,
-    MadeChunk,
+    SampledChunk,
     decoded,
     hallo_noise,
     sampled_chunks,
@@ -29,9 +29,7 @@ from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features
 from emote_cli.perception.whisper import WhisperFeatureExtractor, whisper_features
 from emote_cli.settings import ModelSettings
 from emote_cli.shapes import VideoLatents
-from emote_cli.types import AudioFeatures, Pixels, Portrait, Waveform
-
-Pixels4 = UInt8[np.ndarray, "f h w 3"]
+from emote_cli.types import AudioFeatures, Portrait, Sound, SpeechFeatures, Waveform
 
 
 def animator_for(settings: ModelSettings) -> type[Animator]:
@@ -41,14 +39,21 @@ def animator_for(settings: ModelSettings) -> type[Animator]:
     return EchoMimicAnimator if settings.family.long_video == "overlap" else Animator
 
 
+def in_memory(sound: Sound) -> Waveform:
+    """All of a sound, for speech models that hear it in one piece."""
+    return Waveform(sound.read(0, sound.n_samples), sound.sample_rate_hz)
+
+
 class HalloAnimator(Animator):
     """Hallo: boxes and soft masks of the face, its identity, wav2vec2 stretched before its transformer, motion frames.
 
     A portrait without identity is animated as nobody's (zeros), as Hallo's own code does where it finds no face.
     """
 
-    def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
-        """Generate frames one after the other; see `Animator.frames`. Head speed has no effect.
+    def chunks(
+        self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
+    ) -> Iterator[MadeChunk]:
+        """Generate chunk by chunk; see `Animator.chunks`. Head speed has no effect.
 
         On a GPU all but a chunk's last frames are decoded while the next chunk is being sampled.
         """
@@ -72,11 +77,10 @@ class HalloAnimator(Animator):
                 guided_from=how.guided_from,
             ),
             self.guard,
+            start=0 if after is None else after.frame,
+            last=None if after is None else torch.from_numpy(after.motion).to(self.device),
         )
-        made = 0
-        for frames in self._finished(self._in_precision(chunks)):
-            yield from frames[: count - made]
-            made += len(frames)
+        yield from self._finished(self._in_precision(chunks), count)
 
     def _extractor(self) -> Wav2VecFeatureExtractor | None:
         """The speech model that lies in the model's own folder."""
@@ -86,28 +90,31 @@ class HalloAnimator(Animator):
             else Wav2VecFeatureExtractor.load(self.folder / "wav2vec2", self.device)
         )
 
-    def _in_precision(self, chunks: Iterator[MadeChunk]) -> Iterator[MadeChunk]:
+    def _in_precision(self, chunks: Iterator[SampledChunk]) -> Iterator[SampledChunk]:
         while True:
-            with self.precision.autocast(self.device):
-                made = next(chunks, None)
-            if made is None:
+            with torch.inference_mode(), self.precision.autocast(self.device):
+                sampled = next(chunks, None)
+            if sampled is None:
                 return
-            yield made
+            yield sampled
 
-    def _finished(self, chunks: Iterator[MadeChunk]) -> Iterator[Pixels4]:
-        """Frames of each chunk as bytes."""
+    def _finished(self, chunks: Iterator[SampledChunk], count: int) -> Iterator[MadeChunk]:
+        """Chunks with frames as bytes; the video has `count` of them."""
 
-        def finish(made: MadeChunk) -> Pixels4:
+        def finish(sampled: SampledChunk) -> MadeChunk:
             with self.precision.autocast(self.device):
-                return to_bytes(decoded(self.model, made))
+                frames = to_bytes(decoded(self.model, sampled))
+            start, stop = sampled.start, sampled.start + len(frames)
+            carry = Carry(stop, to_numpy(sampled.last))
+            return MadeChunk(start, frames[: count - start], carry, stop >= count)
 
         if self.device.type == "cuda" and self.residence is None:
             yield from finished_behind(chunks, finish, self.device, self.guard)
         else:
-            for made in chunks:
-                yield self.guard(partial(finish, made))
+            for sampled in chunks:
+                yield self.guard(partial(finish, sampled))
 
-    def _inputs(self, portrait: Portrait, features: AudioFeatures) -> HalloInputs:
+    def _inputs(self, portrait: Portrait, features: SpeechFeatures) -> HalloInputs:
         height, width = portrait.pixels.shape[:2]
         told = hallo_regions(
             portrait.face.landmarks_px,
@@ -134,19 +141,25 @@ class HalloAnimator(Animator):
 class EchoMimicAnimator(Animator):
     """EchoMimic: a face box, Whisper's vectors, and overlapping windows over the whole video."""
 
-    def frames(self, portrait: Portrait, speech: Waveform, options: AnimateOptions) -> Iterator[Pixels]:
-        """Generate frames; see `Animator.frames`. All latents are denoised before the first frame."""
+    def chunks(
+        self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
+    ) -> Iterator[MadeChunk]:
+        """Generate frames; see `Animator.chunks`. All latents are denoised before the first frame."""
         settings = self.model.settings
         extractor = None
         if self.folder is not None:
             extractor = WhisperFeatureExtractor.load(self.folder / "whisper", self.device)
-        features = whisper_features(speech, settings.audio, settings.fps, extractor)
+        features = whisper_features(in_memory(speech), settings.audio, settings.fps, extractor)
         with torch.inference_mode(), self.precision.autocast(self.device):
             latents = self._latents(portrait, features, options)
-        for frame in range(features.n_frames):
+        for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
+            if after is not None and chunk.start < after.frame:
+                continue
             with torch.inference_mode(), self.precision.autocast(self.device):
-                pixels = self.guard(partial(self.model.decode, latents[:, frame : frame + 1]))[0]
-            yield from to_bytes(pixels)
+                single = [latents[:, i : i + 1] for i in range(chunk.start, chunk.start + chunk.keep)]
+                pixels = torch.cat([self.guard(partial(self.model.decode, one))[0] for one in single])
+            carry = Carry(chunk.stop, np.zeros(0, np.float32))
+            yield MadeChunk(chunk.start, to_bytes(pixels), carry, chunk.stop >= features.n_frames)
 
     def _latents(self, portrait: Portrait, features: AudioFeatures, options: AnimateOptions) -> VideoLatents:
         settings, model, how = self.model.settings, self.model, options.recipe(self.model.settings.diffusion)

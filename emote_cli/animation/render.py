@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from emote_cli.animation.choice import FaceChoice, write_preview
+from emote_cli.animation.chunks import Carry
 from emote_cli.animation.compose import cut_portrait, doubts, find_faces
 from emote_cli.animation.likeness import with_identity
 from emote_cli.animation.metadata import making_of, settings_of, to_tags
 from emote_cli.animation.paste import FrameKind, finisher, shown_size
 from emote_cli.animation.quality import SIX_STEP, Quality, is_six_step
-from emote_cli.animation.retime import count_frames, retime
+from emote_cli.animation.retime import count_frames, showing
 from emote_cli.errors import InputError, OutputError, SettingsError
-from emote_cli.media.audio import read_audio, read_stereo
+from emote_cli.media.audio import open_audio, read_stereo
 from emote_cli.media.encoding import encoding_of
 from emote_cli.media.image import read_image
-from emote_cli.media.video import VideoWriter
+from emote_cli.media.pngs import check_png_folder, is_png_folder
+from emote_cli.media.segments import SegmentedWriter
 from emote_cli.perception.faces import FaceAnalyzer, FaceRegion
 from emote_cli.settings import ModelSettings, load_preset, load_settings
-from emote_cli.types import Pixels, Portrait, Waveform
+from emote_cli.types import Pixels, Portrait, Sound
 from emote_cli.weights import SETTINGS_NAME, bundled, locate, separator
 
 if TYPE_CHECKING:  # torch is imported late, after all checks
-    from emote_cli.animation.animate import Animator
+    from emote_cli.animation.animate import AnimateOptions, Animator, Tuning
 else:
-    Animator = Any
+    AnimateOptions = Animator = Tuning = Any
+
+SEGMENT_S = 10.0
+"""Length of a segment, rounded to whole chunks: what a killed render loses at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +68,8 @@ class Job:
         compile: whether the network is compiled first.
         low_memory: whether one large part at a time is on the device.
         separate_vocals: whether music and noise are taken out of the sound before it is listened to.
+        resume: whether to go on with what a killed render left, and to leave what is finished when stopped.
+        keep_partial: whether Ctrl-C leaves a video of the frames so far.
     """
 
     portrait: Path
@@ -85,6 +95,8 @@ class Job:
     compile: bool = False
     low_memory: bool = False
     separate_vocals: bool = False
+    resume: bool = False
+    keep_partial: bool = False
 
     @classmethod
     def repeating(cls, like: Path | None, asked: Mapping[str, Any], named: Collection[str] = ()) -> Job:
@@ -136,7 +148,7 @@ class Plan:
     settings: ModelSettings
     photo: Pixels
     portrait: Portrait
-    speech: Waveform
+    speech: Sound
     fps: Fraction
     n_frames: int
     size: tuple[int, int]
@@ -157,15 +169,20 @@ def check(job: Job) -> Plan:
         EmoteError: the first thing that is wrong.
     """
     check_output(job)
+    if not (0 <= job.start < math.inf and (job.duration is None or 0 < job.duration < math.inf)):
+        raise SettingsError(
+            f"nothing lasts from {job.start} s for {job.duration} s",
+            hint="--duration is above 0, --start not below",
+        )
     pixels = read_image(job.portrait)
-    speech = read_audio(job.audio, start_s=job.start, duration_s=job.duration)
+    speech = open_audio(job.audio, start_s=job.start, duration_s=job.duration)
     folder = locate(job.model)
     settings = load_preset(job.model) if folder is None else load_settings(folder / SETTINGS_NAME)
     variant = SIX_STEP if is_six_step(job.model, settings, job.quality, folder) else None
     settings = settings if variant is None else load_preset(variant)
     voice = separator(folder) if job.separate_vocals else None
     fps = job.fps or Fraction(settings.fps)
-    n_frames = count_frames(len(speech.samples), speech.sample_rate_hz, fps)
+    n_frames = count_frames(speech.n_samples, speech.sample_rate_hz, fps)
     if speech.duration_s * min(float(fps), settings.fps) < 1:
         raise InputError(
             f"{job.audio} is shorter than one frame: {speech.duration_s:.3f} s at {float(fps):g} fps",
@@ -196,15 +213,15 @@ def check(job: Job) -> Plan:
 
 def render(
     plan: Plan,
-    on_frame: Callable[[], object] = lambda: None,
+    on_frame: Callable[[int], object] = lambda count: None,
     animator: Animator | None = None,
     tell: Callable[[str], object] = lambda line: None,
 ) -> Path:
-    """Generate the video and write it under its name once it is whole.
+    """Generate the video, segment by segment, and join them under its name once they are all there.
 
     Args:
         plan: from `check`.
-        on_frame: called after each frame written.
+        on_frame: called with the number of frames just written.
         animator: the plan's model where it is loaded already.
         tell: is told how much memory the model needs, and when it runs short.
 
@@ -215,21 +232,51 @@ def render(
         EmoteError: the device is not there, the weights do not fit, or the output cannot be written.
     """
     job = plan.job
-    made = generate(plan, animator or load_animator(plan, tell))
-    writing = VideoWriter(
+    animator = animator or load_animator(plan, tell)
+    made = making(plan)
+    writing = SegmentedWriter(
         job.output,
         plan.fps,
+        job={**made, "face": str(job.face), "device": job.device, "segment_s": SEGMENT_S},
+        resume=job.resume,
+        keep=job.resume or job.keep_partial,
         audio=job.audio,
         audio_start_s=job.start,
         audio_duration_s=job.duration,
-        tags=to_tags(making(plan)),
+        tags=to_tags(made),
     )
-    finish = finisher(plan.photo, plan.portrait, job.frame, plan.size, detail=job.detail is not False)
     with writing as writer:
-        for frame in retime(made, Fraction(plan.settings.fps), plan.fps, plan.n_frames):
-            writer.write(finish(frame))
-            on_frame()
+        on_frame(writer.n_frames)
+        try:
+            _write_frames(plan, animator, writer, on_frame)
+        except KeyboardInterrupt:
+            if job.keep_partial:
+                writer.join_partial(partial_name(job.output))
+            raise
     return job.output
+
+
+def partial_name(output: Path) -> Path:
+    """Where the frames made before a Ctrl-C go."""
+    return output.with_name(f"{output.stem}.partial{output.suffix}")
+
+
+def _write_frames(
+    plan: Plan, animator: Animator, writer: SegmentedWriter, on_frame: Callable[[int], object]
+) -> None:
+    job, settings = plan.job, plan.settings
+    finish = finisher(plan.photo, plan.portrait, job.frame, plan.size, detail=job.detail is not False)
+    per_segment = max(round(SEGMENT_S * settings.fps / settings.temporal.chunk_frames), 1)
+    per_segment *= settings.temporal.chunk_frames
+    state = writer.state
+    after = None if state is None else Carry(int(state["frame"]), state["motion"])
+    rates = (Fraction(settings.fps), plan.fps, plan.n_frames)
+    for chunk in animator.chunks(plan.portrait, heard(plan), _options(job), after):
+        for frame in showing(list(chunk.frames), chunk.start, chunk.is_last, *rates):
+            writer.write(finish(frame))
+            on_frame(1)
+        if chunk.is_last or chunk.carry.frame % per_segment == 0:
+            writer.end_segment({"frame": np.array(chunk.carry.frame), "motion": chunk.carry.motion})
 
 
 def load_animator(plan: Plan, tell: Callable[[str], object] = lambda line: None) -> Animator:
@@ -238,20 +285,29 @@ def load_animator(plan: Plan, tell: Callable[[str], object] = lambda line: None)
     Raises:
         EmoteError: the device is not there, or the model does not fit into its memory.
     """
-    from emote_cli.animation.animate import Animator, Tuning
+    from emote_cli.animation.animate import Animator
 
-    job = plan.job
-    tuning = Tuning(variant=plan.variant, compile=job.compile, low_memory=job.low_memory, tell=tell)
-    return Animator.load(plan.model, device=job.device, dtype=job.dtype, tuning=tuning)
+    tuning = replace(tuning_of(plan), tell=tell)
+    return Animator.load(plan.model, device=plan.job.device, dtype=plan.job.dtype, tuning=tuning)
+
+
+def tuning_of(plan: Plan) -> Tuning:
+    """How the model of a plan is loaded and run; equal for plans that can share it."""
+    from emote_cli.animation.animate import Tuning
+
+    return Tuning(variant=plan.variant, compile=plan.job.compile, low_memory=plan.job.low_memory)
 
 
 def generate(plan: Plan, animator: Animator | None = None) -> Iterator[Pixels]:
     """Load the model, unless it is given, and yield its frames, at its own rate and size."""
+    animator = animator or load_animator(plan)
+    return animator.frames(plan.portrait, heard(plan), _options(plan.job))
+
+
+def _options(job: Job) -> AnimateOptions:
     from emote_cli.animation.animate import AnimateOptions
 
-    job = plan.job
-    animator = animator or load_animator(plan)
-    options = AnimateOptions(
+    return AnimateOptions(
         steps=job.steps,
         guidance=job.guidance,
         seed=job.seed,
@@ -260,10 +316,9 @@ def generate(plan: Plan, animator: Animator | None = None) -> Iterator[Pixels]:
         detail=job.detail,
         quality=job.quality,
     )
-    return animator.frames(plan.portrait, heard(plan), options)
 
 
-def heard(plan: Plan) -> Waveform:
+def heard(plan: Plan) -> Sound:
     """What the model listens to: the recording, or the voice in it."""
     if plan.separator is None:
         return plan.speech
@@ -271,7 +326,7 @@ def heard(plan: Plan) -> Waveform:
 
     job, speech = plan.job, plan.speech
     mix = read_stereo(job.audio, RATE_HZ, start_s=job.start, duration_s=job.duration)
-    return voice_at(VocalSeparator(plan.separator), mix, speech.sample_rate_hz, len(speech.samples))
+    return voice_at(VocalSeparator(plan.separator), mix, speech.sample_rate_hz, speech.n_samples)
 
 
 def making(plan: Plan) -> dict[str, Any]:
@@ -293,9 +348,12 @@ def check_output(job: Job) -> None:
         OutputError: its folder is missing or not writable, it exists, or its kind is unknown.
     """
     path = job.output
-    if path.is_dir():
+    if is_png_folder(path):
+        check_png_folder(path, job.force)
+    elif path.is_dir():
         raise OutputError(f"output {path} is a folder", hint=f"name a file, for example {path / 'video.mp4'}")
-    encoding_of(path)
+    else:
+        encoding_of(path)
     if not path.parent.is_dir():
         raise OutputError(
             f"output folder {path.parent} does not exist", hint="make it first, or choose another"
@@ -306,5 +364,5 @@ def check_output(job: Job) -> None:
         )
     if path.exists() and any(given.exists() and path.samefile(given) for given in (job.portrait, job.audio)):
         raise OutputError(f"output {path} is also an input", hint="choose another name with -o")
-    if path.exists() and not job.force:
+    if path.is_file() and not job.force:
         raise OutputError(f"{path} already exists", hint="--force overwrites it; -o chooses another name")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from math import ceil
+from typing import TypeVar
 
-from emote_cli.errors import SettingsError
-from emote_cli.types import Pixels
+T = TypeVar("T")
 
 
 def count_frames(n_samples: int, sample_rate_hz: int, fps: Fraction) -> int:
@@ -19,30 +20,24 @@ def nearest_frame(index: int, fps_in: Fraction, fps_out: Fraction) -> int:
     return int((Fraction(2 * index + 1, 2) / fps_out) * fps_in)
 
 
-def retime(frames: Iterable[Pixels], fps_in: Fraction, fps_out: Fraction, n_out: int) -> Iterator[Pixels]:
-    """Repeat or drop frames so that they play at `fps_out` with the same timing.
+def first_showing(source: int, fps_in: Fraction, fps_out: Fraction) -> int:
+    """The first frame of the output that shows frame `source`, or a later one, of the source."""
+    return max(ceil(source * fps_out / fps_in - Fraction(1, 2)), 0)
+
+
+def showing(
+    frames: Sequence[T], start: int, is_last: bool, fps_in: Fraction, fps_out: Fraction, n_out: int
+) -> Iterator[T]:
+    """Repeat or drop some of the source's frames so that they play at `fps_out` with the same timing.
 
     Args:
-        frames: the source, in order, at `fps_in`.
+        frames: consecutive frames of the source, at least one.
+        start: number of the first of them.
+        is_last: whether the source ends with them; then the last one fills up what is left of the output.
         fps_in: rate of the source.
         fps_out: rate of the output.
-        n_out: how many frames to yield; past the end of the source its last frame is repeated.
-
-    Raises:
-        SettingsError: the source has no frames but some are asked for.
+        n_out: frames of the whole output.
     """
-    source = iter(frames)
-    current: Pixels | None = None
-    at = -1
-    for index in range(n_out):
-        wanted = nearest_frame(index, fps_in, fps_out)
-        while at < wanted:
-            following = next(source, None)
-            if following is None:
-                break
-            current, at = following, at + 1
-        if current is None:
-            raise SettingsError(
-                f"no frame to show at frame {index}", hint="the speech is too short for the model"
-            )
-        yield current
+    stop = n_out if is_last else min(first_showing(start + len(frames), fps_in, fps_out), n_out)
+    for index in range(first_showing(start, fps_in, fps_out), stop):
+        yield frames[min(nearest_frame(index, fps_in, fps_out) - start, len(frames) - 1)]

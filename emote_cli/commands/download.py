@@ -47,6 +47,7 @@ def download(
     from emote_cli import console
     from emote_cli.hub import Hub
     from emote_cli.installer import plan_install
+    from emote_cli.weights import KNOWN_MODELS
 
     if show_list or not names:
         _show_list(folder)
@@ -60,7 +61,7 @@ def download(
         offline = offline or bool(constants.HF_HUB_OFFLINE)
         plan = plan_install(model, hub, folder, revision, offline, accept_licence)
         _carry_out(plan, hub)
-        done[plan.folder] = folder or model.base or model.name
+        done[plan.folder] = folder or (model.name if model.name in KNOWN_MODELS else model.base)
     for place, name in done.items():
         console.result(place)
         console.say(f"next: emote animate portrait.png speech.wav --model {name}")

@@ -120,7 +120,11 @@ DeviceName = Annotated[Device, typer.Option("--device", help="Where to run.")]
 DTypeName = Annotated[DType, typer.Option("--dtype", help="Number format of the network.")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="The video (default: the portrait's name + .mp4, here)."),
+    typer.Option(
+        "--output",
+        "-o",
+        help="The video, or a folder of PNG files (default: the portrait's name + .mp4, here).",
+    ),
 ]
 Steps = Annotated[
     int | None, typer.Option("--steps", min=1, max=1000, help="Denoising steps (default: the model's).")
@@ -209,6 +213,20 @@ DryRun = Annotated[
 ]
 
 
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on with what a killed render left; stopped again, leave what is finished."
+    ),
+]
+KeepPartial = Annotated[
+    bool,
+    typer.Option("--keep-partial", help="Ctrl-C leaves a video of what is made so far, NAME.partial.mp4."),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS|local", help="Spread the jobs of --batch over a Ray cluster."),
+]
 GIVEN: ContextVar[frozenset[str]] = ContextVar("given", default=frozenset())
 """The parameters of the running command that were given on the command line."""
 

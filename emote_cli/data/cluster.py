@@ -18,7 +18,7 @@ _RETRIES = 1
 
 
 def map_jobs_ray(
-    function: Callable[[J], R], jobs: Iterable[J], address: str
+    function: Callable[[J], R], jobs: Iterable[J], address: str, *, gpu: bool = False
 ) -> Generator[tuple[J, R | BaseException], None, None]:
     """Run `function` on every job on a Ray cluster; results come in the order in which they are done.
 
@@ -28,15 +28,18 @@ def map_jobs_ray(
         function: picklable; called with one job.
         jobs: picklable.
         address: of a running cluster, or `local` to start one on this machine.
+        gpu: whether each job takes an accelerator, if the cluster has any.
 
     Raises:
         EmoteError: Ray is not installed, or there is no cluster at the address.
     """
     ray = _connect(address)
-    remote = ray.remote(max_retries=_RETRIES, retry_exceptions=False)(_call)
+    kind = "GPU" if gpu and ray.cluster_resources().get("GPU", 0) >= 1 else "CPU"
+    needs = {"num_gpus": 1} if kind == "GPU" else {}
+    remote = ray.remote(max_retries=_RETRIES, retry_exceptions=False, **needs)(_call)
     queue = iter(jobs)
     running: dict[Any, J] = {}
-    window = max(1, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD
+    window = max(1, int(ray.cluster_resources().get(kind, 1))) * _AHEAD
     try:
         while True:
             while len(running) < window and (job := next(queue, None)) is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from emote_cli.data.prepare_settings import PrepareSettings
 from emote_cli.data.report import write_report
 from emote_cli.data.sources import Layout, Source, find_sources
 from emote_cli.errors import EmoteError, OutputError
-from emote_cli.media.output import write_file
+from emote_cli.media.output import only_writer, write_file
 
 _BOOKS_EVERY_S = 60.0
 """The manifest of an unfinished run is brought up to date this often."""
@@ -103,7 +102,7 @@ def run(todo: Plan) -> Iterator[Progress]:
     """
     work = todo.work
     files.make_folders(work.dataset_dir)
-    with _only_run(work.dataset_dir):
+    with only_writer(work.dataset_dir / "state" / ".lock", work.dataset_dir):
         files.remove_parts(work.dataset_dir)
         finished = {s.id: records for s in todo.sources if (records := _finished(s, work)) is not None}
         tally = _Tally(len(todo.sources), len(finished))
@@ -239,21 +238,3 @@ def _keep_books(work: Work, finished: dict[str, list[ClipRecord]]) -> list[ClipR
     write_records(work.dataset_dir / MANIFEST, (r for r in records if r.reason is None))
     write_records(work.dataset_dir / REJECTED, (r for r in records if r.reason is not None))
     return records
-
-
-@contextlib.contextmanager
-def _only_run(dataset_dir: Path) -> Iterator[None]:
-    """Let no second run write to the same data set; the lock dies with the process."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    with (dataset_dir / "state" / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OutputError(
-                f"another run is writing to {dataset_dir}", hint="wait for it to finish, or stop it"
-            ) from error
-        yield

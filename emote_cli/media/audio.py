@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import soundfile
@@ -17,12 +19,45 @@ from emote_cli.types import Waveform
 
 SPEECH_RATE_HZ = 16_000
 """The sample rate of speech models, and of prepared data sets."""
+_SAMPLE_BYTES = 4
+_PIECE = 1 << 20
 
 
-def read_audio(
+class Recording:
+    """Mono sound in a temporary file without a name, read piece by piece: hours of it take no memory.
+
+    Args:
+        file: float32 samples and nothing else.
+        sample_rate_hz: samples per second.
+    """
+
+    def __init__(self, file: IO[bytes], sample_rate_hz: int) -> None:
+        self._file = file
+        self.sample_rate_hz = sample_rate_hz
+        self.n_samples = file.seek(0, os.SEEK_END) // _SAMPLE_BYTES
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sample_rate_hz
+
+    def read(self, start: int, stop: int) -> Float[np.ndarray, " samples"]:
+        """The samples from `start` to before `stop`, as far as there are any."""
+        start, stop = (min(max(place, 0), self.n_samples) for place in (start, stop))
+        self._file.seek(start * _SAMPLE_BYTES)
+        data = self._file.read(max(stop - start, 0) * _SAMPLE_BYTES)
+        return np.frombuffer(data, "<f4").astype(np.float32)
+
+    def is_finite(self) -> bool:
+        """Whether all samples are numbers: broken floating-point files hold others."""
+        starts = range(0, self.n_samples, _PIECE)
+        return all(np.isfinite(self.read(start, start + _PIECE)).all() for start in starts)
+
+
+def open_audio(
     path: Path, sample_rate_hz: int = SPEECH_RATE_HZ, start_s: float = 0.0, duration_s: float | None = None
-) -> Waveform:
-    """Read the first sound stream of any media file, mixed to mono.
+) -> Recording:
+    """Decode the first sound stream of any media file, mixed to mono, onto the disk.
 
     Time zero is the file's, as in `read_frames`: sound that begins later is preceded by silence.
 
@@ -33,25 +68,34 @@ def read_audio(
         duration_s: how much to read at most; None reads to the end.
 
     Returns:
-        float32 samples, at least one.
+        At least one sample.
 
     Raises:
         InputError: missing, unreadable, without a sound stream, or empty in the asked-for span.
     """
-    return Waveform(_decode(path, sample_rate_hz, "mono", start_s, duration_s), sample_rate_hz)
+    return _decode(path, sample_rate_hz, "mono", start_s, duration_s)
+
+
+def read_audio(
+    path: Path, sample_rate_hz: int = SPEECH_RATE_HZ, start_s: float = 0.0, duration_s: float | None = None
+) -> Waveform:
+    """The same in memory: float32 samples; see `open_audio`."""
+    recording = open_audio(path, sample_rate_hz, start_s, duration_s)
+    return Waveform(recording.read(0, recording.n_samples), sample_rate_hz)
 
 
 def read_stereo(
     path: Path, sample_rate_hz: int, start_s: float = 0.0, duration_s: float | None = None
 ) -> Float[np.ndarray, "2 samples"]:
     """The same with both channels apart; mono sound is in both. See `read_audio`."""
-    samples = _decode(path, sample_rate_hz, "stereo", start_s, duration_s)
-    return np.ascontiguousarray(samples.reshape(-1, 2).T)
+    values = _decode(path, sample_rate_hz, "stereo", start_s, duration_s)
+    return np.ascontiguousarray(values.read(0, values.n_samples).reshape(-1, 2).T)
 
 
 def _decode(
     path: Path, sample_rate_hz: int, channels: str, start_s: float, duration_s: float | None
-) -> Float[np.ndarray, " values"]:
+) -> Recording:
+    """The decoded values; of stereo two of them are one sample."""
     info = inspect(path, "recording")
     if not info.has_audio:
         raise InputError(f"{path} holds no audio stream", hint="give a recording, or a video with sound")
@@ -60,20 +104,25 @@ def _decode(
     command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", *span, "-i", url(path)]
     # Silence goes into gaps and before the first sample; maxval keeps the mix of channels within [-1, 1].
     mix = f"aresample={sample_rate_hz}:async=1:first_pts=0:ochl={channels}:rematrix_maxval=1"
-    command += ["-map", "0:a:0", "-af", mix]
-    result = subprocess.run(
-        [*command, "-f", "f32le", "-"], capture_output=True, stdin=subprocess.DEVNULL, check=False
+    command += ["-map", "0:a:0", "-af", mix, "-f", "f32le", "-"]
+    decoded = tempfile.TemporaryFile()
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=decoded, stderr=subprocess.PIPE, check=False
     )
-    if result.returncode != 0:
-        complaint = last_line(result.stderr.decode("utf-8", errors="replace"))
+    if done.returncode != 0:
+        complaint = last_line(done.stderr.decode("utf-8", errors="replace"))
         raise InputError(f"{path} could not be decoded: {complaint}", hint="convert it to WAV and try again")
-    samples = np.frombuffer(result.stdout, "<f4").astype(np.float32)
-    if len(samples) == 0:
+    recording = Recording(decoded, sample_rate_hz)
+    if recording.n_samples == 0:
         raise InputError(
             f"{path} has no sound from {start_s:g} s on",
             hint="check the recording: it holds not one sample there",
         )
-    return samples
+    if not recording.is_finite():
+        raise InputError(
+            f"{path} holds samples that are no numbers", hint="save it again as 16-bit WAV or FLAC"
+        )
+    return recording
 
 
 def cut_or_pad(waveform: Waveform, n_samples: int) -> Waveform:

@@ -34,7 +34,7 @@ def read_image(path: Path, background: tuple[int, int, int] = _WHITE) -> Pixels:
     _allow_heif()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of a file's flaws; what matters is an error
             with Image.open(path) as opened:
                 picture = ImageOps.exif_transpose(opened)
                 picture.load()
@@ -43,7 +43,7 @@ def read_image(path: Path, background: tuple[int, int, int] = _WHITE) -> Pixels:
     except UnidentifiedImageError as error:
         more = "install pillow-heif to read HEIC" if path.suffix.lower() in (".heic", ".heif") else ""
         raise InputError(f"{path} is not an image", hint=more or "give a JPEG, PNG or WebP file") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # Pillow's decoders raise errors of many kinds on damaged files
         raise InputError(
             f"{path} could not be read: {error}", hint="the file may be damaged: save it again"
         ) from error

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -67,3 +69,29 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         ) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(lock: Path, what: Path) -> Iterator[None]:
+    """Let no other process write to the same place; the lock dies with the process.
+
+    Args:
+        lock: a file for it.
+        what: the place, for messages.
+
+    Raises:
+        OutputError: another one does.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(
+                f"another run is writing to {what}", hint="wait for it to finish, or stop it"
+            ) from error
+        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,10 +12,11 @@ from typing import IO
 
 import numpy as np
 
-from emote_cli.errors import InputError, OutputError
+from emote_cli.errors import InputError
 from emote_cli.media.encoding import SCALE_FLAGS, Encoding, encoding_of
 from emote_cli.media.ffmpeg import MediaInfo, ffmpeg_exe, inspect, last_line, url
 from emote_cli.media.output import part_name
+from emote_cli.media.sink import Sink
 from emote_cli.types import Pixels, VideoInfo
 
 _PREROLL_S = 2
@@ -161,25 +161,18 @@ class VideoWriter:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         self.path = Path(path)
-        self._comment = (tags or {}).get("comment", "")
-        self._tags = [part for name, text in (tags or {}).items() for part in ("-metadata", f"{name}={text}")]
+        self._tags = dict(tags or {})
         self.fps = Fraction(fps).limit_denominator(100_000)
         self.n_frames = 0
         self._encoding = encoding_of(self.path)
         span = (audio_start_s, audio_duration_s)
-        self._audio, self._sound = _audio_arguments(
-            audio if self._encoding.sound else None, *span, self._encoding
-        )
-        self._quality = ["-preset", preset, "-crf", str(crf)]
-        self._quality += [] if threads is None else ["-threads", str(threads)]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._audio, self._sound = audio_arguments(audio, *span, self._encoding)
+        self._quality = x264_quality(crf, preset, threads)
+        self._sink: Sink | None = None
         self._shape: tuple[int, ...] = ()
-        self._stderr: IO[bytes] | None = None
-        self._part = self.path
 
     def __enter__(self) -> VideoWriter:
-        self._part = part_name(self.path)
-        self._stderr = tempfile.TemporaryFile()
+        part_name(self.path).unlink()  # a folder that is not there is told at once
         return self
 
     def write(self, frame: Pixels) -> None:
@@ -188,86 +181,55 @@ class VideoWriter:
         Raises:
             OutputError: ffmpeg cannot write (a full disk, say).
         """
-        if self._process is None:
-            self._start(frame)
+        if self._sink is None:
+            self._shape = frame.shape
+            self._sink = Sink(self.path, self._arguments((frame.shape[1], frame.shape[0])))
         elif frame.shape != self._shape:
             raise ValueError(f"frame {self.n_frames} has shape {frame.shape}, the first had {self._shape}")
-        assert self._process is not None
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(np.ascontiguousarray(frame).data.cast("B"))
-        except OSError as error:
-            self._process.wait()
-            raise self._failure() from error
+        self._sink.write(np.ascontiguousarray(frame).data.cast("B"))
         self.n_frames += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is None:
-                self._finish()
+            if error is None and self._sink is None:
+                raise ValueError(f"no frame was written to {self.path}")
+            if error is None and self._sink is not None:
+                self._sink.finish(lambda part: self._encoding.finish(part, self._tags.get("comment", "")))
         finally:
-            self._discard()
+            if self._sink is not None:
+                self._sink.discard()
 
-    def _start(self, frame: Pixels) -> None:
-        height, width = frame.shape[:2]
-        self._shape = frame.shape
-        rate = f"{self.fps.numerator}/{self.fps.denominator}"
-        command = [ffmpeg_exe(), "-hide_banner", "-y", "-loglevel", "error", "-f", "rawvideo"]
-        command += ["-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", rate, "-i", "-"]
-        command += [*self._audio, "-map", "0:v", *self._encoding.video((width, height), self._quality)]
-        command += [*self._sound, "-map_metadata", "-1", *self._tags, *self._encoding.container]
-        # Its own session: Ctrl-C must reach this process only, which then ends ffmpeg.
-        self._process = subprocess.Popen(
-            [*command, url(self._part)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._stderr,
-            start_new_session=True,
-        )
-
-    def _finish(self) -> None:
-        if self._process is None:
-            raise ValueError(f"no frame was written to {self.path}")
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.close()
-        except OSError as error:
-            self._process.wait()
-            raise self._failure() from error
-        if self._process.wait() != 0:
-            raise self._failure()
-        self._encoding.finish(self._part, self._comment)
-        os.replace(self._part, self.path)
-
-    def _failure(self) -> OutputError:
-        assert self._stderr is not None
-        return OutputError(
-            f"ffmpeg could not write {self.path}: {_complaint(self._stderr)}",
-            hint="check free space and write permission of the folder, and the audio file",
-        )
-
-    def _discard(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        if self._process is not None and self._process.stdin is not None and not self._process.stdin.closed:
-            try:
-                self._process.stdin.close()
-            except BrokenPipeError:
-                pass  # the bytes still buffered for a killed process
-        if self._stderr is not None:
-            self._stderr.close()
-        if self._part != self.path:
-            self._part.unlink(missing_ok=True)
+    def _arguments(self, size: tuple[int, int]) -> list[str]:
+        command = [*raw_input(size, self.fps), *self._audio, "-map", "0:v"]
+        command += [*self._encoding.video(size, self._quality), *self._sound]
+        return [*command, *tag_arguments(self._tags), *self._encoding.container]
 
 
-def _audio_arguments(
+def x264_quality(crf: int = 18, preset: str = "medium", threads: int | None = None) -> list[str]:
+    """x264's arguments; see `VideoWriter`."""
+    return ["-preset", preset, "-crf", str(crf), *([] if threads is None else ["-threads", str(threads)])]
+
+
+def raw_input(size: tuple[int, int], fps: Fraction) -> list[str]:
+    """Arguments for reading RGB frames of (width, height) from the pipe."""
+    rate = f"{fps.numerator}/{fps.denominator}"
+    shape = ["-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-framerate", rate]
+    return ["-f", "rawvideo", *shape, "-i", "-"]
+
+
+def tag_arguments(tags: Mapping[str, str]) -> list[str]:
+    """Arguments for tags, and for none but these."""
+    given = [part for name, text in tags.items() for part in ("-metadata", f"{name}={text}")]
+    return ["-map_metadata", "-1", *given]
+
+
+def audio_arguments(
     audio: Path | None, start_s: float, duration_s: float | None, encoding: Encoding
 ) -> tuple[list[str], list[str]]:
     """Arguments for reading the sound, and for writing it: copied where it is whole and fits."""
-    if audio is None:
+    if audio is None or not encoding.sound:
         return [], []
     info = inspect(audio, "recording")
     if not info.has_audio:

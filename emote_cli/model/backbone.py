@@ -10,6 +10,7 @@ Frames are folded into the batch, `(b f) c h w`, everywhere but inside the Tempo
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
@@ -93,20 +94,24 @@ class Backbone(UNet):
 
     def hear_once(self, conditioning: Conditioning) -> Conditioning:
         """The same conditioning with keys and values of identity and audio, for all steps that are told it."""
-        audio, silent = _fold(conditioning.audio, self.conv_in.weight.dtype), conditioning.silent
-        frames = 1 if conditioning.audio is None else conditioning.audio.shape[1]
-        slot, slot_is_audio = self._slot(conditioning, frames), self.family.audio == "text_slot"
+        dtype, frames = self.conv_in.weight.dtype, 1
+        audio = None if conditioning.silent else _fold(conditioning.audio, dtype)
+        if conditioning.audio is not None:
+            frames = conditioning.audio.shape[1]
+        slot = self._slot(conditioning, frames)
+        if self.family.audio == "text_slot":
+            slot = audio
         heard = {}
         for level in self.levels():
-            for index, attention in enumerate(level.attentions):
-                block, module = attention.block, level.at("audio_modules", index)
-                asked = audio is not None and not silent
+            for index in range(len(level.attentions)):
+                block: Any = level.at("attentions", index).block
+                module = level.at("audio_modules", index)
                 heard[level.site(index)] = Heard(
-                    slot=keys_values(block.attn2, slot)
-                    if slot is not None and block.attn2 is not None and not (silent and slot_is_audio)
-                    else None,
-                    audio=keys_values(block.audio_attn, audio) if asked and block.audio_attn else None,
-                    branches=module.block.hear(audio) if asked and module is not None else (),
+                    slot=None if slot is None or block.attn2 is None else keys_values(block.attn2, slot),
+                    audio=None
+                    if audio is None or block.audio_attn is None
+                    else keys_values(block.audio_attn, audio),
+                    branches=() if audio is None or module is None else module.block.hear(audio),
                 )
         return replace(conditioning, heard=heard)
 

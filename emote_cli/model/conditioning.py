@@ -123,6 +123,7 @@ class Conditioning:
             audio=_zero_rows(self.audio, audio),
             face_region=_zero_rows(self.face_region, face_region),
             speed=_zero_rows(self.speed, speed),
+            heard={},
         )
 
     def null(self, batch: int) -> Conditioning:

@@ -63,8 +63,9 @@ class Emo(nn.Module):
     def decode(self, latents: VideoLatents, at_once: int | None = None) -> VideoPixels:
         """Scaled latents -> frames in [-1, 1], frame by frame; `at_once` bounds how many are in work together."""
         folded = rearrange(latents, "b f c h w -> (b f) c h w")
-        parts = folded.split(at_once or len(folded))
-        pixels = torch.cat([self.autoencoder.decode(part) for part in parts])
+        size = at_once or len(folded)
+        starts = range(0, len(folded), size)
+        pixels = torch.cat([self.autoencoder.decode(folded[start : start + size]) for start in starts])
         return rearrange(pixels, "(b f) c h w -> b f c h w", b=len(latents)).clamp(-1, 1)
 
     def encode_reference(self, latents: ImageLatents) -> Reference:

@@ -39,6 +39,6 @@ class SpeedEncoder(nn.Module):
     def forward(self, windows: Float[Tensor, "b f window"]) -> Float[Tensor, "b f d"]:
         """Speeds of frames t - m ... t + m -> the token of frame t; an unknown speed (NaN) gives zeros."""
         known = torch.isfinite(windows).all(-1, keepdim=True)
-        inputs = self.buckets(torch.nan_to_num(windows)).flatten(-2).to(self.mlp[0].weight.dtype)
-        tokens: Tensor = self.mlp(inputs)
+        inputs = self.buckets(torch.nan_to_num(windows)).flatten(-2)
+        tokens: Tensor = self.mlp(inputs.to(next(self.mlp.parameters()).dtype))
         return tokens * known

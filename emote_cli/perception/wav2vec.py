@@ -5,7 +5,7 @@ brought to the video frame rate AFTERWARDS, by linear interpolation in time. Lon
 windows with context on both sides, so that the transformer's memory does not grow with their length.
 
 Hallo's way (`hallo_features`): its weights were trained on states that were brought to the frame rate BEFORE
-the transformer, in one pass over the whole recording.
+the transformer, in one pass over the whole recording; here longer ones come in parts.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from emote_cli.errors import InputError, WeightsError
-from emote_cli.perception.speech import SAMPLE_RATE_HZ, count_frames
+from emote_cli.perception.speech import SAMPLE_RATE_HZ, BlockFeatures, count_frames, pieces
 from emote_cli.settings import AudioSettings
-from emote_cli.types import AudioFeatures, Waveform
+from emote_cli.types import AudioFeatures, Sound, Waveform
 from emote_cli.weights import locate
 
 WINDOW_S = 20.0
 """Length of what is heard at once, without its context."""
 CONTEXT_S = 2.0
 """What is heard before and after each window, and thrown away."""
+HALLO_WHOLE_S = 60.0
+"""Up to this length Hallo's features are those of one pass over the whole recording, as published."""
 HOP = 320
 """Samples between two states; the first is centered at sample 200."""
 _RECEPTIVE = 400
@@ -74,17 +76,19 @@ class Wav2VecFeatureExtractor:
     @torch.inference_mode()
     def states(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, "states layers embed"]:
         """Hidden states of every transformer layer, 50 a second."""
-        features = self.model.feature_extractor(samples[None].to(self.device)).transpose(1, 2)
-        return self._encode(features)
+        with torch.autocast(self.device.type, enabled=False):  # whoever listens may have it on
+            features = self.model.feature_extractor(samples[None].to(self.device)).transpose(1, 2)
+            return self._encode(features)
 
     @torch.inference_mode()
     def stretched_states(
         self, samples: Float[Tensor, " samples"], count: int
     ) -> Float[Tensor, "states layers embed"]:
         """Hidden states of every layer for features that were stretched to `count` before the transformer."""
-        features = self.model.feature_extractor(samples[None].to(self.device))
-        stretched = functional.interpolate(features, size=count, mode="linear", align_corners=True)
-        return self._encode(stretched.transpose(1, 2))
+        with torch.autocast(self.device.type, enabled=False):
+            features = self.model.feature_extractor(samples[None].to(self.device))
+            stretched = functional.interpolate(features, size=count, mode="linear", align_corners=True)
+            return self._encode(stretched.transpose(1, 2))
 
     def _encode(self, features: Float[Tensor, "1 states channels"]) -> Float[Tensor, "states layers embed"]:
         self._states.clear()
@@ -95,19 +99,20 @@ class Wav2VecFeatureExtractor:
         return states
 
 
-def normalized(samples: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
-    """Zero mean and unit variance over the whole recording, as wav2vec2-base-960h was trained."""
-    centered = samples.astype(np.float32) - samples.mean(dtype=np.float64).astype(np.float32)
-    return (centered / np.sqrt(centered.var(dtype=np.float64) + 1e-7)).astype(np.float32)
+def _statistics(sound: Sound) -> tuple[np.float32, np.float32]:
+    """Mean and deviation of the whole recording: wav2vec2-base-960h was trained without them."""
+    mean = np.float32(sum(float(piece.sum(dtype=np.float64)) for piece in pieces(sound)) / sound.n_samples)
+    squares = sum(float(((piece - mean) ** 2).sum(dtype=np.float64)) for piece in pieces(sound))
+    return mean, np.float32(np.sqrt(squares / sound.n_samples + 1e-7))
 
 
-def wav2vec_features(
-    waveform: Waveform, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor | None = None
-) -> AudioFeatures:
+def wav2vec_blocks(
+    sound: Sound, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor | None = None
+) -> BlockFeatures:
     """The last `settings.layers` hidden states per video frame, interpolated in time to the frames' middles.
 
     Args:
-        waveform: mono, 16 kHz.
+        sound: 16 kHz.
         settings: layers and embed are used.
         fps: of the video.
         extractor: a loaded model; by default the one that comes with `sd15`.
@@ -116,30 +121,40 @@ def wav2vec_features(
         InputError: the recording is shorter than one video frame, or not at 16 kHz.
         WeightsError: the model is not installed, or has other sizes than the settings say.
     """
-    _check_rate(waveform)
-    frames = count_frames(waveform, fps)
-    extractor = extractor or Wav2VecFeatureExtractor.load(_installed("sd15"))
-    samples = normalized(waveform.samples)
-    per_window = max(round(WINDOW_S * fps), 1)
-    parts = [
-        _window(extractor, samples, np.arange(start, min(start + per_window, frames)), fps)[
-            :, -settings.layers :
-        ]
-        for start in range(0, frames, per_window)
-    ]
-    hidden = np.concatenate(parts)
-    _check_sizes(hidden, settings)
-    return AudioFeatures(hidden=hidden, fps=float(fps))
+    _check_rate(sound)
+    frames = count_frames(sound, fps)
+    loaded = extractor or Wav2VecFeatureExtractor.load(_installed("sd15"))
+    statistics = _statistics(sound)
+
+    def compute(start: int, stop: int) -> Float[np.ndarray, "frames layers embed"]:
+        hidden = _window(loaded, sound, statistics, np.arange(start, stop), fps)[:, -settings.layers :]
+        _check_sizes(hidden, settings)
+        return hidden
+
+    return BlockFeatures(frames, max(round(WINDOW_S * fps), 1), compute)
+
+
+def wav2vec_features(
+    waveform: Waveform, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor | None = None
+) -> AudioFeatures:
+    """The same of the whole recording at once; see `wav2vec_blocks`."""
+    blocks = wav2vec_blocks(waveform, settings, fps, extractor)
+    return AudioFeatures(hidden=blocks.whole(), fps=float(fps))
 
 
 def _window(
-    extractor: Wav2VecFeatureExtractor, samples: Float[np.ndarray, " samples"], frames: np.ndarray, fps: float
+    extractor: Wav2VecFeatureExtractor,
+    sound: Sound,
+    statistics: tuple[np.float32, np.float32],
+    frames: np.ndarray,
+    fps: float,
 ) -> Float[np.ndarray, "frames layers embed"]:
     """States at the middles of some frames, from sound that reaches CONTEXT_S beyond them."""
     context = round(CONTEXT_S * SAMPLE_RATE_HZ)
     begin = max(int(frames[0] / fps * SAMPLE_RATE_HZ) - context, 0) // HOP * HOP
-    end = min(int((frames[-1] + 1) / fps * SAMPLE_RATE_HZ) + context, len(samples))
-    heard = samples[begin:end]
+    end = min(int((frames[-1] + 1) / fps * SAMPLE_RATE_HZ) + context, sound.n_samples)
+    mean, deviation = statistics
+    heard = (sound.read(begin, end).astype(np.float32) - mean) / deviation
     if len(heard) < _RECEPTIVE:
         heard = np.pad(heard, (0, _RECEPTIVE - len(heard)))
     states = extractor.states(torch.from_numpy(np.ascontiguousarray(heard))).numpy()
@@ -152,16 +167,19 @@ def _window(
 
 
 def hallo_features(
-    waveform: Waveform,
+    sound: Sound,
     settings: AudioSettings,
     fps: int,
     chunk_frames: int,
     extractor: Wav2VecFeatureExtractor | None = None,
-) -> tuple[AudioFeatures, int]:
-    """Hallo's features: padded to whole chunks, one pass, stretched to the frame rate before the transformer.
+) -> tuple[BlockFeatures, int]:
+    """Hallo's features: padded to whole chunks, stretched to the frame rate before the transformer.
+
+    Up to HALLO_WHOLE_S they are heard in one pass, as published; longer recordings in parts of that length,
+    with context on both sides.
 
     Args:
-        waveform: mono, 16 kHz.
+        sound: 16 kHz.
         settings: layers and embed are used.
         fps: of the video.
         chunk_frames: f; the features last a multiple of it.
@@ -174,16 +192,27 @@ def hallo_features(
         InputError: the recording is shorter than one video frame, or not at 16 kHz.
         WeightsError: the model is not installed, or has other sizes than the settings say.
     """
-    _check_rate(waveform)
-    count_frames(waveform, fps)
-    samples = normalized(waveform.samples)
-    frames = -(-len(samples) * fps // SAMPLE_RATE_HZ)
-    padding = -frames % chunk_frames
-    samples = np.pad(samples, (0, padding * (SAMPLE_RATE_HZ // fps)))
-    extractor = extractor or Wav2VecFeatureExtractor.load(_installed("hallo"))
-    states = extractor.stretched_states(torch.from_numpy(samples), frames + padding)[:, -settings.layers :]
-    _check_sizes(states.numpy(), settings)
-    return AudioFeatures(hidden=states.numpy(), fps=float(fps)), frames
+    _check_rate(sound)
+    count_frames(sound, fps)
+    mean, deviation = _statistics(sound)
+    frames = -(-sound.n_samples * fps // SAMPLE_RATE_HZ)
+    total = frames + -frames % chunk_frames
+    each = SAMPLE_RATE_HZ // fps
+    end = sound.n_samples + (total - frames) * each  # silence fills the last chunk
+    loaded = extractor or Wav2VecFeatureExtractor.load(_installed("hallo"))
+    context = round(CONTEXT_S * fps)
+
+    def compute(start: int, stop: int) -> Float[np.ndarray, "frames layers embed"]:
+        first, last = max(start - context, 0), min(stop + context, total)
+        begin, limit = first * each, end if last == total else last * each
+        heard = (sound.read(begin, limit).astype(np.float32) - mean) / deviation
+        heard = np.pad(heard, (0, limit - begin - len(heard)))
+        states = loaded.stretched_states(torch.from_numpy(heard), last - first).numpy()
+        hidden = states[start - first : stop - first, -settings.layers :]
+        _check_sizes(hidden, settings)
+        return hidden
+
+    return BlockFeatures(total, max(round(HALLO_WHOLE_S * fps), 1), compute), frames
 
 
 def _installed(model: str) -> Path:
@@ -192,10 +221,10 @@ def _installed(model: str) -> Path:
     return folder / "wav2vec2"
 
 
-def _check_rate(waveform: Waveform) -> None:
-    if waveform.sample_rate_hz != SAMPLE_RATE_HZ:
+def _check_rate(sound: Sound) -> None:
+    if sound.sample_rate_hz != SAMPLE_RATE_HZ:
         raise InputError(
-            f"speech is at {waveform.sample_rate_hz} Hz", f"wav2vec2 hears {SAMPLE_RATE_HZ} Hz only"
+            f"speech is at {sound.sample_rate_hz} Hz", f"wav2vec2 hears {SAMPLE_RATE_HZ} Hz only"
         )
 
 

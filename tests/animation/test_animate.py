@@ -73,7 +73,7 @@ def test_the_first_chunk_does_not_know_what_follows(animator):
     from emote_cli.perception import speech as hearing
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hearing, "normalized", lambda samples: samples)
+        patch.setattr(hearing, "speech_gain", lambda sound: 1.0)
         assert np.array_equal(made(animator, speech=long)[:chunk], made(animator, speech=short)[:chunk])
 
 
@@ -87,7 +87,7 @@ def test_motion_frames_carry_over(animator):
     changed = other.samples.copy()
     changed[: 640 * (chunk - 3)] *= 0.1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hearing, "normalized", lambda samples: samples)
+        patch.setattr(hearing, "speech_gain", lambda sound: 1.0)
         first = made(animator, speech=one)
         second = made(animator, speech=Waveform(changed, 16_000))
     assert not np.array_equal(first[:chunk], second[:chunk])

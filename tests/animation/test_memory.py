@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_models import build, paper_settings
 
-from emote_cli.animation import memory
+from emote_cli.animation import animate, memory
 from emote_cli.animation.animate import AnimateOptions, Animator, Tuning
 from emote_cli.animation.behind import finished_behind
 from emote_cli.animation.device import Precision, choose_precision
@@ -235,3 +235,54 @@ def test_weights_in_half_precision_give_nearly_the_same_prediction():
             assert out.dtype == dtype
             outs.append(out.float())
     assert (outs[1] - outs[0]).abs().max() < 0.06 * outs[0].abs().max()
+
+
+def test_compiling_is_asked_for_and_its_failure_is_named(monkeypatch, speech, portrait_of):
+    from torch._dynamo.exc import TorchDynamoException
+
+    asked = []
+
+    def fake(function, **how):
+        asked.append(how)
+        return failing if len(asked) > 1 else function
+
+    def failing(*args, **kwargs):
+        raise TorchDynamoException("no Triton here\nand more")
+
+    monkeypatch.setattr(torch, "compile", fake)
+    frames = []
+    for _ in range(2):
+        animator = Animator(
+            random_model(load_preset("tiny")), CPU, Precision(torch.float32), tuning=Tuning(compile=True)
+        )
+        frames.append(animator.frames(portrait_of(animator.size), speech, AnimateOptions()))
+    assert next(frames[0]).shape == (32, 32, 3)
+    with pytest.raises(DeviceError, match="cannot be compiled here: no Triton here"):
+        next(frames[1])
+    assert asked == [{"dynamic": False}] * 2
+
+
+def test_parts_can_be_moved_in_inference_mode():
+    layer = torch.nn.Linear(3, 5)
+    with torch.inference_mode():
+        memory.place(layer, torch.device("meta"))
+    assert layer.weight.is_meta
+    assert not layer.weight.is_inference()
+
+
+def test_a_large_model_is_weighed_first_and_kept_in_its_format(monkeypatch, speech, portrait_of):
+    """`mini` stands in, called large."""
+    monkeypatch.setattr(animate, "LARGE_MODEL", 0)
+    told: list[str] = []
+    short = Waveform(speech.samples[:2000], 16_000)
+    frames = []
+    for dtype in ("fp32", "bf16"):
+        animator = Animator.load("mini", "cpu", dtype, Tuning(tell=told.append))
+        assert {parameter.dtype for parameter in animator.model.parameters()} == {animator.precision.dtype}
+        frames.append(np.stack(list(animator.frames(portrait_of(animator.size), short, AnimateOptions()))))
+    assert all("mini needs about" in line and "on cpu at its peak" in line for line in told)
+    assert len(told) == 2
+    assert np.abs(frames[0].astype(float) - frames[1]).mean() < 3
+    monkeypatch.setattr(animate, "free_bytes", lambda device: 1e6)
+    with pytest.raises(DeviceError, match=r"0\.0 GB are free"):
+        Animator.load("mini", "cpu", "bf16")

@@ -36,6 +36,24 @@ def toy(name: str, **parts: dict) -> ModelSettings:
     return ModelSettings.model_validate(preset | SMALL)
 
 
+def toy_hallo() -> ModelSettings:
+    return toy(
+        "hallo",
+        family={"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7},
+        audio={"layers": 2, "embed": 6, "hidden": 5, "tokens": 3, "token_width": 8},
+        temporal={"motion_frames": 2, "chunk_frames": 3},
+    )
+
+
+def toy_echomimic() -> ModelSettings:
+    return toy(
+        "echomimic",
+        audio={"embed": 6, "token_width": 6},
+        temporal={"chunk_frames": 5},
+        face_locator={"channels": [4, 4, 8, 8]},
+    )
+
+
 @pytest.fixture
 def portrait() -> Portrait:
     rng = np.random.default_rng(4)
@@ -64,12 +82,7 @@ def test_each_family_has_its_animator():
 
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
 def test_hallo(portrait, monkeypatch, guidance: float):
-    settings = toy(
-        "hallo",
-        family={"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7},
-        audio={"layers": 2, "embed": 6, "hidden": 5, "tokens": 3, "token_width": 8},
-        temporal={"motion_frames": 2, "chunk_frames": 3},
-    )
+    settings = toy_hallo()
     heard = features(9, settings)
     monkeypatch.setattr(public, "hallo_features", lambda *_: (heard, 7))
     options = AnimateOptions(steps=2, guidance=guidance, seed=1)
@@ -79,15 +92,16 @@ def test_hallo(portrait, monkeypatch, guidance: float):
     assert all(frame.shape == (SIZE, SIZE, 3) and frame.dtype == np.uint8 for frame in frames)
     again = list(animator(settings).frames(portrait, speech, options))
     assert all(np.array_equal(one, other) for one, other in zip(frames, again, strict=True))
+    chunks = list(animator(settings).chunks(portrait, speech, options))
+    assert [(chunk.start, len(chunk.frames), chunk.is_last) for chunk in chunks] == [
+        (0, 3, False), (3, 3, False), (6, 1, True),
+    ]  # fmt: skip
+    rest = list(animator(settings).chunks(portrait, speech, options, after=chunks[0].carry))
+    assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[3:])
 
 
 def test_an_identity_changes_hallos_video(portrait, monkeypatch):
-    settings = toy(
-        "hallo",
-        family={"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7},
-        audio={"layers": 2, "embed": 6, "hidden": 5, "tokens": 3, "token_width": 8},
-        temporal={"motion_frames": 2, "chunk_frames": 3},
-    )
+    settings = toy_hallo()
     heard = features(3, settings)
     monkeypatch.setattr(public, "hallo_features", lambda *_: (heard, 3))
     speech = Waveform(np.zeros(16_000, np.float32), 16_000)
@@ -101,12 +115,7 @@ def test_an_identity_changes_hallos_video(portrait, monkeypatch):
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_echomimic(portrait, monkeypatch, guidance: float):
-    settings = toy(
-        "echomimic",
-        audio={"embed": 6, "token_width": 6},
-        temporal={"chunk_frames": 5},
-        face_locator={"channels": [4, 4, 8, 8]},
-    )
+    settings = toy_echomimic()
     heard = features(11, settings)
     monkeypatch.setattr(public, "whisper_features", lambda *_: heard)
     options = AnimateOptions(steps=2, guidance=guidance, seed=1)
@@ -114,3 +123,6 @@ def test_echomimic(portrait, monkeypatch, guidance: float):
     frames = list(animator(settings).frames(portrait, speech, options))
     assert len(frames) == 11
     assert frames[3].shape == (SIZE, SIZE, 3)
+    first, *_ = animator(settings).chunks(portrait, speech, options)
+    rest = animator(settings).chunks(portrait, speech, options, after=first.carry)
+    assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[5:])

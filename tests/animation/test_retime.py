@@ -1,24 +1,22 @@
 from fractions import Fraction
 
-import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emote_cli.animation.retime import count_frames, nearest_frame, retime
-from emote_cli.errors import SettingsError
+from emote_cli.animation.retime import count_frames, nearest_frame, showing
 
 rates = st.sampled_from(
     [Fraction(24), Fraction(25), Fraction(30), Fraction(30000, 1001), Fraction(60), Fraction(7, 2)]
 )
 
 
-def frames(n: int) -> list[np.ndarray]:
-    return [np.full((2, 2, 3), index, np.uint8) for index in range(n)]
-
-
-def shown(n_in: int, fps_in: Fraction, fps_out: Fraction, n_out: int) -> list[int]:
-    return [int(frame[0, 0, 0]) for frame in retime(frames(n_in), fps_in, fps_out, n_out)]
+def shown(n_in: int, fps_in: Fraction, fps_out: Fraction, n_out: int, chunk: int = 3) -> list[int]:
+    """Numbers of the source's frames in the output, when the source comes in chunks."""
+    made: list[int] = []
+    for start in range(0, n_in, chunk):
+        frames = range(start, min(start + chunk, n_in))
+        made += showing(frames, start, start + chunk >= n_in, fps_in, fps_out, n_out)
+    return made
 
 
 def test_the_same_rate_changes_nothing():
@@ -37,10 +35,11 @@ def test_the_last_frame_fills_up():
     assert shown(2, Fraction(25), Fraction(25), 5) == [0, 1, 1, 1, 1]
 
 
-def test_nothing_to_show_is_an_error():
-    with pytest.raises(SettingsError, match="frame 0"):
-        shown(0, Fraction(25), Fraction(25), 1)
-    assert shown(0, Fraction(25), Fraction(25), 0) == []
+@given(fps_in=rates, fps_out=rates, n_in=st.integers(1, 60), chunk=st.integers(1, 7))
+def test_chunks_make_no_difference(fps_in, fps_out, n_in, chunk):
+    n_out = round(n_in * fps_out / fps_in)
+    whole = [min(nearest_frame(index, fps_in, fps_out), n_in - 1) for index in range(n_out)]
+    assert shown(n_in, fps_in, fps_out, n_out, chunk) == whole
 
 
 @given(fps_in=rates, fps_out=rates, index=st.integers(0, 100_000))

@@ -126,7 +126,7 @@ def test_cost_of_a_step(full_hallo):
     WORST["TFLOP of a step, share of the original's"] = (half + other, (half + other) / HALLO_STEP_TFLOP)
     WORST["TFLOP of its unconditional half"] = (half, half / HALLO_STEP_TFLOP)
     assert 0.8 * HALLO_STEP_TFLOP < half + other < 0.9 * HALLO_STEP_TFLOP
-    assert half < 0.8 * other
+    assert half < 0.9 * other
 
 
 @torch.no_grad()
@@ -173,7 +173,7 @@ class LiveBytes(TorchDispatchMode):
 def test_peak_of_a_step(monkeypatch):
     """What `memory.need` says of activations is what a step and a decoding hold; fused attention holds no matrix."""
     model = meta("hallo").to(torch.bfloat16)
-    monkeypatch.setattr(functional, "scaled_dot_product_attention", lambda q, k, v: torch.empty_like(q))
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", lambda q, *_, **__: torch.empty_like(q))
     video = encode_video(model, **hallo_inputs(model))
     both = condition(model, video, **chunk_inputs(model, first=False))
     settings = model.settings

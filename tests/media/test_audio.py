@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import soundfile
 
 from emote_cli.errors import InputError, OutputError
 from emote_cli.media.audio import cut_or_pad, read_audio, write_flac, write_wav
@@ -66,7 +67,10 @@ def test_bad_inputs_say_what_is_wrong(tmp_path):
     text.write_text("not a sound\n" * 5)
     header = tmp_path / "header.wav"
     write_wav(header, Waveform(np.zeros(0, np.float32), 16_000))
+    broken = tmp_path / "broken.wav"
+    soundfile.write(broken, np.array([0.1, np.nan, 0.2] * 400), 16_000, subtype="FLOAT")
     cases = {
+        broken: "no numbers",
         tmp_path / "none.wav": "does not exist",
         text: "is not readable",
         silent: "no audio stream",

@@ -9,7 +9,6 @@ from emote_cli.perception import wav2vec
 from emote_cli.perception.wav2vec import (
     Wav2VecFeatureExtractor,
     hallo_features,
-    normalized,
     wav2vec_features,
 )  # fmt: skip
 from emote_cli.settings import AudioSettings
@@ -51,7 +50,8 @@ def test_states_are_the_models_own_and_interpolated_afterwards(extractor):
     waveform = speech(0.9)
     hidden = wav2vec_features(waveform, SETTINGS, FPS, extractor).hidden
     with torch.no_grad():
-        inputs = torch.from_numpy(normalized(waveform.samples))[None]
+        heard = waveform.samples - waveform.samples.mean()
+        inputs = torch.from_numpy(heard / np.sqrt(heard.var() + 1e-7))[None]
         theirs = extractor.model(inputs, output_hidden_states=True).hidden_states[1:]
     states = torch.stack(theirs, 2)[0].numpy()[:, -2:]
     seconds = (np.arange(len(states)) * 320 + 200) / 16_000
@@ -116,3 +116,14 @@ def test_hallo_pads_to_whole_chunks(extractor):
     features, frames = hallo_features(speech(1.01), SETTINGS, 25, 16, extractor)
     assert frames == 26  # rounded up
     assert features.n_frames == 32
+    assert features.windows(30, 2, 2).shape == (2, 5, 2, 12)
+
+
+def test_hallo_hears_long_recordings_in_parts(extractor, monkeypatch):
+    waveform = speech(3.1)
+    whole = hallo_features(waveform, SETTINGS, 25, 16, extractor)[0].whole()
+    monkeypatch.setattr(wav2vec, "HALLO_WHOLE_S", 1.0)
+    monkeypatch.setattr(wav2vec, "CONTEXT_S", 0.8)
+    parts = hallo_features(waveform, SETTINGS, 25, 16, extractor)[0].whole()
+    assert parts.shape == whole.shape
+    assert np.corrcoef(parts.ravel(), whole.ravel())[0, 1] > 0.85
