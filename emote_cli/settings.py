@@ -187,6 +187,9 @@ class ModelSettings(Settings):
     face_locator: FaceLocatorSettings = FaceLocatorSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
     detail_transfer: bool = Field(False, description="default of the quality aid in animation/detail.py")
+    lower_face_only: bool = Field(
+        False, description="with detail transfer: all but the lower face is the portrait itself"
+    )
     head_speed: float = Field(0.4, ge=0, le=2, description="default head speed, degrees per frame at 30 fps")
 
     @model_validator(mode="after")

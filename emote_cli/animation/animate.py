@@ -18,7 +18,7 @@ from torch import Tensor
 
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.compose import cut_portrait, find_faces
-from emote_cli.animation.detail import transfer_detail
+from emote_cli.animation.detail import held, lower_face, transfer_detail
 from emote_cli.animation.device import (
     LARGE_MODEL,
     Precision,
@@ -244,7 +244,7 @@ class Animator:
             picture = to_tensor(portrait.pixels[None]).to(self.device)
             reference = self.model.encode_reference(self.model.autoencoder.encode(picture))
             decoded = self.model.autoencoder.decode(reference.latents)
-        detail = settings.detail_transfer if options.detail is None else options.detail
+        finish = self._finisher(portrait, picture, decoded.float(), options)
         motion: MotionLatents | None = (
             None if after is None else torch.from_numpy(after.motion).to(self.device)
         )
@@ -256,9 +256,24 @@ class Animator:
                 latents = self.guard(partial(self._sample, reference, conditioning, chunk, options))
                 frames = self.guard(partial(self.model.decode, latents[:, : chunk.keep]))[0].float()
             motion = latents[:, -settings.temporal.motion_frames :]
-            shown = to_bytes(transfer_detail(frames, picture, decoded.float()) if detail else frames)
             carry = Carry(chunk.stop, to_numpy(motion))
-            yield MadeChunk(chunk.start, shown, carry, chunk.stop >= features.n_frames)
+            yield MadeChunk(chunk.start, to_bytes(finish(frames)), carry, chunk.stop >= features.n_frames)
+
+    def _finisher(
+        self,
+        portrait: Portrait,
+        picture: Float[Tensor, "1 3 h w"],
+        decoded: Float[Tensor, "1 3 h w"],
+        options: AnimateOptions,
+    ) -> Callable[[Float[Tensor, "f 3 h w"]], Float[Tensor, "f 3 h w"]]:
+        """The quality aids outside the network, as this model and the options want them."""
+        settings = self.model.settings
+        if not (settings.detail_transfer if options.detail is None else options.detail):
+            return lambda frames: frames
+        if not settings.lower_face_only:
+            return lambda frames: transfer_detail(frames, picture, decoded)
+        mask = torch.from_numpy(lower_face(portrait.face, self.size)).to(self.device)
+        return lambda frames: held(transfer_detail(frames, picture, decoded), picture, mask)
 
     def _condition(
         self,

@@ -1,21 +1,33 @@
-"""Detail transfer: what the autoencoder loses of the portrait is given back where the picture stands still.
+"""Quality aids outside the network: detail given back where the picture stands still, and all but the lower face held.
 
-A quality aid outside the network. The loss is known exactly, since the portrait is:
-portrait - decode(encode(portrait)). It is added to every frame under a soft mask that is 1 where the frame
-looks like the decoded portrait and 0 where it moved (mouth, blinking eyes, a turned head).
+Detail transfer: what the autoencoder loses of the portrait is given back where the picture stands still. The loss
+is known exactly, since the portrait is: portrait - decode(encode(portrait)). It is added to every frame under a soft
+mask that is 1 where the frame looks like the decoded portrait and 0 where it moved (mouth, blinking eyes, a turned
+head). A model whose heads do not move anyway may keep everything but the lower face as it is in the portrait.
 """
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from emote_cli.types import Face
+
 STILL = 0.05
 """Difference of blurred frames, in units of [-1, 1], at which the mask has fallen to 1/e."""
 BLUR_SHARE = 1 / 64
 """Radius of the blur over the picture's side."""
+
+JAW = (93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323)
+"""MediaPipe's landmarks along the jaw, ear to ear."""
+CHEEKS = (205, 425, 4)
+"""The cheeks' and the nose's foremost points: the eyes are above them."""
+DROP, SOFT = 0.12, 0.05
+"""How far the chin may drop, and the deviation of the mask's edge, over the face's height."""
 
 Frames = Float[Tensor, "f 3 h w"]
 
@@ -46,3 +58,31 @@ def transfer_detail(
         decoded: the portrait through the autoencoder.
     """
     return (frames + stillness(frames, decoded) * (portrait - decoded)).clamp(-1, 1)
+
+
+def lower_outline(face: Face, drop_px: float) -> Float[np.ndarray, "points 2"]:
+    """Points around the lower face, and around where it is with the chin `drop_px` lower."""
+    box = face.box_px
+    if not face.blendshapes:  # a box that a person gave: its landmarks say nothing
+        middle, below = (box.y0 + box.y1) / 2, box.y1 + drop_px
+        return np.array(
+            [(box.x0, middle), (box.x1, middle), (box.x0, box.y1), (box.x1, box.y1), (box.center[0], below)]
+        )
+    jaw, cheeks = face.landmarks_px[list(JAW), :2], face.landmarks_px[list(CHEEKS), :2]
+    up = face.pose_4x4[:2, 1] * (1, -1)  # the head's own axis, in the picture
+    return np.concatenate([jaw, cheeks, jaw - up / np.linalg.norm(up) * drop_px])
+
+
+def lower_face(face: Face, size: int) -> Float[np.ndarray, "size size"]:
+    """A soft mask: 1 over mouth, jaw and the room that a dropping chin needs, 0 over eyes, hair and background."""
+    height = face.box_px.y1 - face.box_px.y0
+    hull = cv2.convexHull(lower_outline(face, DROP * height).astype(np.float32))
+    mask = np.zeros((size, size), np.float32)
+    cv2.fillConvexPoly(mask, hull.round().astype(np.int32), 1.0)
+    deviation = max(SOFT * height, 0.5)
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), deviation), np.float32)
+
+
+def held(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
+    """Frames where the mask is 1, the portrait where it is 0."""
+    return portrait + mask * (frames - portrait)

@@ -1,0 +1,52 @@
+"""All but the lower face held: the mask, and what it does."""
+
+import numpy as np
+import pytest
+import torch
+
+from emote_cli.animation.detail import CHEEKS, JAW, held, lower_face
+from emote_cli.types import Box, Face
+
+SIZE = 128
+
+
+def face(turn_deg: float = 0.0, drawn: bool = False) -> Face:
+    """A round jaw with a nose and cheeks above it, turned in the picture."""
+    points = np.zeros((478, 3), np.float32) + 64
+    angles = np.linspace(0, np.pi, len(JAW))  # ear, chin, ear
+    points[list(JAW), :2] = np.stack([64 - 30 * np.cos(angles), 64 + 35 * np.sin(angles)], 1)
+    points[list(CHEEKS), :2] = [(48, 60), (80, 60), (64, 58)]
+    angle = np.deg2rad(turn_deg)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points[:, :2] = (points[:, :2] - 64) @ turn.T + 64
+    pose = np.eye(4, dtype=np.float32)
+    pose[:2, 1] = (turn @ (0, -1)) * (1, -1)  # the picture's y points down
+    return Face(Box(34, 24, 94, 99), points, pose, {} if drawn else {"jawOpen": 0.0})
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_the_mask_covers_the_mouth_and_a_dropping_chin_only(drawn):
+    mask = lower_face(face(drawn=drawn), SIZE)
+    assert mask.shape == (SIZE, SIZE)
+    assert mask[80, 64] > 0.95  # the mouth
+    assert mask[102, 64] > 0.5  # below the chin
+    assert mask[40, 50] < 0.02  # an eye
+    assert mask[10, 10] == 0
+    assert mask[124, 64] < 0.05
+    assert np.abs(np.diff(mask, axis=0)).max() < 0.2  # no edge to be seen
+
+
+def test_the_mask_turns_with_the_head():
+    mask = lower_face(face(90), SIZE)  # lying on its side: down is to the left
+    assert mask[64, 48] > 0.9
+    assert mask[64, 26] > 0.5
+    assert mask[64, 100] < 0.02
+
+
+def test_what_is_held_is_the_portrait():
+    frames, portrait = torch.rand(3, 3, 8, 8), torch.rand(1, 3, 8, 8)
+    mask = torch.zeros(8, 8)
+    mask[4:] = 1
+    shown = held(frames, portrait, mask)
+    assert torch.equal(shown[:, :, :4], portrait[:, :, :4].expand(3, -1, -1, -1))
+    assert torch.allclose(shown[:, :, 4:], frames[:, :, 4:])
