@@ -95,12 +95,6 @@ class Box:
         """Area in square pixels."""
         return max(self.width, 0.0) * max(self.height, 0.0)
 
-    def union(self, other: Box) -> Box:
-        """The smallest box around both."""
-        return Box(
-            min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1)
-        )
-
     def scaled(self, factor: float) -> Box:
         """The same center, both sides times `factor`."""
         (cx, cy), w, h = self.center, self.width * factor / 2, self.height * factor / 2

@@ -12,8 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
@@ -34,6 +33,7 @@ from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import SettingsError
 from emote_cli.media.audio import open_audio
 from emote_cli.media.image import read_image
+from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.model.emo import Emo
@@ -321,17 +321,6 @@ class Animator:
             solver=how.solver,
         )
         return self.model.from_target(target, reference.latents)
-
-
-def to_tensor(pixels: UInt8[np.ndarray, "f h w 3"]) -> Float[Tensor, "f 3 h w"]:
-    """RGB bytes to [-1, 1]."""
-    return rearrange(torch.from_numpy(np.ascontiguousarray(pixels)), "f h w c -> f c h w").float() / 127.5 - 1
-
-
-def to_bytes(pixels: Float[Tensor, "f 3 h w"]) -> UInt8[np.ndarray, "f h w 3"]:
-    """[-1, 1] to RGB bytes, rounded."""
-    values = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(rearrange(values, "f c h w -> f h w c").cpu().numpy())
 
 
 def to_numpy(motion: Float[Tensor, ...]) -> Float[np.ndarray, ...]:

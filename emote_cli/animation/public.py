@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from emote_cli.animation.animate import AnimateOptions, Animator, to_bytes, to_numpy, to_tensor
+from emote_cli.animation.animate import AnimateOptions, Animator, to_numpy
 from emote_cli.animation.behind import finished_behind
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.hallo import (
@@ -23,6 +23,7 @@ from emote_cli.animation.hallo import (
 from emote_cli.animation.overlap import sample_overlapping
 from emote_cli.diffusion.sampler import chunk_noise, guided
 from emote_cli.model.adapters import GuidedConditioning, echomimic
+from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.model.conditioning import KeysValues, RegionWeights
 from emote_cli.perception.regions import SILHOUETTE, box_mask, enlarged_box, hallo_regions, resized
 from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features

@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -32,7 +31,7 @@ from emote_cli.errors import DataError
 from emote_cli.media.audio import read_audio
 from emote_cli.media.output import part_name
 from emote_cli.media.video import read_frames
-from emote_cli.model.autoencoder import Autoencoder
+from emote_cli.model.autoencoder import Autoencoder, to_tensor
 from emote_cli.settings import ModelSettings
 from emote_cli.types import AudioFeatures, Pixels, Waveform
 
@@ -59,12 +58,6 @@ def features_key(settings: ModelSettings) -> str:
     return "sound-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def to_pixels(frames: Sequence[Pixels]) -> Float[Tensor, "f 3 h w"]:
-    """RGB bytes to [-1, 1]."""
-    stacked = torch.from_numpy(np.stack(frames))
-    return rearrange(stacked, "f h w c -> f c h w").float() / 127.5 - 1
-
-
 @torch.no_grad()
 def encode_clip(
     folder: Path,
@@ -83,7 +76,7 @@ def encode_clip(
 
     def flush() -> None:
         if frames:
-            latents.append(autoencoder.encode(to_pixels(frames).to(device)).half().cpu())
+            latents.append(autoencoder.encode(to_tensor(np.stack(frames)).to(device)).half().cpu())
             frames.clear()
 
     for frame in pictures(folder, record, settings.image_size, steady):
@@ -169,7 +162,7 @@ class VideoFrames:
             start_s=first / self.fps,
             duration_s=(last - first + 1) / self.fps,
         )
-        pixels = to_pixels(list(frames))
+        pixels = to_tensor(np.stack(list(frames)))
         if len(pixels) != last - first + 1:
             raise DataError(f"{self.path} ends before frame {last}", "prepare the data set again")
         return pixels

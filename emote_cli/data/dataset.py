@@ -346,8 +346,3 @@ def coverage(box: Box, cells: int, size: int) -> Float[np.ndarray, "cells cells"
         return np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None) / (size / cells)
 
     return np.outer(overlap(box.y0, box.y1), overlap(box.x0, box.x1)).astype(np.float32)
-
-
-def collate(examples: Sequence[TrainingExample]) -> TrainingExample:
-    """Stack examples into a batch."""
-    return TrainingExample(*(torch.stack(parts) for parts in zip(*examples, strict=True)))

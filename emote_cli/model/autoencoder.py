@@ -8,14 +8,27 @@ CPU.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from einops import rearrange
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
 from emote_cli.settings import AutoencoderSettings
 from emote_cli.shapes import ImageLatents, ImagePixels
+
+
+def to_tensor(pixels: UInt8[np.ndarray, "f h w 3"]) -> Float[Tensor, "f 3 h w"]:
+    """RGB bytes to [-1, 1]."""
+    return rearrange(torch.from_numpy(np.ascontiguousarray(pixels)), "f h w c -> f c h w").float() / 127.5 - 1
+
+
+def to_bytes(pixels: Float[Tensor, "f 3 h w"]) -> UInt8[np.ndarray, "f h w 3"]:
+    """[-1, 1] to RGB bytes, rounded."""
+    values = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(rearrange(values, "f c h w -> f h w c").cpu().numpy())
 
 
 class Autoencoder(nn.Module):

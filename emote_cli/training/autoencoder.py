@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.data.cache import to_pixels
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.media.video import read_frames
-from emote_cli.model.autoencoder import Autoencoder
+from emote_cli.model.autoencoder import Autoencoder, to_tensor
 from emote_cli.model.emo import Emo
 
 LATENT_NOISE = 0.05
@@ -58,14 +57,6 @@ def autoencoder_losses(
     return loss + 0.01 * torch.relu(latents.square().mean((2, 3)) - 1).mean(1), decoded
 
 
-def autoencoder_loss(
-    autoencoder: Autoencoder, pixels: Float[Tensor, "b 3 h w"], weight: Float[Tensor, "b 1 h w"]
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The mean loss with fresh noise, and the plain mean squared error (for PSNR)."""
-    losses, decoded = autoencoder_losses(autoencoder, Pictures(pixels, weight), None)
-    return losses.mean(), (decoded - pixels).square().mean()
-
-
 @torch.no_grad()
 def latent_scale(folder: Path, records: Sequence[ClipRecord], model: Emo, *, clips: int = 8) -> float:
     """The scaling factor that gives what is diffused a deviation near 1, like the noise's.
@@ -84,7 +75,7 @@ def latent_scale(folder: Path, records: Sequence[ClipRecord], model: Emo, *, cli
         frames = list(read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size)))[::5]
         boxes = np.load(folder / "tracks" / f"{record.id}.npz")["box_px"]
         box = boxes[np.isfinite(boxes).all(1)][0] * (size / record.size)
-        latents = autoencoder.encode(to_pixels(frames).to(device)) / autoencoder.scaling_factor
+        latents = autoencoder.encode(to_tensor(np.stack(frames)).to(device)) / autoencoder.scaling_factor
         middle = (
             latents[:1] if model.settings.family.reference_latents else latents.mean((0, 2, 3), keepdim=True)
         )
