@@ -93,8 +93,12 @@ def read_records(path: Path) -> list[ClipRecord]:
     """
     if not path.exists():
         return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a manifest: {error}", "prepare the data set again") from error
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
             records.append(from_dict(json.loads(line)))
         except (ValueError, TypeError, AttributeError) as error:

@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,7 @@ class Engine:
         optimizer: the wrapped optimizer.
         state: what a checkpoint holds.
         shares: this process's part of each step.
+        told: complaints that have been passed on.
     """
 
     accelerator: Any
@@ -121,6 +122,7 @@ class Engine:
     optimizer: Any
     state: TrainingState
     shares: Shares
+    told: set[str] = field(default_factory=set)
 
     @property
     def main(self) -> bool:
