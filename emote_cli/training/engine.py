@@ -23,8 +23,9 @@ from emote_cli.training.settings import TrainSettings
 from emote_cli.training.state import TrainingState, checkpoint_folders, load_state, trained_parameters
 from emote_cli.training.trainee import Trainee
 
-SHARDED_ALONE = re.compile(r"\.(resnets|motion_modules)\.\d+$")
-"""Layers that are only ever called as a whole: FSDP gathers them when they run."""
+SHARDED_ALONE = re.compile(r"\.backbone\..*\.(resnets|motion_modules)\.\d+$")
+"""Layers that FSDP gathers when they run: called as a whole, and in every process's backward pass. ReferenceNet's are
+not: where all samples of a process drop their reference, the others would wait for it for ever."""
 
 
 @dataclass(frozen=True, slots=True)
