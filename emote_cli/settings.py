@@ -254,9 +254,23 @@ def parse_settings(kind: type[S], values: Any, source: str) -> S:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(
-            f"{source}: {place or 'settings'}: {first['msg']}", nearest(kind, place)
-        ) from error
+        given = first["input"] if isinstance(first["input"], str | int | float) else None
+        named = (place or "settings") + ("" if given is None else f" = {given}")
+        unknown = first["type"] == "extra_forbidden"
+        hint = nearest(kind, place) if unknown else meaning(kind, place)
+        raise SettingsError(f"{source}: {named}: {first['msg']}", hint) from error
+
+
+def meaning(kind: type[Settings], place: str) -> str:
+    """A hint that says what a key is."""
+    name, _, rest = place.partition(".")
+    field = kind.model_fields.get(name)
+    if field is None:
+        return "see emote_cli/settings.py for every key"
+    inner = field.annotation
+    if rest and isinstance(inner, type) and issubclass(inner, Settings):
+        return meaning(inner, rest)
+    return f"{name}: {field.description}" if field.description else f"give {name} another value"
 
 
 def nearest(kind: type[Settings], place: str) -> str:
@@ -287,9 +301,7 @@ def override(settings: S, assignments: list[str]) -> S:
     for assignment in assignments:
         place, equals, text = assignment.partition("=")
         if not equals:
-            raise SettingsError(
-                f"'{assignment}' is not key=value", "for example --set optim.learning_rate=2e-5"
-            )
+            raise SettingsError(f"'{assignment}' is not key=value", "for example --set learning_rate=2e-5")
         *folders, leaf = place.split(".")
         target = values
         for folder in folders:
@@ -299,5 +311,20 @@ def override(settings: S, assignments: list[str]) -> S:
             target = inner
         if leaf not in target:
             raise SettingsError(f"unknown setting '{place}'", nearest(type(settings), place))
-        target[leaf] = yaml.safe_load(text)
+        target[leaf] = value_of(place, text)
     return parse_settings(type(settings), values, "--set")
+
+
+def value_of(place: str, text: str) -> Any:
+    """The value of an assignment, read as YAML; only `true` and `false` are truths: `off` and `no` are words.
+
+    Raises:
+        SettingsError: it is no YAML.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(
+            f"cannot read the value of {place}: {text}", "quote words with signs in them"
+        ) from error
+    return text if isinstance(value, bool) and text.strip().lower() not in ("true", "false") else value

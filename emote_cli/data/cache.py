@@ -27,6 +27,7 @@ from emote_cli.data.dataset import DAMAGE, DEGREES_PER_FRAME_FPS, ClipArrays, La
 from emote_cli.data.lips import lip_values
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.steady import moved_boxes, rescaled, steadying, warped
+from emote_cli.data.tracks import read_tracks
 from emote_cli.errors import DataError
 from emote_cli.media.audio import read_audio
 from emote_cli.media.output import part_name
@@ -95,8 +96,8 @@ def pictures(folder: Path, record: ClipRecord, size: int, steady: bool) -> Itera
     if not steady:
         yield from frames
         return
-    with np.load(folder / "tracks" / f"{record.id}.npz") as tracks:
-        affines = rescaled(steadying(tracks["landmarks_px"], tracks["found"]), size / record.size)
+    tracks = read_tracks(folder, record)
+    affines = rescaled(steadying(tracks["landmarks_px"], tracks["found"]), size / record.size)
     for frame, affine in zip(frames, affines, strict=False):  # a frame more or less than tracked is cut later
         yield warped(frame, affine)
 
@@ -185,7 +186,7 @@ def load_clip(
     steady: bool = False,
 ) -> ClipArrays:
     """Join the encoded parts of a clip with its tracks."""
-    tracks = np.load(folder / "tracks" / f"{record.id}.npz")
+    tracks = read_tracks(folder, record)
     features = encoded["features"]
     features = features.float().numpy() if isinstance(features, Tensor) else features
     count = min(len(encoded["latents"]), len(features), len(tracks["found"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,9 @@ def from_dict(values: dict[str, Any]) -> ClipRecord:
         TypeError: a required key is missing.
     """
     known = {f.name for f in fields(ClipRecord)}
+    lacking = [f.name for f in fields(ClipRecord) if f.default is MISSING and f.default_factory is MISSING]
+    if lacking := [name for name in lacking if name not in values]:
+        raise TypeError(f"it lacks {', '.join(lacking)}")
     return ClipRecord(**{key: value for key, value in values.items() if key in known})
 
 
@@ -93,8 +96,12 @@ def read_records(path: Path) -> list[ClipRecord]:
     """
     if not path.exists():
         return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a manifest: {error}", "prepare the data set again") from error
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
             records.append(from_dict(json.loads(line)))
         except (ValueError, TypeError, AttributeError) as error:

@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from emote_cli.data.dataset import DAMAGE
 from emote_cli.data.manifest import ClipRecord
+from emote_cli.data.tracks import read_tracks
 from emote_cli.media.video import read_frames
 from emote_cli.model.autoencoder import Autoencoder, to_tensor
 from emote_cli.model.emo import Emo
@@ -72,8 +74,11 @@ def latent_scale(folder: Path, records: Sequence[ClipRecord], model: Emo, *, cli
     autoencoder, size = model.autoencoder, model.settings.image_size
     device, found = next(autoencoder.parameters()).device, []
     for record in records[:: max(len(records) // clips, 1)][:clips]:
-        frames = list(read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size)))[::5]
-        boxes = np.load(folder / "tracks" / f"{record.id}.npz")["box_px"]
+        try:
+            frames = list(read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size)))[::5]
+            boxes = read_tracks(folder, record)["box_px"]
+        except DAMAGE:
+            continue  # the stage that reads all clips tells of it
         box = boxes[np.isfinite(boxes).all(1)][0] * (size / record.size)
         latents = autoencoder.encode(to_tensor(np.stack(frames)).to(device)) / autoencoder.scaling_factor
         middle = (

@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from emote_cli.training.settings import TrainSettings
 from emote_cli.training.state import TrainingState, checkpoint_folders, load_state, trained_parameters
 from emote_cli.training.trainee import Trainee
 
-SHARDED_ALONE = re.compile(r"\.(resnets|motion_modules)\.\d+$")
-"""Layers that are only ever called as a whole: FSDP gathers them when they run."""
+SHARDED_ALONE = re.compile(r"\.backbone\..*\.(resnets|motion_modules)\.\d+$")
+"""Layers that FSDP gathers when they run: called as a whole, and in every process's backward pass. ReferenceNet's are
+not: where all samples of a process drop their reference, the others would wait for it for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class Engine:
         optimizer: the wrapped optimizer.
         state: what a checkpoint holds.
         shares: this process's part of each step.
+        told: complaints that have been passed on.
     """
 
     accelerator: Any
@@ -121,6 +123,7 @@ class Engine:
     optimizer: Any
     state: TrainingState
     shares: Shares
+    told: set[str] = field(default_factory=set)
 
     @property
     def main(self) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 from emote_cli.data.cache import OnBad
 from emote_cli.data.dataset import DAMAGE
 from emote_cli.data.manifest import ClipRecord
+from emote_cli.data.tracks import read_tracks
 from emote_cli.errors import DataError
 from emote_cli.media.video import read_frames
 from emote_cli.training.autoencoder import Pictures
@@ -113,7 +114,7 @@ def clip_frames(
     folder: Path, record: ClipRecord, stride: int, size: int | None = None
 ) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2 4"]]]:
     """Every so many-th frame with a face, with its face box and mouth box."""
-    tracks = np.load(folder / "tracks" / f"{record.id}.npz")
+    tracks = read_tracks(folder, record)
     pair, found = np.stack([tracks["box_px"], tracks["mouth_box_px"]], 1), tracks["found"]
     scale, to = (1.0, None) if size is None else (size / record.size, (size, size))
     for index, frame in enumerate(read_frames(folder / "clips" / f"{record.id}.mp4", size=to)):

@@ -172,7 +172,9 @@ def timed_step(engine: Engine, batches: Iterator[Any], watch: Watch, stop: Stop)
     state.seconds += took
     stop.asked = any(row[2] for row in rows)
     for text in outcome.complaints:
-        watch.on_note(f"skipped: {text}")
+        if text not in engine.told:  # a damaged clip is drawn again and again
+            engine.told.add(text)
+            watch.on_note(f"skipped: {text}")
     if not outcome.taken and engine.main:
         watch.on_note(f"step {state.step} skipped: its gradient has the size {outcome.norm:.3g}")
     progress = state.progress

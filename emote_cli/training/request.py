@@ -118,7 +118,10 @@ def limited(stages: list[TrainSettings], request: Request) -> list[TrainSettings
             change["max_minutes"] = request.max_minutes * minutes / sum(own)
     elif request.max_steps is not None:
         changes = [{**change, "max_minutes": None} for change in changes]
-    return [stage.model_copy(update=change) for stage, change in zip(stages, changes, strict=True)]
+    return [
+        parse_settings(TrainSettings, {**stage.model_dump(), **change}, "--max-minutes or --max-steps")
+        for stage, change in zip(stages, changes, strict=True)
+    ]
 
 
 def claim(request: Request, out: Path, resume: bool) -> None:
@@ -159,7 +162,13 @@ def joined(out: Path, asked: Request) -> Request:
     place = out / REQUEST
     if not place.is_file():
         raise TrainingError(f"{out} holds no run to resume", "leave --resume out to start one")
-    before = parse_settings(Request, yaml.safe_load(place.read_text(encoding="utf-8")), str(place))
+    try:
+        values = yaml.safe_load(place.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise TrainingError(
+            f"{place} is damaged", "go on from the newest checkpoint: --from RUN, and another --out"
+        ) from error
+    before = parse_settings(Request, values, str(place))
     for name in ("stage", "model", "data", "start"):
         wish = getattr(asked, name)
         if wish and wish != getattr(before, name):

@@ -193,7 +193,8 @@ def load_state(state: TrainingState, folder: Path) -> None:
         averaged = load_file(folder / "ema" / WEIGHTS)
     except (OSError, RuntimeError, EOFError, SafetensorError) as error:
         raise TrainingError(
-            f"{folder} is damaged: {error}", "delete that folder and --resume again"
+            f"{folder} is damaged: {str(error).splitlines()[0].partition('. ')[0]}",
+            "delete that folder and --resume again",
         ) from error
     current = saved.get("trained") or {name: saved["model"][name] for name in state.trained}
     if current.keys() != state.trained.keys():

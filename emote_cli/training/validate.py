@@ -14,6 +14,7 @@ import torch
 from emote_cli.animation.animate import AnimateOptions, Animator
 from emote_cli.animation.device import Precision
 from emote_cli.data.manifest import ClipRecord
+from emote_cli.data.tracks import read_tracks
 from emote_cli.errors import EmoteError
 from emote_cli.media.audio import read_audio
 from emote_cli.media.video import VideoWriter, read_frames
@@ -54,7 +55,7 @@ def read_held_out(folder: Path, record: ClipRecord, size: int, seconds: float) -
     Raises:
         EmoteError: it is damaged.
     """
-    tracks = np.load(folder / "tracks" / f"{record.id}.npz")
+    tracks = read_tracks(folder, record)
     first = int(np.flatnonzero(tracks["found"])[0])
     start_s, path = first / record.fps, folder / "audio" / f"{record.id}.flac"
     count = min(round(seconds * record.fps), record.frames - first)

@@ -132,6 +132,59 @@ def test_wrong_input_is_told_in_one_line(stage1, dataset, tmp_path):
     fails(run("--stage", "1", "--model", "tiny", "--split", tmp_path / "no.json"), "cannot read the split")
 
 
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        (("--set", "batch=many"), "batch = many", "samples per optimizer step"),
+        (("--set", "learning_rate"), "'learning_rate' is not key=value", "learning_rate=2e-5"),
+        (("--set", "trackers=[a"), "cannot read the value of trackers", "quote"),
+        (("--set", "data.cache=of"), "'memory', 'disk' or 'off'", "latents"),
+        (
+            ("--set", "model.temporal.chunk_frame=4"),
+            "unknown setting 'temporal.chunk_frame'",
+            "chunk_frames?",
+        ),
+        (("--max-minutes", "0"), "max_minutes = 0", ""),
+        (("--max-minutes", "-1"), "max_minutes = -1", ""),
+        (("--unfreeze", "("), "--unfreeze (", "regular expression"),
+    ],
+)
+def test_wrong_options_are_told_in_one_line(dataset, tmp_path, options, message, hint):
+    run = tmp_path / "run"
+    fails(emote("--stage", "1", "--model", "tiny", "--data", dataset, "--out", run, *options), message, hint)
+    assert not (run / "checkpoints").exists()
+
+
+def test_words_that_yaml_takes_for_truths_stay_words(dataset, tmp_path):
+    """`off` and `no` are values of settings, not false."""
+    trains(
+        "--stage", "1", "--model", "tiny", "--data", dataset, "--out", tmp_path, "--max-steps", 1,
+        "--set", "data.cache=off", "--set", "precision=no", "--set", "gradient_checkpointing=on",
+    )  # fmt: skip
+    settings = yaml.safe_load((tmp_path / "settings.yaml").read_text())["train"]
+    assert settings["data"]["cache"] == "off"
+    assert settings["precision"] == "no"
+    assert settings["gradient_checkpointing"] is True
+
+
+def test_a_clip_whose_track_is_damaged_is_left_out_by_name(tmp_path):
+    data = make_dataset(tmp_path / "data")
+    track = data / "tracks" / "two.npz"
+    track.write_bytes(track.read_bytes()[:300])
+    result = emote(
+        "--stage", "1", "--model", "tiny", "--data", data, "--out", tmp_path / "run", "--max-steps", 1,
+        "--set", "device=cpu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "left out: clip two" in result.stderr.replace("\n", " ")
+    assert "two.npz is damaged" in result.stderr.replace("\n", " ")
+
+
+def test_a_damaged_request_is_told(tmp_path):
+    (tmp_path / "request.yaml").write_text("stage: [}")
+    fails(emote("--resume", "--out", tmp_path), "request.yaml is damaged", "--from RUN")
+
+
 def test_data_sets_that_cannot_be_used(tmp_path, dataset):
     def run(folder: Path):
         return emote("--stage", "1", "--model", "tiny", "--data", folder, "--out", tmp_path / "run")
@@ -141,6 +194,10 @@ def test_data_sets_that_cannot_be_used(tmp_path, dataset):
     empty.mkdir()
     write_records(empty / "manifest.jsonl", [])
     fails(run(empty), "holds no clip")
+    (empty / "manifest.jsonl").write_bytes(b"\xff\xfe\x00")
+    fails(run(empty), "is not a manifest", "prepare the data set again")
+    (empty / "manifest.jsonl").write_text('{"video": "a.mp4"}')
+    fails(run(empty), "line 1: not a clip record", "prepare the data set again")
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     records = read_records(dataset / "manifest.jsonl")

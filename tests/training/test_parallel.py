@@ -10,6 +10,7 @@ import pytest
 import torch
 from training_runs import recipe, run, weights
 
+from emote_cli.settings import override
 from emote_cli.training.state import checkpoint_folders
 
 PROGRAM = Path(__file__).parent.parent / "training_runs.py"
@@ -64,3 +65,13 @@ def test_a_run_of_two_processes_goes_on_in_one_and_back(alone, tmp_path, options
     losses += [report.loss for report in reports]
     losses += in_two_processes(tmp_path, 4, *options)
     torch.testing.assert_close(torch.tensor(losses), torch.tensor(alone[1]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_process_without_references_does_not_stop_the_others(tmp_path):
+    """One sample per process, every second one without its reference: gradients are missing here and there."""
+    changes = ["batch=2", "step.drop_reference=0.5"]
+    losses = in_two_processes(tmp_path / "two", 4, "shard=true", *changes)
+    _, reports = run(tmp_path / "one", override(recipe(max_steps=4), changes))
+    torch.testing.assert_close(
+        torch.tensor(losses), torch.tensor([report.loss for report in reports]), rtol=1e-3, atol=1e-3
+    )
