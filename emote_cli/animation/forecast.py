@@ -6,8 +6,8 @@ import sys
 import time
 from itertools import islice
 
+from emote_cli.animation.choice import corners
 from emote_cli.animation.render import Plan, generate
-from emote_cli.types import Box
 
 
 def describe(plan: Plan) -> dict[str, str]:
@@ -23,18 +23,14 @@ def describe(plan: Plan) -> dict[str, str]:
     n_chunks = -(-n_made // chunk)
     seconds, gigabytes = measure(plan, n_chunks, chunk)
     return {
-        "portrait": f"{job.portrait}, square {_corners(plan.portrait.crop_px)}",
-        "face": f"{_corners(plan.portrait.face.box_px)} of the {side} x {side} square",
+        "portrait": f"{job.portrait}, square {corners(plan.portrait.crop_px)}",
+        "face": f"{corners(plan.portrait.face.box_px)} of the {side} x {side} square",
         "sound": f"{job.audio}, {plan.speech.duration_s:.2f} s from {job.start:g} s on",
         "model": f"{job.model}, {settings.fps} fps, {n_chunks} chunks of {chunk} frames",
         "output": f"{job.output}, {plan.size[0]} x {plan.size[1]}, {plan.n_frames} frames at {plan.fps} fps",
         "time": f"about {seconds:.0f} s",
         "memory": f"about {gigabytes:.1f} GB",
     }
-
-
-def _corners(box: Box) -> str:
-    return ",".join(f"{value:.0f}" for value in (box.x0, box.y0, box.x1, box.y1))
 
 
 def measure(plan: Plan, n_chunks: int, chunk_frames: int) -> tuple[float, float]:
