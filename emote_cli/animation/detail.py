@@ -24,7 +24,8 @@ BLUR_SHARE = 1 / 64
 
 JAW = (93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323)
 """MediaPipe's landmarks along the jaw, ear to ear."""
-CHEEKS = (205, 425, 4)
+NOSE, CHIN = 4, 152
+CHEEKS = (205, 425, NOSE)
 """The cheeks' and the nose's foremost points: the eyes are above them."""
 DROP, SOFT = 0.12, 0.05
 """How far the chin may drop, and the deviation of the mask's edge, over the face's height."""
@@ -64,18 +65,18 @@ def lower_outline(face: Face, drop_px: float) -> Float[np.ndarray, "points 2"]:
     """Points around the lower face, and around where it is with the chin `drop_px` lower."""
     box = face.box_px
     if not face.blendshapes:  # a box that a person gave: its landmarks say nothing
-        middle, below = (box.y0 + box.y1) / 2, box.y1 + drop_px
-        return np.array(
-            [(box.x0, middle), (box.x1, middle), (box.x0, box.y1), (box.x1, box.y1), (box.center[0], below)]
-        )
+        x, y = box.center
+        return np.array([(box.x0, y), (box.x1, y), (box.x0, box.y1), (box.x1, box.y1), (x, box.y1 + drop_px)])
     jaw, cheeks = face.landmarks_px[list(JAW), :2], face.landmarks_px[list(CHEEKS), :2]
-    up = face.pose_4x4[:2, 1] * (1, -1)  # the head's own axis, in the picture
+    up = (
+        face.landmarks_px[NOSE, :2] - face.landmarks_px[CHIN, :2]
+    )  # in this picture: the square may be turned
     return np.concatenate([jaw, cheeks, jaw - up / np.linalg.norm(up) * drop_px])
 
 
 def lower_face(face: Face, size: int) -> Float[np.ndarray, "size size"]:
     """A soft mask: 1 over mouth, jaw and the room that a dropping chin needs, 0 over eyes, hair and background."""
-    height = face.box_px.y1 - face.box_px.y0
+    height = face.box_px.height
     hull = cv2.convexHull(lower_outline(face, DROP * height).astype(np.float32))
     mask = np.zeros((size, size), np.float32)
     cv2.fillConvexPoly(mask, hull.round().astype(np.int32), 1.0)
