@@ -190,6 +190,7 @@ class ModelSettings(Settings):
     lower_face_only: bool = Field(
         False, description="with detail transfer: all but the lower face is the portrait itself"
     )
+    idle_motion: bool = Field(False, description="default of the quality aid in animation/idle.py")
     head_speed: float = Field(0.4, ge=0, le=2, description="default head speed, degrees per frame at 30 fps")
 
     @model_validator(mode="after")

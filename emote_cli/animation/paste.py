@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import cv2
@@ -24,6 +25,13 @@ MAX_SIDE = 4096
 
 Enlarged = Float[np.ndarray, "side side 3"]
 Photo = UInt8[np.ndarray, "photo_height photo_width 3"]
+Liven = Callable[[Enlarged, float], Enlarged]
+"""What else happens to a finished square at a time, in seconds; see idle.py."""
+
+
+def as_it_is(square: Enlarged, time_s: float) -> Enlarged:
+    """Nothing else happens."""
+    return square
 
 
 class Enlarger:
@@ -73,10 +81,13 @@ class Paster:
         photo: the whole picture.
         portrait: the square that was cut from it.
         detail: whether still places get the photo's own detail.
+        liven: moves the head in the square, at the square's size in the photo.
     """
 
-    def __init__(self, photo: Photo, portrait: Portrait, detail: bool = True) -> None:
-        self.photo = photo
+    def __init__(
+        self, photo: Photo, portrait: Portrait, detail: bool = True, liven: Liven = as_it_is
+    ) -> None:
+        self.photo, self._liven = photo, liven
         crop, model_side = portrait.crop_px, portrait.pixels.shape[0]
         side = round(crop.width)
         sharp = square_of(photo, crop, portrait.roll_deg, side)
@@ -100,10 +111,11 @@ class Paster:
         self.mask = self._placed(mask)[..., None]
         self._under = photo[self._y0 : self._y1, self._x0 : self._x1].astype(np.float32)
 
-    def __call__(self, frame: Pixels) -> Photo:
+    def __call__(self, frame: Pixels, time_s: float = 0.0) -> Photo:
         """The photo with this frame as its head."""
         shift = np.median(self._at_rim - frame[self._rim], axis=0) if self._rim.any() else 0.0
-        head = self._placed((self._enlarge(frame) + shift).clip(0, 255).astype(np.float32))
+        square = (self._enlarge(frame) + shift).clip(0, 255).astype(np.float32)
+        head = self._placed(self._liven(square, time_s))
         out = self.photo.copy()
         blended = self._under + self.mask * (head - self._under)
         out[self._y0 : self._y1, self._x0 : self._x1] = np.rint(blended).clip(0, 255).astype(np.uint8)
@@ -144,17 +156,42 @@ def shown_size(photo: Pixels, kind: FrameKind, size: int) -> tuple[int, int]:
     return max(round(width * scale) // 2 * 2, 2), max(round(height * scale) // 2 * 2, 2)
 
 
+def finished_side(portrait: Portrait, kind: FrameKind, size: tuple[int, int]) -> int:
+    """Side of the square when nothing but pasting or shrinking is left to do."""
+    return round(portrait.crop_px.width) if kind == "full" else max(size[0], portrait.pixels.shape[0])
+
+
 def finisher(
-    photo: Pixels, portrait: Portrait, kind: FrameKind, size: tuple[int, int], detail: bool
-) -> Callable[[Pixels], Pixels]:
-    """The function from the model's frames to frames of the output; see `shown_size`."""
+    photo: Pixels,
+    portrait: Portrait,
+    kind: FrameKind,
+    size: tuple[int, int],
+    detail: bool,
+    liven: Liven = as_it_is,
+) -> Callable[[Pixels, float], Pixels]:
+    """The function from the model's frames, and their times, to frames of the output; see `shown_size`.
+
+    Args:
+        photo: the whole picture.
+        portrait: the square that was cut from it.
+        kind: the square, or the whole photo.
+        size: width and height of the output.
+        detail: whether still places get the photo's own detail.
+        liven: moves the head in the square of `finished_side`.
+    """
     if kind == "full":
-        paste = Paster(photo, portrait, detail)
+        paste = Paster(photo, portrait, detail, liven)
         height, width = photo.shape[:2]
         if (width // 2 * 2, height // 2 * 2) == size:
-            return lambda frame: np.ascontiguousarray(paste(frame)[: size[1], : size[0]])
-        return lambda frame: resize(paste(frame), size)
-    if size[0] <= portrait.pixels.shape[0] or not detail:
-        return lambda frame: resize(frame, size)
-    enlarge = Enlarger(portrait.pixels, square_of(photo, portrait.crop_px, portrait.roll_deg, size[0]))
-    return lambda frame: np.rint(enlarge(frame)).astype(np.uint8)
+            return lambda frame, time_s: np.ascontiguousarray(paste(frame, time_s)[: size[1], : size[0]])
+        return lambda frame, time_s: resize(paste(frame, time_s), size)
+    side = finished_side(portrait, kind, size)
+    enlarge: Callable[[Pixels], Enlarged] = partial(plainly, side=side)
+    if detail and side > portrait.pixels.shape[0]:
+        enlarge = Enlarger(portrait.pixels, square_of(photo, portrait.crop_px, portrait.roll_deg, side))
+    return lambda frame, time_s: resize(np.rint(liven(enlarge(frame), time_s)).astype(np.uint8), size)
+
+
+def plainly(frame: Pixels, side: int) -> Enlarged:
+    """A frame at another size, with nothing added."""
+    return resize(frame, (side, side)).astype(np.float32)

@@ -15,9 +15,10 @@ import numpy as np
 from emote_cli.animation.choice import FaceChoice, write_preview
 from emote_cli.animation.chunks import Carry
 from emote_cli.animation.compose import cut_portrait, doubts, find_faces
+from emote_cli.animation.idle import Idle
 from emote_cli.animation.likeness import with_identity
 from emote_cli.animation.metadata import making_of, settings_of, to_tags
-from emote_cli.animation.paste import FrameKind, finisher, shown_size
+from emote_cli.animation.paste import FrameKind, Liven, as_it_is, finished_side, finisher, shown_size
 from emote_cli.animation.quality import SIX_STEP, Quality, is_six_step
 from emote_cli.animation.retime import count_frames, showing
 from emote_cli.errors import InputError, OutputError, SettingsError
@@ -56,6 +57,7 @@ class Job:
         head_speed: degrees per frame at 30 fps, 0..2.
         motion_region: how far the head may move.
         detail: whether still places get the portrait's own detail back.
+        idle: whether the finished head sways and blinks (idle.py).
         face: which face; None is the largest, and several are told.
         start: where in the recording to begin, in seconds.
         duration: how much of it to use at most, in seconds.
@@ -83,6 +85,7 @@ class Job:
     head_speed: float | None = None
     motion_region: FaceRegion = "wide"
     detail: bool | None = None
+    idle: bool | None = None
     face: FaceChoice | None = None
     start: float = 0.0
     duration: float | None = None
@@ -265,7 +268,9 @@ def _write_frames(
     plan: Plan, animator: Animator, writer: SegmentedWriter, on_frame: Callable[[int], object]
 ) -> None:
     job, settings = plan.job, plan.settings
-    finish = finisher(plan.photo, plan.portrait, job.frame, plan.size, detail=job.detail is not False)
+    finish = finisher(
+        plan.photo, plan.portrait, job.frame, plan.size, job.detail is not False, livening(plan)
+    )
     per_segment = max(round(SEGMENT_S * settings.fps / settings.temporal.chunk_frames), 1)
     per_segment *= settings.temporal.chunk_frames
     state = writer.state
@@ -273,10 +278,20 @@ def _write_frames(
     rates = (Fraction(settings.fps), plan.fps, plan.n_frames)
     for chunk in animator.chunks(plan.portrait, heard(plan), _options(job), after):
         for frame in showing(list(chunk.frames), chunk.start, chunk.is_last, *rates):
-            writer.write(finish(frame))
+            writer.write(finish(frame, float(writer.n_frames / plan.fps)))
             on_frame(1)
         if chunk.is_last or chunk.carry.frame % per_segment == 0:
             writer.end_segment({"frame": np.array(chunk.carry.frame), "motion": chunk.carry.motion})
+
+
+def livening(plan: Plan) -> Liven:
+    """What the finished head does besides speaking, as the job or the model wants it."""
+    job, settings, portrait = plan.job, plan.settings, plan.portrait
+    if not (settings.idle_motion if job.idle is None else job.idle):
+        return as_it_is
+    side = finished_side(portrait, job.frame, plan.size)
+    speed = settings.head_speed if job.head_speed is None else job.head_speed
+    return Idle(portrait.face, side / portrait.pixels.shape[0], side, speed, job.seed)
 
 
 def load_animator(plan: Plan, tell: Callable[[str], object] = lambda line: None) -> Animator:

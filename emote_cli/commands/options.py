@@ -152,6 +152,10 @@ Detail = Annotated[
     bool | None,
     typer.Option("--detail/--no-detail", help="Give still places the portrait's own detail back."),
 ]
+Idle = Annotated[
+    bool | None,
+    typer.Option("--idle/--no-idle", help="Let the head sway and the eyes blink (default: the model's)."),
+]
 Start = Annotated[
     float,
     typer.Option("--start", parser=parse_seconds, metavar="TIME", help="Where in the sound to begin."),

@@ -51,9 +51,10 @@ class Emo(nn.Module):
         self.identity_projector = (
             IdentityProjector(settings.family) if settings.family.identity_tokens else None
         )
-        if settings.family.reference_latents:  # no prior to keep: start as the still picture
+        if settings.family.reference_latents:  # no prior to keep: start as the still picture, deaf to noise
             for parameter in self.backbone.conv_out.parameters():
                 nn.init.zeros_(parameter)
+            nn.init.zeros_(self.backbone.conv_in.weight.data[:, :latent_channels])
 
     def encode(self, pixels: VideoPixels) -> VideoLatents:
         """Frames in [-1, 1] -> scaled latents, frame by frame."""

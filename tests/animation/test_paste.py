@@ -112,5 +112,5 @@ def test_finished_frames_have_the_size_that_is_told(photo, kind):
     cut = portrait(photo)
     for wanted in (0 if kind == "full" else 64, 130, 32):
         size = shown_size(photo, kind, wanted)
-        made = finisher(photo, cut, kind, size, detail=True)(cut.pixels)
+        made = finisher(photo, cut, kind, size, detail=True)(cut.pixels, 0.0)
         assert (made.shape, made.dtype) == ((size[1], size[0], 3), np.uint8)
