@@ -190,6 +190,9 @@ class ModelSettings(Settings):
     lower_face_only: bool = Field(
         False, description="with detail transfer: all but the lower face is the portrait itself"
     )
+    articulation: float = Field(
+        1.0, gt=0, le=5, description="default of how far speech moves the lips away from silence (mini)"
+    )
     idle_motion: bool = Field(False, description="default of the quality aid in animation/idle.py")
     head_speed: float = Field(0.4, ge=0, le=2, description="default head speed, degrees per frame at 30 fps")
 

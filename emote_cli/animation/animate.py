@@ -39,10 +39,10 @@ from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.model.emo import Emo
 from emote_cli.model.imports import load_folder
 from emote_cli.perception.faces import FaceAnalyzer, FaceRegion, region_mask
-from emote_cli.perception.speech import listen
+from emote_cli.perception.speech import SAMPLE_RATE_HZ, hear, listen
 from emote_cli.settings import DiffusionSettings, load_preset, load_settings
 from emote_cli.shapes import MotionLatents, VideoLatents
-from emote_cli.types import Chunk, Pixels, Portrait, Sound, SpeechFeatures
+from emote_cli.types import Chunk, Pixels, Portrait, Sound, SpeechFeatures, Waveform
 from emote_cli.weights import SETTINGS_NAME, bundled, locate
 
 
@@ -58,6 +58,8 @@ class AnimateOptions:
         motion_region: how far the head may move (paper 4.5).
         solver: "ddim" or "dpm".
         detail: whether still places get the portrait's own detail back.
+        articulation: how far speech moves the lips away from where silence has them: 1 is as the model says. For
+            models that predict a change against the portrait (the mini); others ignore it.
         quality: sets solver, steps and the reach of guidance where they are not named; see `quality.recipe`.
     """
 
@@ -68,6 +70,7 @@ class AnimateOptions:
     motion_region: FaceRegion = "wide"
     solver: Literal["ddim", "dpm"] | None = None
     detail: bool | None = None
+    articulation: float | None = None
     quality: Quality | None = None
 
     def recipe(self, settings: DiffusionSettings) -> Recipe:
@@ -93,6 +96,25 @@ class Tuning:
 
 
 PLAIN = Tuning()
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A model that predicts the mean of all that could be moves the lips too little; this moves them farther.
+
+    Attributes:
+        latents: of the portrait in silence.
+        articulation: how many times the way from there is shown.
+    """
+
+    latents: Float[Tensor, "b 1 c h w"]
+    articulation: float
+
+    def moved(self, latents: VideoLatents) -> VideoLatents:
+        """The latents that are shown; those of the next chunk's motion frames stay as they are."""
+        if self.articulation == 1:
+            return latents
+        return self.latents + self.articulation * (latents - self.latents)
 
 
 class Animator:
@@ -244,6 +266,7 @@ class Animator:
             picture = to_tensor(portrait.pixels[None]).to(self.device)
             reference = self.model.encode_reference(self.model.autoencoder.encode(picture))
             decoded = self.model.autoencoder.decode(reference.latents)
+            rest = self._rest(reference, region, options)
         finish = self._finisher(portrait, picture, decoded.float(), options)
         motion: MotionLatents | None = (
             None if after is None else torch.from_numpy(after.motion).to(self.device)
@@ -254,7 +277,8 @@ class Animator:
             with torch.inference_mode(), self.precision.autocast(self.device):
                 conditioning = self._condition(reference, motion, features, region, chunk, options)
                 latents = self.guard(partial(self._sample, reference, conditioning, chunk, options))
-                frames = self.guard(partial(self.model.decode, latents[:, : chunk.keep]))[0].float()
+                shown = rest.moved(latents[:, : chunk.keep])
+                frames = self.guard(partial(self.model.decode, shown))[0].float()
             motion = latents[:, -settings.temporal.motion_frames :]
             carry = Carry(chunk.stop, to_numpy(motion))
             yield MadeChunk(chunk.start, to_bytes(finish(frames)), carry, chunk.stop >= features.n_frames)
@@ -274,6 +298,25 @@ class Animator:
             return lambda frames: transfer_detail(frames, picture, decoded)
         mask = torch.from_numpy(lower_face(portrait.face, self.size)).to(self.device)
         return lambda frames: held(transfer_detail(frames, picture, decoded), picture, mask)
+
+    def _rest(
+        self,
+        reference: Reference,
+        region: Float[Tensor, "1 1 image_height image_width"],
+        options: AnimateOptions,
+    ) -> Rest:
+        """What silence makes of the portrait: what speech moves the lips away from."""
+        settings = self.model.settings
+        times = settings.articulation if options.articulation is None else options.articulation
+        if times == 1 or not settings.family.reference_latents:
+            return Rest(reference.latents[:, None], 1.0)
+        count = settings.temporal.chunk_frames
+        nothing = np.zeros(round(SAMPLE_RATE_HZ * count / settings.fps), np.float32)
+        silence = hear(Waveform(nothing, SAMPLE_RATE_HZ), settings.audio, settings.fps)
+        chunk = Chunk(index=0, start=0, stop=count, keep=count)
+        conditioning = self._condition(reference, None, silence, region, chunk, options)
+        silent = self._sample(reference, conditioning, chunk, options)
+        return Rest(silent.mean(1, keepdim=True), times)
 
     def _condition(
         self,

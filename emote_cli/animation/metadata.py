@@ -18,7 +18,8 @@ NOTE = "AI-generated video"
 """The first words of the comment, for people and for programs that look for them."""
 
 REPEATABLE = (
-    "model", "steps", "guidance", "seed", "head_speed", "motion_region", "detail", "idle",
+    "model", "steps", "guidance", "seed", "head_speed", "motion_region", "detail",
+    "articulation", "idle",
     "start", "duration", "fps", "frame", "size", "dtype", "quality", "separate_vocals",
 )  # fmt: skip
 """The settings that `--like` takes over."""

@@ -57,6 +57,7 @@ class Job:
         head_speed: degrees per frame at 30 fps, 0..2.
         motion_region: how far the head may move.
         detail: whether still places get the portrait's own detail back.
+        articulation: how far speech moves the lips; for models that predict a change (mini).
         idle: whether the finished head sways and blinks (idle.py).
         face: which face; None is the largest, and several are told.
         start: where in the recording to begin, in seconds.
@@ -85,6 +86,7 @@ class Job:
     head_speed: float | None = None
     motion_region: FaceRegion = "wide"
     detail: bool | None = None
+    articulation: float | None = None
     idle: bool | None = None
     face: FaceChoice | None = None
     start: float = 0.0
@@ -190,6 +192,10 @@ def check(job: Job) -> Plan:
         raise InputError(
             f"{job.audio} is shorter than one frame: {speech.duration_s:.3f} s at {float(fps):g} fps",
             hint="give a longer recording",
+        )
+    if job.articulation is not None and not settings.family.reference_latents:
+        raise SettingsError(
+            f"{settings.name} has no articulation to set", hint="leave --articulation out; it is for mini"
         )
     if job.size and job.size % 2:
         even = f"{job.size - 1} or {job.size + 1}"
@@ -329,6 +335,7 @@ def _options(job: Job) -> AnimateOptions:
         head_speed=job.head_speed,
         motion_region=job.motion_region,
         detail=job.detail,
+        articulation=job.articulation,
         quality=job.quality,
     )
 

@@ -28,6 +28,7 @@ def animate(
     head_speed: options.HeadSpeed = None,
     motion_region: options.Region = options.MotionRegion.wide,
     detail: options.Detail = None,
+    articulation: options.Articulation = None,
     idle: options.Idle = None,
     face: options.WhichFace = None,
     start: options.Start = 0.0,

@@ -152,6 +152,15 @@ Detail = Annotated[
     bool | None,
     typer.Option("--detail/--no-detail", help="Give still places the portrait's own detail back."),
 ]
+Articulation = Annotated[
+    float | None,
+    typer.Option(
+        "--articulation",
+        min=0.1,
+        max=5,
+        help="How far speech moves the lips: 1 is what the model says, more is livelier and rougher (mini).",
+    ),
+]
 Idle = Annotated[
     bool | None,
     typer.Option("--idle/--no-idle", help="Let the head sway and the eyes blink (default: the model's)."),

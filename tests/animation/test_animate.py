@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from emote_cli.animation.animate import AnimateOptions, Animator
+from emote_cli.animation.animate import AnimateOptions, Animator, Rest
 from emote_cli.animation.detail import stillness, transfer_detail
 from emote_cli.animation.device import choose_device, choose_precision
 from emote_cli.errors import DeviceError
 from emote_cli.model.autoencoder import to_bytes, to_tensor
+from emote_cli.model.checkpoint import random_model
+from emote_cli.settings import load_preset, override
 from emote_cli.types import Box, Face, Portrait, Waveform
 from tests.conftest import synthetic_speech
 
@@ -123,3 +125,43 @@ def test_a_device_that_is_not_there_is_named():
     with pytest.raises(DeviceError, match="float8"):
         choose_precision("float8", torch.device("cpu"))
     assert choose_device("auto").type in ("cpu", "mps")
+
+
+@pytest.fixture(scope="module")
+def small_mini() -> Animator:
+    """Tiny, but predicting the change against the portrait, one noise for all frames, as the mini does."""
+    settings = override(
+        load_preset("tiny"),
+        ["family.reference_latents=true", "diffusion.objective=sample", "diffusion.steps=1",
+         "diffusion.zero_terminal_snr=true", "diffusion.guidance=1", "diffusion.shared_noise=1"],
+    )  # fmt: skip
+    model = random_model(settings)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(3)
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    return Animator(model, choose_device("cpu"), choose_precision("fp32", choose_device("cpu")))
+
+
+def test_articulation_moves_away_from_silence():
+    rest, latents = torch.full((1, 1, 2, 3, 3), 2.0), torch.full((1, 4, 2, 3, 3), 3.0)
+    assert torch.equal(Rest(rest, 1.0).moved(latents), latents)
+    assert torch.equal(Rest(rest, 2.5).moved(latents), torch.full((1, 4, 2, 3, 3), 4.5))
+
+
+def test_articulation_lengthens_the_way_from_silence_to_speech(small_mini):
+    def shown(**changes: object) -> list[np.ndarray]:
+        frames: list[np.ndarray] = []
+        decode = small_mini.model.decode
+        small_mini.model.decode = lambda latents: (frames.append(latents.numpy()), decode(latents))[1]
+        try:
+            made(small_mini, **changes)
+        finally:
+            del small_mini.model.decode
+        return frames
+
+    silence = Waveform(np.zeros(round(SECONDS * 16_000), np.float32), 16_000)
+    plain, moved = shown()[0], shown(articulation=3.0)[0]
+    rest = shown(speech=silence)[0].mean(1, keepdims=True)
+    assert np.allclose(moved - rest, 3 * (plain - rest), atol=1e-3 * np.abs(plain).max())
+    assert np.abs(moved - plain).max() > 1e-2
