@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
@@ -22,13 +22,19 @@ from typer.testing import CliRunner
 from emote_cli import __version__
 from emote_cli.animation.batch import loaded
 from emote_cli.animation.chunks import Carry, MadeChunk
+from emote_cli.animation.idle import Idle
+from emote_cli.animation.metadata import read_making
+from emote_cli.animation.paste import as_it_is
+from emote_cli.animation.render import Job, check, livening
 from emote_cli.animation.retime import count_frames
 from emote_cli.cli import COMMANDS, app
 from emote_cli.errors import DeviceError
 from emote_cli.media.audio import read_audio
 from emote_cli.media.ffmpeg import ffmpeg_exe
 from emote_cli.media.video import probe, read_frames
+from emote_cli.model.checkpoint import random_model, save_model
 from emote_cli.weights import sha256_of
+from tests.small_models import paper_settings
 
 HEAVY = (
     "torch",
@@ -82,6 +88,7 @@ class FakeOptions:
     motion_region: str = "wide"
     solver: str | None = None
     detail: bool | None = None
+    articulation: float | None = None
     quality: str | None = None
 
 
@@ -241,14 +248,38 @@ def test_animate_writes_the_portraits_name_in_this_folder(fake, here, portrait_p
 def test_options_reach_the_animator(fake, here, portrait_path, tiny_speech):
     options = (
         "--steps 3 --guidance 2.5 --seed 7 --head-speed 0.7 --motion-region full --device cpu "
-        "--dtype bf16 --no-detail --quality fast --low-memory"
+        "--dtype bf16 --no-detail --quality fast --low-memory --articulation 1.5"
     )
     result = emote("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", "tiny", *options.split())
     assert result.exit_code == 0, result.output
     call = fake.calls[0]
     assert (call["model"], call["device"], call["dtype"]) == ("tiny", "cpu", "bf16")
-    assert call["options"] == FakeOptions(3, 2.5, 7, 0.7, "full", detail=False, quality="fast")
+    assert call["options"] == FakeOptions(
+        3, 2.5, 7, 0.7, "full", detail=False, articulation=1.5, quality="fast"
+    )
     assert (call["tuning"].low_memory, call["tuning"].compile, call["tuning"].variant) == (True, False, None)
+
+
+def test_articulation_is_for_models_that_predict_a_change(fake, here, portrait_path, tiny_speech):
+    folder = here / "paper"
+    folder.mkdir()
+    save_model(random_model(paper_settings()), folder)
+    args = ("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", folder)
+    fails(emote(*args, "--articulation", 2), "has no articulation to set", "leave --articulation out")
+    assert emote(*args).exit_code == 0
+
+
+def test_the_finished_head_sways_where_that_is_asked_for(fake, here, portrait_path, tiny_speech):
+    job = Job(portrait=portrait_path, audio=tiny_speech, output=here / "x.mp4", model="tiny", size=128)
+    assert livening(check(job)) is as_it_is
+    idle = livening(check(replace(job, idle=True, head_speed=0.7, seed=4)))
+    assert isinstance(idle, Idle)
+    assert (idle.head_speed, idle.seed, idle.x.shape) == (0.7, 4, (128, 128))
+    assert isinstance(livening(check(replace(job, model="mini"))), Idle)
+    assert livening(check(replace(job, model="mini", idle=False))) is as_it_is
+    args = ("animate", portrait_path, tiny_speech, "--model", "tiny", "-o", "x.mp4")
+    assert emote(*args, "--idle", "--frame", "full").exit_code == 0
+    assert read_making(here / "x.mp4")["settings"]["idle"] is True
 
 
 def test_the_voice_is_separated_only_where_the_network_is(
