@@ -68,9 +68,8 @@ def lower_outline(face: Face, drop_px: float) -> Float[np.ndarray, "points 2"]:
         x, y = box.center
         return np.array([(box.x0, y), (box.x1, y), (box.x0, box.y1), (box.x1, box.y1), (x, box.y1 + drop_px)])
     jaw, cheeks = face.landmarks_px[list(JAW), :2], face.landmarks_px[list(CHEEKS), :2]
-    up = (
-        face.landmarks_px[NOSE, :2] - face.landmarks_px[CHIN, :2]
-    )  # in this picture: the square may be turned
+    # Not the pose's axis: the square may be turned.
+    up = face.landmarks_px[NOSE, :2] - face.landmarks_px[CHIN, :2]
     return np.concatenate([jaw, cheeks, jaw - up / np.linalg.norm(up) * drop_px])
 
 

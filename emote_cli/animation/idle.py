@@ -58,10 +58,9 @@ def sway_deg(time_s: float, head_speed: float, seed: int) -> tuple[float, float,
         seed: another one, another sway.
     """
     rng = np.random.default_rng([seed, 7])
-    angles = []
+    hurry, angles = math.sqrt(max(head_speed / USUAL_SPEED, 0.1)), []
     for usual, most in zip(SWAYS_DEG, MOST_DEG, strict=True):
         amplitude = most * math.tanh(usual * head_speed / USUAL_SPEED / most)
-        hurry = math.sqrt(max(head_speed / USUAL_SPEED, 0.1))
         periods, phases = rng.uniform(*PERIODS_S, SINES) / hurry, rng.uniform(0, 2 * math.pi, SINES)
         waves = np.sin(2 * math.pi * time_s / periods + phases) - np.sin(phases)
         angles.append(amplitude * float(waves.mean()) * min(time_s / 0.5, 1.0))
