@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from emote_cli.animation.articulation import Articulation, articulate, mouth
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.compose import cut_portrait, find_faces
-from emote_cli.animation.detail import held, lower_face, transfer_detail
+from emote_cli.animation.detail import color_locked, held, lower_face, transfer_detail
 from emote_cli.animation.device import (
     LARGE_MODEL,
     Precision,
@@ -96,25 +97,6 @@ class Tuning:
 
 
 PLAIN = Tuning()
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """A model that predicts the mean of all that could be moves the lips too little; this moves them farther.
-
-    Attributes:
-        latents: of the portrait in silence.
-        articulation: how many times the way from there is shown.
-    """
-
-    latents: Float[Tensor, "b 1 c h w"]
-    articulation: float
-
-    def moved(self, latents: VideoLatents) -> VideoLatents:
-        """The latents that are shown; those of the next chunk's motion frames stay as they are."""
-        if self.articulation == 1:
-            return latents
-        return self.latents + self.articulation * (latents - self.latents)
 
 
 class Animator:
@@ -266,7 +248,7 @@ class Animator:
             picture = to_tensor(portrait.pixels[None]).to(self.device)
             reference = self.model.encode_reference(self.model.autoencoder.encode(picture))
             decoded = self.model.autoencoder.decode(reference.latents)
-            rest = self._rest(reference, region, options)
+            lips = self._articulation(portrait, reference, region, options)
         finish = self._finisher(portrait, picture, decoded.float(), options)
         motion: MotionLatents | None = (
             None if after is None else torch.from_numpy(after.motion).to(self.device)
@@ -277,7 +259,8 @@ class Animator:
             with torch.inference_mode(), self.precision.autocast(self.device):
                 conditioning = self._condition(reference, motion, features, region, chunk, options)
                 latents = self.guard(partial(self._sample, reference, conditioning, chunk, options))
-                shown = rest.moved(latents[:, : chunk.keep])
+                kept = latents[:, : chunk.keep]
+                shown = kept if lips is None else lips.shown(kept)
                 frames = self.guard(partial(self.model.decode, shown))[0].float()
             motion = latents[:, -settings.temporal.motion_frames :]
             carry = Carry(chunk.stop, to_numpy(motion))
@@ -297,26 +280,34 @@ class Animator:
         if not settings.lower_face_only:
             return lambda frames: transfer_detail(frames, picture, decoded)
         mask = torch.from_numpy(lower_face(portrait.face, self.size)).to(self.device)
-        return lambda frames: held(transfer_detail(frames, picture, decoded), picture, mask)
 
-    def _rest(
+        own = torch.from_numpy(mouth(portrait.face, self.size)).to(self.device)
+
+        def finish(frames: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f 3 h w"]:
+            locked = color_locked(frames, picture, own)
+            return held(transfer_detail(locked, picture, decoded), picture, mask)
+
+        return finish
+
+    def _articulation(
         self,
+        portrait: Portrait,
         reference: Reference,
         region: Float[Tensor, "1 1 image_height image_width"],
         options: AnimateOptions,
-    ) -> Rest:
-        """What silence makes of the portrait: what speech moves the lips away from."""
+    ) -> Articulation | None:
+        """How much farther speech moves the lips than the model says; None: no farther."""
         settings = self.model.settings
         times = settings.articulation if options.articulation is None else options.articulation
         if times == 1 or not settings.family.reference_latents:
-            return Rest(reference.latents[:, None], 1.0)
+            return None
         count = settings.temporal.chunk_frames
         nothing = np.zeros(round(SAMPLE_RATE_HZ * count / settings.fps), np.float32)
         silence = hear(Waveform(nothing, SAMPLE_RATE_HZ), settings.audio, settings.fps)
         chunk = Chunk(index=0, start=0, stop=count, keep=count)
         conditioning = self._condition(reference, None, silence, region, chunk, options)
-        silent = self._sample(reference, conditioning, chunk, options)
-        return Rest(silent.mean(1, keepdim=True), times)
+        silent = self.guard(partial(self._sample, reference, conditioning, chunk, options))
+        return articulate(silent, times, portrait.face, self.size)
 
     def _condition(
         self,

@@ -1,9 +1,10 @@
-"""Quality aids outside the network: detail given back where the picture stands still, and all but the lower face held.
+"""Quality aids outside the network: still places get their detail back, colors and the upper face stay the portrait's.
 
 Detail transfer: what the autoencoder loses of the portrait is given back where the picture stands still. The loss
 is known exactly, since the portrait is: portrait - decode(encode(portrait)). It is added to every frame under a soft
 mask that is 1 where the frame looks like the decoded portrait and 0 where it moved (mouth, blinking eyes, a turned
-head). A model whose heads do not move anyway may keep everything but the lower face as it is in the portrait.
+head). A model whose heads do not move anyway may keep everything but the lower face as it is in the portrait, and there
+show no color that is not around the portrait's mouth: colors that nobody has come from latents that lie far off.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ STILL = 0.05
 """Difference of blurred frames, in units of [-1, 1], at which the mask has fallen to 1/e."""
 BLUR_SHARE = 1 / 64
 """Radius of the blur over the picture's side."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""How bright red, green and blue are (BT.601)."""
+RARE, LEEWAY = 0.005, 0.04
+"""Share of the portrait's colors that is left out at either end, and what is added again, in units of [-1, 1]."""
 
 JAW = (93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323)
 """MediaPipe's landmarks along the jaw, ear to ear."""
@@ -86,3 +92,26 @@ def lower_face(face: Face, size: int) -> Float[np.ndarray, "size size"]:
 def held(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
     """Frames where the mask is 1, the portrait where it is 0."""
     return portrait + mask * (frames - portrait)
+
+
+def chroma(frames: Frames) -> tuple[Float[Tensor, "f h w"], Float[Tensor, "f 2 h w"]]:
+    """Brightness, and how far red and blue differ from it."""
+    luma = sum(weight * frames[:, channel] for channel, weight in enumerate(LUMA))
+    assert isinstance(luma, Tensor)
+    return luma, frames[:, [0, 2]] - luma[:, None]
+
+
+def color_locked(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
+    """The same brightness, in colors between grey and what the portrait has where the mask is over a half.
+
+    Args:
+        frames: in [-1, 1].
+        portrait: the portrait itself.
+        mask: of the mouth and what is around it.
+    """
+    own = chroma(portrait)[1][0, :, mask > 0.5]
+    low, high = (own.quantile(share, dim=1).view(2, 1, 1) for share in (RARE, 1 - RARE))
+    luma, found = chroma(frames)
+    red, blue = found.clamp(low.clamp(max=0) - LEEWAY, high.clamp(min=0) + LEEWAY).unbind(1)
+    green = -(LUMA[0] * red + LUMA[2] * blue) / LUMA[1]
+    return (luma[:, None] + torch.stack([red, green, blue], 1)).clamp(-1, 1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def train(
     stage: Annotated[
         str | None,
-        typer.Option("--stage", metavar="1|2|3|vae|all", help="What to train.", show_default=False),
+        typer.Option("--stage", metavar="1|2|3|vae|distill|all", help="What to train.", show_default=False),
     ] = None,
     model: Annotated[
         str | None,
@@ -59,9 +59,9 @@ def train(
 ) -> None:
     """Train a model on a prepared data set, stage by stage; Ctrl-C saves, --resume goes on to the bit.
 
-    Stage 1 learns single pictures, 2 video with sound, 3 head speed. Several processes: accelerate launch -m
-    emote_cli train ... . The run folder holds checkpoints/, samples/, log.jsonl, curves.png and
-    settings.yaml.
+    Stage 1 learns single pictures, 2 video with sound, 3 head speed; distill makes few steps of many.
+    Several processes: accelerate launch -m emote_cli train ... . The run folder holds checkpoints/, samples/,
+    log.jsonl, curves.png and settings.yaml.
     """
     from emote_cli import console
     from emote_cli.commands.train_view import show_forecasts, view

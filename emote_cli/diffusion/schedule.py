@@ -42,8 +42,9 @@ class NoiseSchedule:
         return DPMSolverMultistepScheduler(**common, solver_order=2, euler_at_final=True)
 
     def alpha_sigma(self, timestep: Int[Tensor, " b"], like: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha_t and sigma_t per batch row, shaped to multiply `like`."""
-        bar = self.alphas_cumprod.to(like.device)[timestep]
+        """alpha_t and sigma_t per batch row, shaped to multiply `like`; below 0 lie the clean latents."""
+        bar = self.alphas_cumprod.to(like.device)[timestep.clamp(min=0)]
+        bar = torch.where(timestep < 0, torch.ones_like(bar), bar)
         bar = bar.view(-1, *([1] * (like.ndim - 1)))
         return bar.sqrt().to(like.dtype), (1 - bar).sqrt().to(like.dtype)
 
@@ -53,6 +54,46 @@ class NoiseSchedule:
         """Noisy latents at each row's timestep."""
         alpha, sigma = self.alpha_sigma(timestep, clean)
         return alpha * clean + sigma * noise
+
+    def clean_and_noise(
+        self,
+        predicted: Float[Tensor, b * axes],
+        noisy: Float[Tensor, b * axes],
+        timestep: Int[Tensor, " b"],
+    ) -> tuple[Float[Tensor, b * axes], Float[Tensor, b * axes]]:
+        """What a prediction (as the objective says) takes for the clean latents, and for the noise."""
+        alpha, sigma = self.alpha_sigma(timestep, noisy)
+        if self.settings.objective == "v":
+            return alpha * noisy - sigma * predicted, sigma * noisy + alpha * predicted
+        if self.settings.objective == "sample":
+            return predicted, (noisy - alpha * predicted) / sigma
+        return (noisy - sigma * predicted) / alpha, predicted
+
+    def ddim_step(
+        self,
+        predicted: Float[Tensor, b * axes],
+        noisy: Float[Tensor, b * axes],
+        now: Int[Tensor, " b"],
+        then: Int[Tensor, " b"],
+    ) -> Float[Tensor, b * axes]:
+        """One DDIM step from `now` to `then`; diffusers' knows no timesteps that differ by row."""
+        clean, noise = self.clean_and_noise(predicted, noisy, now)
+        alpha, sigma = self.alpha_sigma(then, noisy)
+        return alpha * clean + sigma * noise
+
+    def one_step(
+        self,
+        noisy: Float[Tensor, b * axes],
+        reached: Float[Tensor, b * axes],
+        now: Int[Tensor, " b"],
+        then: Int[Tensor, " b"],
+    ) -> tuple[Float[Tensor, b * axes], Float[Tensor, b * axes]]:
+        """The clean latents and the noise with which one DDIM step leads from `noisy` to `reached`."""
+        alpha, sigma = self.alpha_sigma(now, noisy)
+        alpha_then, sigma_then = self.alpha_sigma(then, noisy)
+        share = sigma_then / sigma
+        clean = (reached - share * noisy) / (alpha_then - share * alpha)
+        return clean, (noisy - alpha * clean) / sigma
 
     def snr(self, timestep: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Signal-to-noise ratio alpha^2 / sigma^2; 0 at the last timestep of a zero-terminal-SNR schedule."""

@@ -20,7 +20,7 @@ from emote_cli.training.engine import Engine, build
 from emote_cli.training.examples import Observer, examples_for
 from emote_cli.training.feed import Examples, feed
 from emote_cli.training.loop import check_examples, peak_memory_mb
-from emote_cli.training.pipeline import first_model
+from emote_cli.training.pipeline import first_model, original_for
 from emote_cli.training.request import StageRun
 from emote_cli.training.settings import TrainSettings
 from emote_cli.training.stages import part_of
@@ -115,7 +115,8 @@ def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observe
     observer.on_stage(stage)
     examples = examples_for(model, settings, data, chosen, observer, fresh=False)
     check_examples(examples)
-    engine = build(model, settings.model_copy(update={"trackers": ()}), None)
+    untracked = settings.model_copy(update={"trackers": ()})
+    engine = build(model, untracked, None, original=original_for(stage))
     took, frames, waited = measure(engine, examples)
     limit_s = None if settings.max_minutes is None else 60 * settings.max_minutes
     seconds = settings.max_steps * took if limit_s is None else min(limit_s, settings.max_steps * took)

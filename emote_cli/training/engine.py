@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from emote_cli.errors import TrainingError
 from emote_cli.model.emo import Emo
+from emote_cli.training.distill import Original
 from emote_cli.training.feed import Fed, Shares, divide, to_device
 from emote_cli.training.lips import Teacher
 from emote_cli.training.optimizer import Average, learning_rate_at, make_optimizer
@@ -183,7 +184,13 @@ class Engine:
         return rows
 
 
-def build(model: Emo, settings: TrainSettings, run: Path | None, teacher: Teacher | None = None) -> Engine:
+def build(
+    model: Emo,
+    settings: TrainSettings,
+    run: Path | None,
+    teacher: Teacher | None = None,
+    original: Original | None = None,
+) -> Engine:
     """Freeze, place and wrap the model for a stage; load the newest checkpoint of the run if there is one."""
     accelerator = make_accelerator(settings, run)
     shares = divide(settings, accelerator.process_index, accelerator.num_processes)
@@ -191,7 +198,7 @@ def build(model: Emo, settings: TrainSettings, run: Path | None, teacher: Teache
     fsdp = sharded or accelerator.distributed_type.value == "FSDP"
     layout = torch.contiguous_format if fsdp else torch.channels_last  # fully_shard takes no other
     model = model.train().to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
-    trainee: nn.Module = Trainee(model, settings, teacher)
+    trainee: nn.Module = Trainee(model, settings, teacher, original)
     if sharded:
         shard(trainee, accelerator)
     optimizer = make_optimizer(list(trained_parameters(model).values()), settings)

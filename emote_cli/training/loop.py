@@ -19,6 +19,7 @@ import torch
 from emote_cli.data.dataset import ClipDataset
 from emote_cli.errors import DataError
 from emote_cli.model.emo import Emo
+from emote_cli.training.distill import Original
 from emote_cli.training.engine import Engine, Outcome, build
 from emote_cli.training.feed import Examples, feed
 from emote_cli.training.lips import Teacher
@@ -113,6 +114,7 @@ def train(
     *,
     watch: Watch | None = None,
     teacher: Teacher | None = None,
+    original: Original | None = None,
 ) -> TrainingState:
     """Train one stage into a run folder, going on from its newest checkpoint if there is one.
 
@@ -124,6 +126,7 @@ def train(
         on_step: called after every step.
         watch: more callbacks.
         teacher: of the lips, for `step.teach`.
+        original: what stage `distill` distills.
 
     Raises:
         DataError: the data set holds no clip long enough for this stage, or too many damaged ones.
@@ -135,7 +138,7 @@ def train(
     watch = watch or Watch(on_step=on_step or (lambda report: None))
     for left in (run / "checkpoints").glob(".part-*"):
         watch.on_note(f"{left.name} is left of a run that was killed while it saved; it will be replaced")
-    engine = build(model, settings, run, teacher)
+    engine = build(model, settings, run, teacher, original)
     state, batches = engine.state, feed(dataset, settings, engine.shares, engine.state.step)
     saved_at, saved_step = state.seconds, state.step
     with trackers(engine) as log, stop_signals() as stop:

@@ -14,6 +14,7 @@ from emote_cli.model.checkpoint import load_model, save_model
 from emote_cli.model.emo import Emo
 from emote_cli.settings import save_settings
 from emote_cli.training.autoencoder import latent_scale
+from emote_cli.training.distill import Original, check_grid
 from emote_cli.training.examples import Observer, examples_for, teacher_for
 from emote_cli.training.loop import StepReport, Watch, train
 from emote_cli.training.request import FINISHED, StageRun, came_from_vae, is_finished
@@ -66,14 +67,19 @@ def run_stage(stage: StageRun, data: Path, records: list[ClipRecord], observer: 
         if not chosen.held_out:
             observer.on_note("no clip is held out: validation shows clips of the training set")
     teacher = teacher_for(model, settings, examples)
-    train(model, examples, settings, run, watch=joined(observer, log, examiner), teacher=teacher)
+    original = original_for(stage)
+    watch = joined(observer, log, examiner)
+    train(model, examples, settings, run, watch=watch, teacher=teacher, original=original)
     if is_main():
         log.draw()
         (run / FINISHED).touch()
 
 
 def first_model(stage: StageRun, data: Path, chosen: Selection) -> Emo:
-    """What a stage starts or goes on with; its latents are scaled to the data after `--stage vae`."""
+    """What a stage starts or goes on with; its latents are scaled to the data after `--stage vae`.
+
+    A student takes its few steps without guidance.
+    """
     saved = checkpoint_folders(stage.run)
     if saved:
         return load_model(saved[-1] / "ema")
@@ -81,7 +87,20 @@ def first_model(stage: StageRun, data: Path, chosen: Selection) -> Emo:
     if stage.settings.stage == "image" and came_from_vae(stage.start):
         scale = latent_scale(data, chosen.train, model)
         model = changed(model, [f"autoencoder.scaling_factor={scale:.4g}"])
+    if stage.settings.stage == "distill":
+        distill = stage.settings.distill
+        check_grid(distill, model.settings.diffusion.timesteps)
+        few = [f"diffusion.steps={distill.steps}", "diffusion.guidance=1.0", "diffusion.solver=ddim"]
+        model = changed(model, few)
     return model
+
+
+def original_for(stage: StageRun) -> Original | None:
+    """What stage `distill` distills: the start of the run, also when it goes on."""
+    if stage.settings.stage != "distill":
+        return None
+    model = begin("distill", stage.model, stage.start, stage.changes, stage.settings.seed)
+    return Original(model, stage.settings.distill.guidance)
 
 
 def joined(observer: Observer, log: RunLog, examiner: Examiner | None) -> Watch:

@@ -23,7 +23,7 @@ FINISHED = "finished"
 class Request(Settings):
     """Everything on the command line that `--resume` must know; kept as `request.yaml` in the run folder."""
 
-    stage: str = Field(description="vae, 1, 2, 3 (or their names), or all")
+    stage: str = Field(description="vae, 1, 2, 3 (or their names), distill, or all")
     model: str = "mini"
     data: str = Field(description="the prepared data set")
     start: str | None = None
@@ -59,9 +59,11 @@ def stage_names(stage: str, model: str) -> list[StageName]:
     """
     stage = NUMBERS.get(stage, stage)
     if stage == "all":
-        return [name for name in ORDER if name in recipe_stages(model)]
+        return [name for name in ORDER if name != "distill" and name in recipe_stages(model)]
     if stage not in ORDER:
-        raise SettingsError(f"unknown stage '{stage}'", "one of vae, 1 (image), 2 (video), 3 (speed), all")
+        raise SettingsError(
+            f"unknown stage '{stage}'", "one of vae, 1 (image), 2 (video), 3 (speed), distill, all"
+        )
     return [name for name in ORDER if name == stage]
 
 

@@ -14,8 +14,8 @@ from emote_cli.errors import SettingsError
 from emote_cli.settings import ModelSettings, Settings, parse_settings
 from emote_cli.training.step import StepSettings
 
-StageName = Literal["vae", "image", "video", "speed"]
-ORDER: tuple[StageName, ...] = ("vae", "image", "video", "speed")
+StageName = Literal["vae", "image", "video", "speed", "distill"]
+ORDER: tuple[StageName, ...] = ("vae", "image", "video", "speed", "distill")
 
 
 class AutoencoderTraining(Settings):
@@ -33,6 +33,16 @@ class ValidationSettings(Settings):
     clips: int = Field(2, gt=0, description="how many held-out clips")
     seconds: float = Field(2.0, gt=0, description="of each clip")
     sface: str | None = Field(None, description="SFace's ONNX file, for the identity figure")
+
+
+class DistillSettings(Settings):
+    """`--stage distill`."""
+
+    steps: int = Field(4, gt=0, description="denoising steps of the student; they become the model's default")
+    inner: int = Field(2, gt=0, description="steps of the original for each of the student's")
+    guidance: float | None = Field(
+        None, ge=0, description="guidance scale that is folded in; unset is the original's own"
+    )
 
 
 class TrainSettings(Settings):
@@ -83,6 +93,7 @@ class TrainSettings(Settings):
     sampling: SamplingSettings = SamplingSettings()
     step: StepSettings = StepSettings()
     autoencoder: AutoencoderTraining = AutoencoderTraining()
+    distill: DistillSettings = DistillSettings()
     validation: ValidationSettings = ValidationSettings()
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ Stage 1 `image`: single frames; Backbone, ReferenceNet and FaceLocator learn the
 Stage 2 `video`: windows of n + f frames; TemporalModules and audio layers are added.
 Stage 3 `speed`: TemporalModules and speed layers only. Audio layers stay as they are: speed and speech go
 together, and trained with the speed they would hand over control to it.
+Then `distill`, which the paper does not have: the whole learns to take few steps (distill.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import nn
 
 from emote_cli.errors import TrainingError
 
-Stage = Literal["image", "video", "speed"]
+Stage = Literal["image", "video", "speed", "distill"]
 
 PARTS: dict[str, str] = {
     "temporal": r"^backbone\..*\.temporal_transformer\.",
@@ -29,6 +30,7 @@ STAGES: dict[Stage, tuple[str, ...]] = {
     "image": ("spatial",),
     "video": ("temporal", "audio"),
     "speed": ("temporal", "speed"),
+    "distill": ("spatial", "temporal", "audio", "speed"),
 }
 """Stage -> parts that train, for a model that starts from SD 1.5 (the paper)."""
 
@@ -36,6 +38,7 @@ STAGES_WITHOUT_PRIOR: dict[Stage, tuple[str, ...]] = {
     "image": ("spatial", "audio"),
     "video": ("spatial", "temporal", "audio"),
     "speed": ("temporal", "speed"),
+    "distill": ("spatial", "temporal", "audio", "speed"),
 }
 """The same for a model that has no SD prior to keep (the mini): all parts train in the first two stages."""
 

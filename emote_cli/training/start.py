@@ -17,7 +17,7 @@ from emote_cli.weights import SETTINGS_NAME, locate
 
 NEW_MODELS = ("tiny", "mini", "sd15")
 """Models whose training can begin at stage 1 without --from."""
-NUMBER = {"image": "1", "video": "2", "speed": "3", "vae": "vae"}
+NUMBER = {"image": "1", "video": "2", "speed": "3", "vae": "vae", "distill": "distill"}
 
 
 def begin(stage: StageName, model: str, start: str | None, changes: list[str], seed: int = 0) -> Emo:
@@ -54,7 +54,7 @@ def begin_anew(stage: StageName, settings: ModelSettings, seed: int) -> Emo:
     Raises:
         TrainingError: the stage is not the first.
     """
-    if stage in ("video", "speed"):
+    if stage in ("video", "speed", "distill"):
         before = NUMBER[ORDER[ORDER.index(stage) - 1]]
         raise TrainingError(
             f"stage {NUMBER[stage]} starts from stage {before}, and no checkpoint was given",

@@ -15,6 +15,7 @@ from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import TrainingError
 from emote_cli.model.emo import Emo
 from emote_cli.training.autoencoder import Pictures, autoencoder_losses
+from emote_cli.training.distill import Original, distill_loss
 from emote_cli.training.lips import Teacher
 from emote_cli.training.settings import TrainSettings
 from emote_cli.training.stages import freeze_for
@@ -28,11 +29,18 @@ class Trainee(nn.Module):
         model: whose parameters are frozen for the stage here.
         settings: of the stage.
         teacher: of the lips, where the settings want one.
+        original: the model that stage `distill` distills.
     """
 
-    def __init__(self, model: Emo, settings: TrainSettings, teacher: Teacher | None = None) -> None:
+    def __init__(
+        self,
+        model: Emo,
+        settings: TrainSettings,
+        teacher: Teacher | None = None,
+        original: Original | None = None,
+    ) -> None:
         super().__init__()
-        self.model, self.settings, self.teacher = model, settings, teacher
+        self.model, self.settings, self.teacher, self.original = model, settings, teacher, original
         self.schedule = NoiseSchedule(model.settings.diffusion)
         freeze(model, settings)
         model.backbone.gradient_checkpointing = settings.gradient_checkpointing
@@ -51,6 +59,11 @@ class Trainee(nn.Module):
         drawn = draw(batch, self.schedule, self.settings.step, self.settings.seed, step, first)
         temporal = self.settings.stage != "image"
         step_settings = self.settings.step
+        if self.original is not None:
+            distill = self.settings.distill
+            return distill_loss(
+                self.model, self.original, self.schedule, batch, drawn, step_settings, distill
+            )
         return loss_for(self.model, self.schedule, batch, drawn, step_settings, temporal, self.teacher)
 
     def _autoencoder_losses(self, batch: Pictures, step: int, first: int) -> Float[Tensor, " b"]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from emote_cli.animation.detail import CHEEKS, JAW, held, lower_face
+from emote_cli.animation.detail import CHEEKS, JAW, chroma, color_locked, held, lower_face
 from emote_cli.types import Box, Face
 
 SIZE = 128
@@ -50,3 +50,16 @@ def test_what_is_held_is_the_portrait():
     shown = held(frames, portrait, mask)
     assert torch.equal(shown[:, :, :4], portrait[:, :, :4].expand(3, -1, -1, -1))
     assert torch.allclose(shown[:, :, 4:], frames[:, :, 4:])
+
+
+def test_colors_stay_between_grey_and_the_portraits_own():
+    skin = torch.tensor([0.6, 0.1, -0.2]).view(1, 3, 1, 1)
+    portrait, mask = skin.repeat(1, 1, 8, 8), torch.ones(8, 8)
+    portrait[..., :2] = torch.tensor([-0.5, -0.5, 1.0]).view(3, 1, 1)  # a blue wall, outside the mask
+    mask[:, :2] = 0
+    for kept in (skin, 0.5 * skin, torch.full((1, 3, 1, 1), 0.8)):  # skin, shaded skin, teeth
+        assert torch.allclose(color_locked(kept.repeat(1, 1, 8, 8), portrait, mask), kept, atol=1e-5)
+    magenta = torch.tensor([0.5, -0.6, 0.6]).view(1, 3, 1, 1).repeat(1, 1, 8, 8)
+    locked = color_locked(magenta, portrait, mask)
+    assert torch.allclose(chroma(locked)[0], chroma(magenta)[0], atol=1e-5), "as bright as before"
+    assert chroma(locked)[1][0, 1].max() < 0.05, "no bluer than grey"

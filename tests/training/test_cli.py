@@ -65,6 +65,21 @@ def test_the_stages_follow_each_other(stage1, dataset, tmp_path):
     )
 
 
+def test_distillation_leaves_a_model_of_few_steps(dataset, tmp_path):
+    run, few = tmp_path / "few", ["--set", "distill.steps=1", "--set", "distill.inner=2"]
+    common = ("--data", dataset, "--out", run)
+    trains("--stage", "distill", "--from", "tiny", "--model", "tiny", *common, "--max-steps", 1, *few)
+    folder = locate(str(run))
+    assert folder is not None
+    diffusion = yaml.safe_load((folder / "settings.yaml").read_text())["diffusion"]
+    assert (diffusion["steps"], diffusion["guidance"]) == (1, 1.0)
+    trains("--resume", "--out", run, "--max-steps", 2)
+    assert (run / "checkpoints" / "step-00000002").is_dir()
+    odd = ("--data", dataset, "--out", tmp_path / "odd", "--model", "tiny", "--set", "distill.inner=3")
+    fails(emote("--stage", "distill", "--from", "tiny", *odd), "does not divide 1000 timesteps")
+    fails(emote("--stage", "distill", *odd), "stage distill starts from stage 3", "--from RUN of stage 3")
+
+
 def test_all_stages_in_one_command(dataset, tmp_path):
     run = tmp_path / "all"
     trains("--stage", "all", "--model", "tiny", "--data", dataset, "--out", run, "--max-steps", 1)

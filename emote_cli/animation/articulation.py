@@ -1,0 +1,76 @@
+"""A model that predicts the mean of all that could be moves the lips too little; this moves them farther.
+
+The way from what silence makes of the portrait to what speech makes of it is shown longer than it is: at the mouth,
+and where it is short. Longer ways are stretched less, since the autoencoder draws stains where latents lie far off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from emote_cli.perception.regions import LIPS
+from emote_cli.shapes import VideoLatents
+from emote_cli.types import Face
+
+FAR = 10.0
+"""Length of the way, over a cell's channels in the latents' unit, at which half of the stretching is left."""
+CHIN = 152
+ROOM, SOFT = 0.05, 0.05
+"""How far the mouth's surroundings reach beyond lips and chin, and how soft they end, over the face's height."""
+
+
+@dataclass(frozen=True, slots=True)
+class Articulation:
+    """How the latents that are shown differ from those that the model made.
+
+    Attributes:
+        rest: latents of the portrait in silence.
+        times: per cell, how many times a short way from there is shown; 1 is as the model says.
+    """
+
+    rest: Float[Tensor, "b 1 c h w"]
+    times: Float[Tensor, "h w"]
+
+    def shown(self, latents: VideoLatents) -> VideoLatents:
+        """The latents to decode; those of the next chunk's motion frames stay as they are."""
+        way = latents - self.rest
+        length = way.square().sum(2, keepdim=True).sqrt()
+        return self.rest + (1 + (self.times - 1) / (1 + (length / FAR) ** 2)) * way
+
+
+def mouth(face: Face, size: int) -> Float[np.ndarray, "size size"]:
+    """A soft mask: 1 over lips and chin; everywhere, where a person drew the face's box.
+
+    Args:
+        face: in a square picture.
+        size: of its side in pixels.
+    """
+    if not face.blendshapes:
+        return np.ones((size, size), np.float32)
+    hull = cv2.convexHull(face.landmarks_px[[*LIPS, CHIN], :2].astype(np.float32))
+    mask = np.zeros((size, size), np.float32)
+    cv2.fillConvexPoly(mask, hull.round().astype(np.int32), 1.0)
+    reach = 2 * round(ROOM * face.box_px.height) + 1
+    mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2))
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(SOFT * face.box_px.height, 0.5)), np.float32)
+
+
+def articulate(silent: VideoLatents, times: float, face: Face, size: int) -> Articulation:
+    """From what the model makes of the portrait in silence.
+
+    Args:
+        silent: a chunk of it.
+        times: how many times a short way from there is shown, at the mouth.
+        face: of the portrait.
+        size: of the portrait's side in pixels.
+    """
+    place = torch.from_numpy(mouth(face, size))[None, None]
+    cells = functional.adaptive_avg_pool2d(place, (silent.shape[-2], silent.shape[-1]))[0, 0]
+    return Articulation(silent.mean(1, keepdim=True), 1 + (times - 1) * cells.to(silent.device))

@@ -1,0 +1,108 @@
+"""Few steps instead of many: a student learns to do in one step what the model does in several, with guidance.
+
+Progressive distillation (arXiv 2202.00512), and guidance folded into it (arXiv 2210.03142). From a step of the
+student's grid the model that is distilled takes several DDIM steps with classifier-free guidance; the student is
+shown the prediction that gets there at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from emote_cli.data.dataset import TrainingExample
+from emote_cli.diffusion.objective import min_snr_weight, per_sample_loss, target_for
+from emote_cli.diffusion.sampler import guided
+from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.errors import SettingsError
+from emote_cli.model.conditioning import Conditioning
+from emote_cli.model.emo import Emo
+from emote_cli.training.settings import DistillSettings
+from emote_cli.training.step import Draw, StepSettings, conditioning_for
+
+
+class Original:
+    """The model that is distilled, frozen. No nn.Module: nothing of it may train, be averaged or be saved.
+
+    Args:
+        model: as the stage before has left it.
+        guidance: scale to fold in; None is the model's own.
+    """
+
+    def __init__(self, model: Emo, guidance: float | None = None) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.guidance = model.settings.diffusion.guidance if guidance is None else guidance
+
+    @torch.no_grad()
+    def led(
+        self,
+        noisy: Float[Tensor, "b f c h w"],
+        start: Int[Tensor, " b"],
+        span: int,
+        inner: int,
+        schedule: NoiseSchedule,
+        conditioning: Conditioning,
+    ) -> Float[Tensor, "b f c h w"]:
+        """The latents `span` timesteps further, after `inner` guided DDIM steps.
+
+        Args:
+            noisy: latents at `start`.
+            start: timestep per row.
+            span: timesteps to go.
+            inner: steps to go them in; divides `span`.
+            schedule: of both models.
+            conditioning: by this model's own weights.
+        """
+        null = replace(conditioning.null(len(noisy)), silent=True)
+        denoise = guided(
+            lambda latents, timestep: self.model(latents, timestep, conditioning),
+            lambda latents, timestep: self.model(latents, timestep, null),
+            self.guidance,
+        )
+        latents, stride = noisy, span // inner
+        for number in range(inner):
+            now = start - number * stride
+            latents = schedule.ddim_step(denoise(latents, now), latents, now, now - stride)
+        return latents
+
+
+def check_grid(distill: DistillSettings, timesteps: int) -> None:
+    """Raise SettingsError unless both grids of steps fall on whole timesteps."""
+    if timesteps % (distill.steps * distill.inner):
+        raise SettingsError(
+            f"distill.steps {distill.steps} x distill.inner {distill.inner} does not divide {timesteps} timesteps",
+            "for example distill.steps=4 and distill.inner=2",
+        )
+
+
+def start_of_span(timestep: Int[Tensor, " b"], span: int) -> Int[Tensor, " b"]:
+    """Where the sampler's step begins that leads past a timestep: 999, 749, 499 or 249 with four steps."""
+    return (torch.div(timestep, span, rounding_mode="floor") + 1) * span - 1
+
+
+def distill_loss(
+    model: Emo,
+    original: Original,
+    schedule: NoiseSchedule,
+    batch: TrainingExample,
+    drawn: Draw,
+    settings: StepSettings,
+    distill: DistillSettings,
+) -> Float[Tensor, " b"]:
+    """One loss per sample: the student's prediction against the one that does the original's steps in one."""
+    clean = model.to_target(batch.target, batch.reference)
+    span = schedule.settings.timesteps // distill.steps
+    start = start_of_span(drawn.timestep.to(clean.device), span)
+    noisy = schedule.add_noise(clean, drawn.noise.to(clean), start)
+    with torch.no_grad():
+        original.model.to(clean.device)
+        told = conditioning_for(original.model, batch, drawn, settings, temporal=True)
+        reached = original.led(noisy, start, span, distill.inner, schedule, told)
+        wanted, noise = schedule.one_step(noisy, reached, start, start - span)
+    conditioning = conditioning_for(model, batch, drawn, settings, temporal=True)
+    predicted = model(noisy, start, conditioning)
+    losses = per_sample_loss(predicted, target_for(schedule, wanted, noise, start), batch.weight)
+    return losses * min_snr_weight(schedule, start) if settings.min_snr else losses

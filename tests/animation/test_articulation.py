@@ -1,0 +1,48 @@
+"""How far the lips are moved beyond what the model says."""
+
+import numpy as np
+import pytest
+import torch
+
+from emote_cli.animation.articulation import CHIN, FAR, Articulation, articulate, mouth
+from emote_cli.perception.regions import LIPS
+from emote_cli.types import Box, Face
+
+
+def face(*, found: bool = True) -> Face:
+    """Lips on an ellipse around (32, 44), the chin at (32, 56)."""
+    landmarks = np.zeros((478, 3), np.float32)
+    angle = np.linspace(0, 2 * np.pi, len(LIPS), endpoint=False)
+    landmarks[list(LIPS), :2] = np.stack([32 + 6 * np.cos(angle), 44 + 3 * np.sin(angle)], 1)
+    landmarks[CHIN, :2] = 32, 56
+    return Face(Box(12, 4, 52, 60), landmarks, np.eye(4, dtype=np.float32), {"jawOpen": 0.1} if found else {})
+
+
+def test_the_mask_is_at_the_mouth():
+    mask = mouth(face(), 64)
+    assert mask[44, 32] > 0.95
+    assert mask[54, 32] > 0.9
+    assert mask[20].max() < 0.01
+    assert mask[:, :8].max() < 0.01
+    assert np.abs(np.diff(mask, axis=0)).max() < 0.3, "no hard edge"
+
+
+def test_a_drawn_box_says_nothing_of_the_mouth():
+    assert np.array_equal(mouth(face(found=False), 64), np.ones((64, 64)))
+
+
+@pytest.mark.parametrize("times", [1.0, 2.5])
+def test_short_ways_are_stretched_and_long_ones_less(times):
+    rest = torch.full((1, 1, 2, 3, 3), 2.0)
+    lips = Articulation(rest, torch.full((3, 3), times))
+    for length in (0.01, FAR, 5 * FAR):
+        way = torch.full((1, 4, 2, 3, 3), length / 2**0.5)
+        shown = (lips.shown(rest + way) - rest) / way
+        assert torch.allclose(shown, torch.tensor(1 + (times - 1) / (1 + (length / FAR) ** 2)), rtol=1e-3)
+
+
+def test_only_the_mouth_is_stretched():
+    silent, speech = torch.zeros(1, 3, 2, 16, 16), torch.ones(1, 3, 2, 16, 16)
+    shown = articulate(silent, 2.0, face(), 64).shown(speech)
+    assert shown[..., 11, 8].min() > 1.9
+    assert torch.equal(shown[..., :4, :], speech[..., :4, :])
