@@ -110,6 +110,8 @@ def color_locked(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float
         mask: of the mouth and what is around it.
     """
     own = chroma(portrait)[1][0, :, mask > 0.5]
+    if not own.numel():  # a mouth outside the picture
+        return frames
     low, high = (own.quantile(share, dim=1).view(2, 1, 1) for share in (RARE, 1 - RARE))
     luma, found = chroma(frames)
     red, blue = found.clamp(low.clamp(max=0) - LEEWAY, high.clamp(min=0) + LEEWAY).unbind(1)

@@ -11,8 +11,10 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,8 +28,9 @@ from torch import Tensor
 from emote_cli.data.dataset import DAMAGE, DEGREES_PER_FRAME_FPS, ClipArrays, LazyClip, pose_key
 from emote_cli.data.lips import lip_values
 from emote_cli.data.manifest import ClipRecord
-from emote_cli.data.steady import moved_boxes, rescaled, steadying, warped
+from emote_cli.data.steady import Affines, followed_by, moved_boxes, rescaled, steadying, warped
 from emote_cli.data.tracks import read_tracks
+from emote_cli.data.variants import Variant, variant_of
 from emote_cli.errors import DataError
 from emote_cli.media.audio import read_audio
 from emote_cli.media.output import part_name
@@ -40,6 +43,40 @@ Hear = Callable[[Waveform], AudioFeatures]
 OnBad = Callable[[ClipRecord, str], None]
 CacheMode = Literal["memory", "disk", "off"]
 BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a clip is looked at.
+
+    Attributes:
+        steady: whether its head is held still (data/steady.py).
+        number: of its altered copy (data/variants.py); 0 is the clip itself.
+    """
+
+    steady: bool = False
+    number: int = 0
+
+    def name(self, record: ClipRecord) -> str:
+        """Of the clip, so seen."""
+        return f"{record.id}~{self.number}" if self.number else record.id
+
+    def variant(self, record: ClipRecord) -> Variant | None:
+        """How the copy differs; None for the clip itself."""
+        return variant_of(record.id, self.number)
+
+    def affines(self, tracks: Mapping[str, Any], record: ClipRecord, size: int) -> Affines | None:
+        """How each frame is warped, at a side of `size` pixels; None: not at all."""
+        variant = self.variant(record)
+        if not self.steady and variant is None:
+            return None
+        still = np.tile(np.eye(2, 3), (len(tracks["found"]), 1, 1))
+        if self.steady:
+            still = rescaled(steadying(tracks["landmarks_px"], tracks["found"]), size / record.size)
+        return still if variant is None else followed_by(still, variant.affine(size))
+
+
+PLAIN = View()
 
 
 def cache_key(autoencoder: Autoencoder, settings: ModelSettings, steady: bool = False) -> str:
@@ -66,10 +103,10 @@ def encode_clip(
     autoencoder: Autoencoder | None,
     settings: ModelSettings,
     hear: Hear,
-    steady: bool = False,
+    view: View = PLAIN,
 ) -> dict[str, Tensor]:
     """Latents (unless there is no autoencoder) and speech features of one clip, fp16."""
-    features = clip_features(folder, record, settings, hear)
+    features = clip_features(folder, record, settings, hear, view)
     if autoencoder is None:
         return {"features": torch.from_numpy(features).half()}
     device = next(autoencoder.parameters()).device
@@ -80,7 +117,7 @@ def encode_clip(
             latents.append(autoencoder.encode(to_tensor(np.stack(frames)).to(device)).half().cpu())
             frames.clear()
 
-    for frame in pictures(folder, record, settings.image_size, steady):
+    for frame in pictures(folder, record, settings.image_size, view):
         frames.append(frame)
         if len(frames) == BATCH:
             flush()
@@ -90,25 +127,26 @@ def encode_clip(
     return {"latents": whole[:count].contiguous(), "features": torch.from_numpy(features[:count]).half()}
 
 
-def pictures(folder: Path, record: ClipRecord, size: int, steady: bool) -> Iterator[Pixels]:
-    """The frames of a clip at the model's size, with the head held still if wanted."""
+def pictures(folder: Path, record: ClipRecord, size: int, view: View) -> Iterator[Pixels]:
+    """The frames of a clip at the model's size, as the view has them."""
     frames = read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size))
-    if not steady:
+    affines, variant = view.affines(read_tracks(folder, record), record, size), view.variant(record)
+    if affines is None:
         yield from frames
         return
-    tracks = read_tracks(folder, record)
-    affines = rescaled(steadying(tracks["landmarks_px"], tracks["found"]), size / record.size)
     for frame, affine in zip(frames, affines, strict=False):  # a frame more or less than tracked is cut later
-        yield warped(frame, affine)
+        moved = warped(frame, affine)
+        yield moved if variant is None else variant.recolored(moved)
 
 
 def clip_features(
-    folder: Path, record: ClipRecord, settings: ModelSettings, hear: Hear
+    folder: Path, record: ClipRecord, settings: ModelSettings, hear: Hear, view: View = PLAIN
 ) -> Float[np.ndarray, "frames layers embed"]:
     """Speech features of a clip; zeros for one without sound, which only stage 1 takes."""
     if not record.has_audio:
         return np.zeros((record.frames, settings.audio.layers, settings.audio.embed), np.float32)
-    return hear(read_audio(folder / "audio" / f"{record.id}.flac")).hidden
+    speech, variant = read_audio(folder / "audio" / f"{record.id}.flac"), view.variant(record)
+    return hear(speech if variant is None else variant.heard(speech)).hidden
 
 
 class StoredLatents:
@@ -183,7 +221,7 @@ def load_clip(
     encoded: dict[str, Any],
     size: int,
     weight: float = 1.0,
-    steady: bool = False,
+    view: View = PLAIN,
 ) -> ClipArrays:
     """Join the encoded parts of a clip with its tracks."""
     tracks = read_tracks(folder, record)
@@ -193,12 +231,13 @@ def load_clip(
     scale = size / record.size
     boxes, mouths = tracks["box_px"][:count] * scale, tracks["mouth_box_px"][:count] * scale
     pose = pose_key(tracks["pose_4x4"][:count], boxes, size)
-    if steady:
-        affines = rescaled(steadying(tracks["landmarks_px"], tracks["found"])[:count], scale)
-        boxes, mouths = moved_boxes(boxes, affines), moved_boxes(mouths, affines)
+    affines = view.affines(tracks, record, size)
+    if affines is not None:
+        boxes, mouths = moved_boxes(boxes, affines[:count]), moved_boxes(mouths, affines[:count])
+    if view.steady:
         pose[:, 2:] = np.where(np.isfinite(pose[:, 2:]), 0, np.nan)  # roll and place are no longer different
     return ClipArrays(
-        id=record.id,
+        id=view.name(record),
         latents=encoded["latents"],
         features=AudioFeatures(features[:count], record.fps),
         boxes_px=boxes,
@@ -218,14 +257,14 @@ def open_clip(
     size: int,
     latents: bool,
     weight: float,
-    steady: bool = False,
+    view: View = PLAIN,
 ) -> ClipArrays:
     """A clip whose latents (or pictures) and features stay on the disk until they are looked at."""
     frames = (
         StoredLatents(path) if latents else VideoFrames(folder / "clips" / f"{record.id}.mp4", record, size)
     )
     parts = {"latents": frames, "features": mapped(path, "features")}
-    return load_clip(folder, record, parts, size, weight, steady)
+    return load_clip(folder, record, parts, size, weight, view)
 
 
 def cached_clips(
@@ -239,8 +278,9 @@ def cached_clips(
     weights: Sequence[float] | None = None,
     on_bad: OnBad | None = None,
     steady: bool = False,
+    variants: int = 0,
 ) -> Iterator[ClipArrays | LazyClip]:
-    """Yield every clip, encoding those that the cache does not hold yet.
+    """Yield every clip and its altered copies, encoding those that the cache does not hold yet.
 
     Args:
         folder: the prepared data set.
@@ -252,35 +292,40 @@ def cached_clips(
         weights: how often each clip is drawn.
         on_bad: told of each damaged clip, which is then left out; None raises instead.
         steady: hold the heads still (data/steady.py).
+        variants: altered copies of each clip (data/variants.py).
 
     Raises:
-        DataError: heads cannot be held still without latents in the cache.
+        DataError: heads cannot be held still, nor clips altered, without latents in the cache.
     """
     latents = mode != "off"
     if steady and not latents:
         raise DataError("steady heads need cached latents, and data.cache is off", "--set data.cache=disk")
+    if variants and not latents:
+        raise DataError("altered copies need cached latents, and data.cache is off", "--set data.cache=disk")
     key = cache_key(autoencoder, settings, steady) if latents else features_key(settings)
     place = folder / "cache" / key
     place.mkdir(parents=True, exist_ok=True)
-    for record, weight in zip(records, weights or [1.0] * len(records), strict=True):
-        path, size = place / f"{record.id}.safetensors", settings.image_size
+    size, views = settings.image_size, [View(steady, number) for number in range(variants + 1)]
+    weighted = zip(records, weights or [1.0] * len(records), strict=True)
+    for (record, weight), view in product(weighted, views):
+        path = place / f"{view.name(record)}.safetensors"
         try:
             if not is_readable(path):
                 encoder = autoencoder if latents else None
-                store(encode_clip(folder, record, encoder, settings, hear, steady), path)
+                store(encode_clip(folder, record, encoder, settings, hear, view), path)
             whole = None
             if mode == "memory":
-                whole = load_clip(folder, record, load_file(path), size, weight, steady)
+                whole = load_clip(folder, record, load_file(path), size, weight, view)
         except DAMAGE as error:
             if on_bad is None:
                 raise
             on_bad(record, str(error))
             continue
         yield whole or LazyClip(
-            record.id,
+            view.name(record),
             record.frames,
             weight,
-            partial(open_clip, folder, record, path, size, latents, weight, steady),
+            partial(open_clip, folder, record, path, size, latents, weight, view),
         )
 
 

@@ -35,6 +35,11 @@ class DataSettings(Settings):
     steady: bool = Field(
         False, description="hold the heads still: warp each frame until the face is where it usually is"
     )
+    variants: int = Field(
+        0,
+        ge=0,
+        description="altered copies of each clip besides it: mirrored, moved, other colors, another sound",
+    )
     cache: Literal["memory", "disk", "off"] = Field(
         "memory",
         description="latents: all in memory, read when needed, or encoded anew from the video each time",

@@ -40,6 +40,13 @@ def rescaled(affines: Affines, scale: float) -> Affines:
     return affines * np.array([1, 1, scale])
 
 
+def followed_by(affines: Affines, last: Float[np.ndarray, "2 3"]) -> Affines:
+    """The maps that do what each of `affines` does, and then what `last` does."""
+    joined = last[:, :2] @ affines
+    joined[:, :, 2] += last[:, 2]
+    return np.asarray(joined, np.float64)
+
+
 def warped(frame: Pixels, affine: Float[np.ndarray, "2 3"]) -> Pixels:
     """A frame moved by an affine map; what comes in from outside repeats the edge."""
     height, width = frame.shape[:2]

@@ -59,6 +59,7 @@ class Store:
         model: sizes and speech features.
         mode: where latents are kept.
         steady: whether heads are held still.
+        variants: altered copies of each clip.
         on_bad: told of damaged clips.
     """
 
@@ -67,6 +68,7 @@ class Store:
     model: ModelSettings
     mode: CacheMode
     steady: bool
+    variants: int
     on_bad: OnBad
 
     def clips(
@@ -75,7 +77,7 @@ class Store:
         """Yield every clip that is not damaged, encoding what is new."""
         return cached_clips(
             self.data, records, self.autoencoder, self.model, self._listen,
-            mode=self.mode, weights=weights, on_bad=self.on_bad, steady=self.steady,
+            mode=self.mode, weights=weights, on_bad=self.on_bad, steady=self.steady, variants=self.variants,
         )  # fmt: skip
 
     def _listen(self, speech: Waveform) -> AudioFeatures:
@@ -101,12 +103,13 @@ def examples_for(
     def bad(record: ClipRecord, text: str) -> None:
         observer.on_note(f"left out: clip {record.id}: {text}")
 
-    store = Store(data, autoencoder, model.settings, settings.data.cache, settings.data.steady, bad)
+    ways = settings.data
+    store = Store(data, autoencoder, model.settings, ways.cache, ways.steady, ways.variants, bad)
     share_encoding(store, records, on_cpu=settings.device == "cpu")
     clips = []
     for done, clip in enumerate(store.clips(records, [weights[record.id] for record in records]), start=1):
         clips.append(clip)
-        observer.on_clip(done, len(records))
+        observer.on_clip(done, len(records) * (ways.variants + 1))
     if not clips:
         raise DataError(f"all {len(records)} clips are damaged", "prepare the data set again")
     if fresh and settings.stage == "image" and settings.audio_warm_up:

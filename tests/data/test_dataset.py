@@ -255,3 +255,30 @@ def test_steady_clips_have_latents_of_their_own(folder, records, autoencoder, me
     assert np.nanmax(np.abs(steady[0].pose[:, 2:])) == 0
     with pytest.raises(DataError, match="steady heads need cached latents"):
         clips(folder, records, autoencoder, "off", steady=True)
+
+
+@pytest.mark.parametrize("steady", [True, False])
+def test_altered_copies_stand_beside_the_clips(folder, records, autoencoder, memory, steady):
+    made = clips(folder, records, autoencoder, "memory", steady=steady, variants=2)
+    assert [clip.id for clip in made[:3]] == [records[0].id, f"{records[0].id}~1", f"{records[0].id}~2"]
+    assert len(made) == 3 * len(records)
+    clip, mirrored, other = made[:3]
+    if not steady:
+        assert torch.equal(clip.latents, memory[0].latents), "the clip itself is as before"
+    for copy in (mirrored, other):
+        assert copy.n_frames == clip.n_frames
+        assert (copy.latents - clip.latents).abs().mean() > 0.01
+        assert np.array_equal(copy.lips, clip.lips, equal_nan=True)
+    heard = [
+        not np.allclose(copy.features.hidden, clip.features.hidden)
+        for clip, *copies in (made[:3], made[3:6], made[6:])
+        for copy in copies
+    ]
+    assert sum(heard) >= 2, "noise and echo are heard; a level alone is not"
+    lazy = clips(folder, records, autoencoder, "disk", steady=steady, variants=2)
+    assert same(stream(made)[4], stream([each.open() for each in lazy])[4])
+
+
+def test_copies_need_the_cache(folder, records, autoencoder):
+    with pytest.raises(DataError, match="altered copies need cached latents"):
+        clips(folder, records, autoencoder, "off", variants=1)

@@ -1,0 +1,74 @@
+"""Altered copies of clips: picture, boxes and sound change together, and always the same way."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from emote_cli.data.steady import followed_by, moved_boxes, warped
+from emote_cli.data.variants import variant_of
+from emote_cli.types import Waveform
+
+SIDE, RATE = 96, 16_000
+
+
+def speech() -> Waveform:
+    rng = np.random.default_rng(0)
+    loud = np.repeat([0.2, 0.0, 0.1], RATE // 2)
+    return Waveform((rng.normal(size=len(loud)) * loud).astype(np.float32), RATE)
+
+
+def test_number_nothing_is_the_clip_itself():
+    assert variant_of("c1", 0) is None
+
+
+def test_a_copy_is_always_the_same_and_no_two_are():
+    assert variant_of("c1", 1) == variant_of("c1", 1)
+    copies = [variant_of(clip, number) for clip in ("c1", "c2") for number in (1, 2, 3)]
+    assert len({copy.seed for copy in copies}) == len({copy.scale for copy in copies}) == 6
+    assert [copy.mirrored for copy in copies] == [True, False, True] * 2
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_boxes_follow_the_picture(number):
+    frame = np.zeros((SIDE, SIDE, 3), np.uint8)
+    frame[30:50, 20:32] = 255
+    affine = variant_of("c1", number).affine(SIDE)
+    rows, columns = np.nonzero(warped(frame, affine)[..., 0] > 127)
+    x0, y0, x1, y1 = moved_boxes(np.array([[20.0, 30.0, 31.0, 49.0]]), affine[None])[0]
+    assert (columns.min() + columns.max()) / 2 == pytest.approx((x0 + x1) / 2, abs=1)
+    assert (rows.min() + rows.max()) / 2 == pytest.approx((y0 + y1) / 2, abs=1)
+    assert (columns.mean() > SIDE / 2) == (number == 1), "only odd copies are mirrored"
+
+
+def test_one_warp_does_what_two_do():
+    first = np.array([[[1.1, 0.2, 3.0], [-0.2, 0.9, -5.0]], [[1, 0, 7.0], [0, 1, 0.0]]])
+    last, point = variant_of("c1", 1).affine(SIDE), np.array([10.0, 20.0])
+    for one, both in zip(first, followed_by(first, last), strict=True):
+        there = one[:, :2] @ point + one[:, 2]
+        assert np.allclose(both[:, :2] @ point + both[:, 2], last[:, :2] @ there + last[:, 2])
+
+
+def test_colors_change_a_little():
+    frame = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    other = variant_of("c1", 2).recolored(frame)
+    assert other.dtype == np.uint8
+    assert 0 < np.abs(other.astype(int) - frame).mean() < 60
+
+
+def test_the_sound_keeps_its_length_and_its_place():
+    plain = dataclasses.replace(variant_of("c1", 1), level_db=-6.0, noise_db=None, room_s=0.0)
+    assert np.allclose(plain.heard(speech()).samples, speech().samples * 10**-0.3, atol=1e-6)
+    whole = dataclasses.replace(plain, noise_db=-20.0, room_s=0.3).heard(speech())
+    assert len(whole.samples) == len(speech().samples)
+    parts = [np.abs(part).mean() for part in np.split(whole.samples, 3)]
+    assert parts[0] > parts[2] > parts[1] > 0, "loud, the echo and the noise, softer"
+    assert np.array_equal(
+        whole.samples, dataclasses.replace(plain, noise_db=-20.0, room_s=0.3).heard(speech()).samples
+    )
+
+
+def test_silence_stays_silent():
+    quiet = Waveform(np.zeros(RATE, np.float32), RATE)
+    noisy = dataclasses.replace(variant_of("c1", 1), noise_db=-20.0, room_s=0.3)
+    assert not noisy.heard(quiet).samples.any()
