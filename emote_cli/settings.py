@@ -188,7 +188,8 @@ class ModelSettings(Settings):
     diffusion: DiffusionSettings = DiffusionSettings()
     detail_transfer: bool = Field(False, description="default of the quality aid in animation/detail.py")
     lower_face_only: bool = Field(
-        False, description="with detail transfer: all but the lower face is the portrait itself"
+        False,
+        description="with detail transfer: all but the lower face, and the mouth's colors, are the portrait's",
     )
     articulation: float = Field(
         1.0, gt=0, le=5, description="default of how far speech moves the lips away from silence (mini)"

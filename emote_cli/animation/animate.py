@@ -281,10 +281,10 @@ class Animator:
             return lambda frames: transfer_detail(frames, picture, decoded)
         mask = torch.from_numpy(lower_face(portrait.face, self.size)).to(self.device)
 
-        own = torch.from_numpy(mouth(portrait.face, self.size)).to(self.device)
+        lips = torch.from_numpy(mouth(portrait.face, self.size)).to(self.device)
 
         def finish(frames: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f 3 h w"]:
-            locked = color_locked(frames, picture, own)
+            locked = color_locked(frames, picture, lips)
             return held(transfer_detail(locked, picture, decoded), picture, mask)
 
         return finish

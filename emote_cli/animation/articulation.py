@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from emote_cli.animation.detail import CHIN, soft_hull
 from emote_cli.perception.regions import LIPS
 from emote_cli.shapes import VideoLatents
 from emote_cli.types import Face
 
 FAR = 10.0
 """Length of the way, over a cell's channels in the latents' unit, at which half of the stretching is left."""
-CHIN = 152
-ROOM, SOFT = 0.05, 0.05
+ROOM, SOFT = 0.1, 0.05
 """How far the mouth's surroundings reach beyond lips and chin, and how soft they end, over the face's height."""
 
 
@@ -54,12 +53,8 @@ def mouth(face: Face, size: int) -> Float[np.ndarray, "size size"]:
     """
     if not face.blendshapes:
         return np.ones((size, size), np.float32)
-    hull = cv2.convexHull(face.landmarks_px[[*LIPS, CHIN], :2].astype(np.float32))
-    mask = np.zeros((size, size), np.float32)
-    cv2.fillConvexPoly(mask, hull.round().astype(np.int32), 1.0)
-    reach = 2 * round(ROOM * face.box_px.height) + 1
-    mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2))
-    return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(SOFT * face.box_px.height, 0.5)), np.float32)
+    points, height = face.landmarks_px[[*LIPS, CHIN], :2], face.box_px.height
+    return soft_hull(points, size, SOFT * height, round(ROOM * height))
 
 
 def articulate(silent: VideoLatents, times: float, face: Face, size: int) -> Articulation:

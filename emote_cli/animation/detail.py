@@ -79,41 +79,48 @@ def lower_outline(face: Face, drop_px: float) -> Float[np.ndarray, "points 2"]:
     return np.concatenate([jaw, cheeks, jaw - up / np.linalg.norm(up) * drop_px])
 
 
+def soft_hull(
+    points: Float[np.ndarray, "points 2"], size: int, soft_px: float, reach_px: int = 0
+) -> Float[np.ndarray, "size size"]:
+    """1 inside the hull of some points and `reach_px` around it, falling to 0 softly."""
+    mask = np.zeros((size, size), np.float32)
+    cv2.fillConvexPoly(mask, cv2.convexHull(points.astype(np.float32)).round().astype(np.int32), 1.0)
+    if reach_px:
+        mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach_px + 1,) * 2))
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(soft_px, 0.5)), np.float32)
+
+
 def lower_face(face: Face, size: int) -> Float[np.ndarray, "size size"]:
     """A soft mask: 1 over mouth, jaw and the room that a dropping chin needs, 0 over eyes, hair and background."""
     height = face.box_px.height
-    hull = cv2.convexHull(lower_outline(face, DROP * height).astype(np.float32))
-    mask = np.zeros((size, size), np.float32)
-    cv2.fillConvexPoly(mask, hull.round().astype(np.int32), 1.0)
-    deviation = max(SOFT * height, 0.5)
-    return np.asarray(cv2.GaussianBlur(mask, (0, 0), deviation), np.float32)
+    return soft_hull(lower_outline(face, DROP * height), size, SOFT * height)
 
 
-def held(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
+def held(frames: Frames, portrait: Float[Tensor, "_ 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
     """Frames where the mask is 1, the portrait where it is 0."""
     return portrait + mask * (frames - portrait)
 
 
-def chroma(frames: Frames) -> tuple[Float[Tensor, "f h w"], Float[Tensor, "f 2 h w"]]:
+def luma_and_chroma(frames: Frames) -> tuple[Float[Tensor, "f h w"], Float[Tensor, "f 2 h w"]]:
     """Brightness, and how far red and blue differ from it."""
-    luma = sum(weight * frames[:, channel] for channel, weight in enumerate(LUMA))
-    assert isinstance(luma, Tensor)
+    luma = torch.einsum("fchw,c->fhw", frames, frames.new_tensor(LUMA))
     return luma, frames[:, [0, 2]] - luma[:, None]
 
 
 def color_locked(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
-    """The same brightness, in colors between grey and what the portrait has where the mask is over a half.
+    """Under the mask the same brightness, in colors between grey and what the portrait has there.
 
     Args:
         frames: in [-1, 1].
         portrait: the portrait itself.
-        mask: of the mouth and what is around it.
+        mask: of the mouth and what is around it; counts as there where it is over a half.
     """
-    own = chroma(portrait)[1][0, :, mask > 0.5]
+    own = luma_and_chroma(portrait)[1][0, :, mask > 0.5]
     if not own.numel():  # a mouth outside the picture
         return frames
     low, high = (own.quantile(share, dim=1).view(2, 1, 1) for share in (RARE, 1 - RARE))
-    luma, found = chroma(frames)
+    luma, found = luma_and_chroma(frames)
     red, blue = found.clamp(low.clamp(max=0) - LEEWAY, high.clamp(min=0) + LEEWAY).unbind(1)
     green = -(LUMA[0] * red + LUMA[2] * blue) / LUMA[1]
-    return (luma[:, None] + torch.stack([red, green, blue], 1)).clamp(-1, 1)
+    locked = (luma[:, None] + torch.stack([red, green, blue], 1)).clamp(-1, 1)
+    return held(locked, frames, mask)

@@ -65,11 +65,9 @@ class View:
         """How the copy differs; None for the clip itself."""
         return variant_of(record.id, self.number)
 
-    def affines(self, tracks: Mapping[str, Any], record: ClipRecord, size: int) -> Affines | None:
-        """How each frame is warped, at a side of `size` pixels; None: not at all."""
+    def affines(self, tracks: Mapping[str, Any], record: ClipRecord, size: int) -> Affines:
+        """How each frame is warped, at a side of `size` pixels."""
         variant = self.variant(record)
-        if not self.steady and variant is None:
-            return None
         still = np.tile(np.eye(2, 3), (len(tracks["found"]), 1, 1))
         if self.steady:
             still = rescaled(steadying(tracks["landmarks_px"], tracks["found"]), size / record.size)
@@ -130,10 +128,10 @@ def encode_clip(
 def pictures(folder: Path, record: ClipRecord, size: int, view: View) -> Iterator[Pixels]:
     """The frames of a clip at the model's size, as the view has them."""
     frames = read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size))
-    affines, variant = view.affines(read_tracks(folder, record), record, size), view.variant(record)
-    if affines is None:
+    if view == PLAIN:
         yield from frames
         return
+    affines, variant = view.affines(read_tracks(folder, record), record, size), view.variant(record)
     for frame, affine in zip(frames, affines, strict=False):  # a frame more or less than tracked is cut later
         moved = warped(frame, affine)
         yield moved if variant is None else variant.recolored(moved)
@@ -231,9 +229,10 @@ def load_clip(
     scale = size / record.size
     boxes, mouths = tracks["box_px"][:count] * scale, tracks["mouth_box_px"][:count] * scale
     pose = pose_key(tracks["pose_4x4"][:count], boxes, size)
-    affines = view.affines(tracks, record, size)
-    if affines is not None:
-        boxes, mouths = moved_boxes(boxes, affines[:count]), moved_boxes(mouths, affines[:count])
+    if view != PLAIN:
+        affines = view.affines(tracks, record, size)[:count]
+        # The maps are of the pixels' centers, boxes of their edges.
+        boxes, mouths = (moved_boxes(each - 0.5, affines) + 0.5 for each in (boxes, mouths))
     if view.steady:
         pose[:, 2:] = np.where(np.isfinite(pose[:, 2:]), 0, np.nan)  # roll and place are no longer different
     return ClipArrays(
@@ -319,7 +318,8 @@ def cached_clips(
         except DAMAGE as error:
             if on_bad is None:
                 raise
-            on_bad(record, str(error))
+            if not view.number:  # its copies are as bad
+                on_bad(record, str(error))
             continue
         yield whole or LazyClip(
             view.name(record),

@@ -44,7 +44,7 @@ def followed_by(affines: Affines, last: Float[np.ndarray, "2 3"]) -> Affines:
     """The maps that do what each of `affines` does, and then what `last` does."""
     joined = last[:, :2] @ affines
     joined[:, :, 2] += last[:, 2]
-    return np.asarray(joined, np.float64)
+    return joined
 
 
 def warped(frame: Pixels, affine: Float[np.ndarray, "2 3"]) -> Pixels:

@@ -20,6 +20,7 @@ from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import SettingsError
 from emote_cli.model.conditioning import Conditioning
 from emote_cli.model.emo import Emo
+from emote_cli.settings import DiffusionSettings
 from emote_cli.training.settings import DistillSettings
 from emote_cli.training.step import Draw, StepSettings, conditioning_for
 
@@ -36,7 +37,6 @@ class Original:
         self.model = model.eval().requires_grad_(False)
         self.guidance = model.settings.diffusion.guidance if guidance is None else guidance
 
-    @torch.no_grad()
     def led(
         self,
         noisy: Float[Tensor, "b f c h w"],
@@ -56,9 +56,12 @@ class Original:
             schedule: of both models.
             conditioning: by this model's own weights.
         """
-        null = replace(conditioning.null(len(noisy)), silent=True)
+        null, told = (
+            replace(conditioning.null(len(noisy)), silent=True),
+            self.model.backbone.hear_once(conditioning),
+        )
         denoise = guided(
-            lambda latents, timestep: self.model(latents, timestep, conditioning),
+            lambda latents, timestep: self.model(latents, timestep, told),
             lambda latents, timestep: self.model(latents, timestep, null),
             self.guidance,
         )
@@ -69,9 +72,25 @@ class Original:
         return latents
 
 
-def check_grid(distill: DistillSettings, timesteps: int) -> None:
-    """Raise SettingsError unless both grids of steps fall on whole timesteps."""
-    if timesteps % (distill.steps * distill.inner):
+def check_grid(distill: DistillSettings, original: DiffusionSettings, was_student: bool = False) -> None:
+    """Check that the original can take the steps that are asked of it.
+
+    Args:
+        distill: how many.
+        original: settings of the model that is distilled.
+        was_student: whether it was distilled itself, and so knows no timesteps but its own.
+
+    Raises:
+        SettingsError: steps fall between two timesteps, or where a student has not learned.
+    """
+    timesteps, asked = original.timesteps, distill.steps * distill.inner
+    if was_student and asked != original.steps:
+        raise SettingsError(
+            f"the original was distilled to {original.steps} steps, "
+            f"distill.steps {distill.steps} x distill.inner {distill.inner} are {asked}",
+            f"for example distill.steps={max(original.steps // 2, 1)} and distill.inner=2",
+        )
+    if timesteps % asked:
         raise SettingsError(
             f"distill.steps {distill.steps} x distill.inner {distill.inner} does not divide {timesteps} timesteps",
             "for example distill.steps=4 and distill.inner=2",
@@ -98,7 +117,6 @@ def distill_loss(
     start = start_of_span(drawn.timestep.to(clean.device), span)
     noisy = schedule.add_noise(clean, drawn.noise.to(clean), start)
     with torch.no_grad():
-        original.model.to(clean.device)
         told = conditioning_for(original.model, batch, drawn, settings, temporal=True)
         reached = original.led(noisy, start, span, distill.inner, schedule, told)
         wanted, noise = schedule.one_step(noisy, reached, start, start - span)

@@ -45,7 +45,7 @@ class Forecast:
     """What is to be expected of a stage.
 
     Attributes:
-        stage: vae, image, video or speed.
+        stage: vae, image, video, speed or distill.
         parts: of the model.
         state_mb: weights, gradients, optimizer and average, without activations.
         peak_mb: most memory used while measuring.
@@ -113,18 +113,20 @@ def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observe
     """
     settings = stage.settings
     observer.on_stage(stage)
+    original = original_for(stage)
     examples = examples_for(model, settings, data, chosen, observer, fresh=False)
     check_examples(examples)
     untracked = settings.model_copy(update={"trackers": ()})
-    engine = build(model, untracked, None, original=original_for(stage))
+    engine = build(model, untracked, None, original=original)
     took, frames, waited = measure(engine, examples)
     limit_s = None if settings.max_minutes is None else 60 * settings.max_minutes
     seconds = settings.max_steps * took if limit_s is None else min(limit_s, settings.max_steps * took)
     parts = count_parts(model)
+    original_mb = 4 * sum(part.trainable + part.frozen for part in parts) / 2**20 if original else 0.0
     return Forecast(
         stage=settings.stage,
         parts=parts,
-        state_mb=state_mb(parts, settings.optimizer),
+        state_mb=state_mb(parts, settings.optimizer) + original_mb,
         peak_mb=peak_memory_mb(),
         seconds_per_step=took,
         samples_per_s=frames * engine.shares.processes / took,

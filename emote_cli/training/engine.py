@@ -198,6 +198,8 @@ def build(
     fsdp = sharded or accelerator.distributed_type.value == "FSDP"
     layout = torch.contiguous_format if fsdp else torch.channels_last  # fully_shard takes no other
     model = model.train().to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
+    if original is not None:
+        original.model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     trainee: nn.Module = Trainee(model, settings, teacher, original)
     if sharded:
         shard(trainee, accelerator)

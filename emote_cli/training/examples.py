@@ -103,13 +103,13 @@ def examples_for(
     def bad(record: ClipRecord, text: str) -> None:
         observer.on_note(f"left out: clip {record.id}: {text}")
 
-    ways = settings.data
-    store = Store(data, autoencoder, model.settings, ways.cache, ways.steady, ways.variants, bad)
+    wish = settings.data
+    store = Store(data, autoencoder, model.settings, wish.cache, wish.steady, wish.variants, bad)
     share_encoding(store, records, on_cpu=settings.device == "cpu")
     clips = []
     for done, clip in enumerate(store.clips(records, [weights[record.id] for record in records]), start=1):
         clips.append(clip)
-        observer.on_clip(done, len(records) * (ways.variants + 1))
+        observer.on_clip(done, len(records) * (wish.variants + 1))
     if not clips:
         raise DataError(f"all {len(records)} clips are damaged", "prepare the data set again")
     if fresh and settings.stage == "image" and settings.audio_warm_up:
@@ -124,7 +124,11 @@ def teacher_for(model: Emo, settings: TrainSettings, examples: Examples) -> Teac
     Raises:
         DataError: no frame shows a face.
     """
-    if settings.stage == "vae" or not settings.step.teach or not isinstance(examples, ClipDataset):
+    if (
+        settings.stage in ("vae", "distill")
+        or not settings.step.teach
+        or not isinstance(examples, ClipDataset)
+    ):
         return None
     return fit_teacher(model.audio_projector, heard_lips(examples.clips), model.settings.audio)
 

@@ -19,11 +19,11 @@ from emote_cli.training.examples import Observer, examples_for, teacher_for
 from emote_cli.training.loop import StepReport, Watch, train
 from emote_cli.training.request import FINISHED, StageRun, came_from_vae, is_finished
 from emote_cli.training.runlog import LOG, RunLog
-from emote_cli.training.settings import RunSettings
-from emote_cli.training.start import begin, changed
+from emote_cli.training.settings import RunSettings, TrainSettings
+from emote_cli.training.start import begin, changed, stage_of
 from emote_cli.training.state import checkpoint_folders
 from emote_cli.training.validate import Examiner
-from emote_cli.weights import SETTINGS_NAME, newest_ema
+from emote_cli.weights import SETTINGS_NAME, locate, newest_ema
 
 
 def run_all(stages: Sequence[StageRun], data: Path, records: list[ClipRecord], observer: Observer) -> Path:
@@ -53,6 +53,7 @@ def run_stage(stage: StageRun, data: Path, records: list[ClipRecord], observer: 
     settings, run = stage.settings, stage.run
     chosen = select(records, settings.data)
     model = first_model(stage, data, chosen)
+    original = original_for(stage)
     examples = examples_for(model, settings, data, chosen, observer, fresh=not checkpoint_folders(run))
     if is_main():
         run.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,6 @@ def run_stage(stage: StageRun, data: Path, records: list[ClipRecord], observer: 
         if not chosen.held_out:
             observer.on_note("no clip is held out: validation shows clips of the training set")
     teacher = teacher_for(model, settings, examples)
-    original = original_for(stage)
     watch = joined(observer, log, examiner)
     train(model, examples, settings, run, watch=watch, teacher=teacher, original=original)
     if is_main():
@@ -76,30 +76,36 @@ def run_stage(stage: StageRun, data: Path, records: list[ClipRecord], observer: 
 
 
 def first_model(stage: StageRun, data: Path, chosen: Selection) -> Emo:
-    """What a stage starts or goes on with; its latents are scaled to the data after `--stage vae`.
-
-    A student takes its few steps without guidance.
-    """
+    """What a stage starts or goes on with; its latents are scaled to the data after `--stage vae`."""
     saved = checkpoint_folders(stage.run)
     if saved:
-        return load_model(saved[-1] / "ema")
+        return few_steps(load_model(saved[-1] / "ema"), stage.settings)
     model = begin(stage.settings.stage, stage.model, stage.start, stage.changes, stage.settings.seed)
     if stage.settings.stage == "image" and came_from_vae(stage.start):
         scale = latent_scale(data, chosen.train, model)
         model = changed(model, [f"autoencoder.scaling_factor={scale:.4g}"])
-    if stage.settings.stage == "distill":
-        distill = stage.settings.distill
-        check_grid(distill, model.settings.diffusion.timesteps)
-        few = [f"diffusion.steps={distill.steps}", "diffusion.guidance=1.0", "diffusion.solver=ddim"]
-        model = changed(model, few)
-    return model
+    return few_steps(model, stage.settings)
+
+
+def few_steps(model: Emo, settings: TrainSettings) -> Emo:
+    """A student takes its few steps without guidance; models of other stages stay as they are."""
+    if settings.stage != "distill":
+        return model
+    few = [f"diffusion.steps={settings.distill.steps}", "diffusion.guidance=1.0", "diffusion.solver=ddim"]
+    return changed(model, few)
 
 
 def original_for(stage: StageRun) -> Original | None:
-    """What stage `distill` distills: the start of the run, also when it goes on."""
+    """What stage `distill` distills: the start of the run, also when it goes on.
+
+    Raises:
+        SettingsError: the original does not take such steps.
+    """
     if stage.settings.stage != "distill":
         return None
     model = begin("distill", stage.model, stage.start, stage.changes, stage.settings.seed)
+    was_student = stage.start is not None and stage_of(locate(stage.start)) == "distill"
+    check_grid(stage.settings.distill, model.settings.diffusion, was_student)
     return Original(model, stage.settings.distill.guidance)
 
 

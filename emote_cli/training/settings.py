@@ -39,7 +39,11 @@ class DistillSettings(Settings):
     """`--stage distill`."""
 
     steps: int = Field(4, gt=0, description="denoising steps of the student; they become the model's default")
-    inner: int = Field(2, gt=0, description="steps of the original for each of the student's")
+    inner: int = Field(
+        2,
+        gt=0,
+        description="steps of the original for each of the student's; of a distilled original, all its own",
+    )
     guidance: float | None = Field(
         None, ge=0, description="guidance scale that is folded in; unset is the original's own"
     )

@@ -57,7 +57,7 @@ def trainable_names(
 
     Args:
         model: an Emo.
-        stage: image, video or speed.
+        stage: image, video, speed or distill.
         prior: whether the U-Nets start from SD 1.5 (then stages 2 and 3 leave them alone).
         unfreeze: regular expressions over parameter names that train as well.
 

@@ -51,7 +51,7 @@ class StepSettings(Settings):
         0.0,
         ge=0,
         le=1,
-        description="share of samples whose audio tokens are moved to tell the true lips (lips.py)",
+        description="share of samples whose audio tokens tell the true lips (lips.py); not in stage distill",
     )
     floor: int = Field(0, ge=0, description="smallest timestep: few-step sampling never sees those below")
     min_snr: bool = Field(True, description="weight samples by min(SNR + 1, 5)")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from emote_cli.animation.detail import CHEEKS, JAW, chroma, color_locked, held, lower_face
+from emote_cli.animation.detail import CHEEKS, JAW, color_locked, held, lower_face, luma_and_chroma
 from emote_cli.types import Box, Face
 
 SIZE = 128
@@ -61,5 +61,9 @@ def test_colors_stay_between_grey_and_the_portraits_own():
         assert torch.allclose(color_locked(kept.repeat(1, 1, 8, 8), portrait, mask), kept, atol=1e-5)
     magenta = torch.tensor([0.5, -0.6, 0.6]).view(1, 3, 1, 1).repeat(1, 1, 8, 8)
     locked = color_locked(magenta, portrait, mask)
-    assert torch.allclose(chroma(locked)[0], chroma(magenta)[0], atol=1e-5), "as bright as before"
-    assert chroma(locked)[1][0, 1].max() < 0.05, "no bluer than grey"
+    assert torch.allclose(luma_and_chroma(locked)[0], luma_and_chroma(magenta)[0], atol=1e-5), (
+        "as bright as before"
+    )
+    assert luma_and_chroma(locked)[1][0, 1, :, 2:].max() < 0.05, "no bluer than grey"
+    assert torch.equal(locked[..., :2], magenta[..., :2]), "other places keep their colors"
+    assert torch.equal(color_locked(magenta, portrait, torch.zeros(8, 8)), magenta)

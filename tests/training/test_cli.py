@@ -75,6 +75,7 @@ def test_distillation_leaves_a_model_of_few_steps(dataset, tmp_path):
     assert (diffusion["steps"], diffusion["guidance"]) == (1, 1.0)
     trains("--resume", "--out", run, "--max-steps", 2)
     assert (run / "checkpoints" / "step-00000002").is_dir()
+    fails(emote("--resume", "--out", run, "--set", "distill.inner=3"), "does not divide 1000 timesteps")
     odd = ("--data", dataset, "--out", tmp_path / "odd", "--model", "tiny", "--set", "distill.inner=3")
     fails(emote("--stage", "distill", "--from", "tiny", *odd), "does not divide 1000 timesteps")
     fails(emote("--stage", "distill", *odd), "stage distill starts from stage 3", "--from RUN of stage 3")

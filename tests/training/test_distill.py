@@ -60,9 +60,15 @@ def test_spans_begin_where_the_sampler_steps():
 
 
 def test_a_grid_that_does_not_fit_is_refused():
-    check_grid(DistillSettings(steps=4, inner=5), 1000)
+    forty, four = DiffusionSettings(steps=40), DiffusionSettings(steps=4)
+    check_grid(DistillSettings(steps=4, inner=5), forty)
     with pytest.raises(SettingsError, match=r"distill.steps 4 x distill.inner 3 does not divide 1000"):
-        check_grid(DistillSettings(steps=4, inner=3), 1000)
+        check_grid(DistillSettings(steps=4, inner=3), forty)
+    check_grid(DistillSettings(steps=2, inner=2), four, was_student=True)
+    with pytest.raises(
+        SettingsError, match=r"distilled to 4 steps, distill.steps 2 x distill.inner 5 are 10"
+    ):
+        check_grid(DistillSettings(steps=2, inner=5), four, was_student=True)
 
 
 @torch.no_grad()
@@ -84,7 +90,8 @@ def test_a_student_learns_to_do_in_one_step_what_took_two():
     batch, distill = make_batch(paper_settings()), DistillSettings(steps=1, inner=2)
     schedule, teacher = NoiseSchedule(student.settings.diffusion), Original(original, 3.0)
     told, drawn = condition(original, batch), draw(batch, schedule, ALONE, 0, 0)
-    wanted = teacher.led(drawn.noise, torch.full((3,), 999), 1000, 2, schedule, told)
+    with torch.no_grad():
+        wanted = teacher.led(drawn.noise, torch.full((3,), 999), 1000, 2, schedule, told)
 
     @torch.no_grad()
     def distance() -> float:
