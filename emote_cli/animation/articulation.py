@@ -21,7 +21,7 @@ from emote_cli.types import Face
 
 FAR = 10.0
 """Length of the way, over a cell's channels in the latents' unit, at which half of the stretching is left."""
-ROOM, SOFT = 0.1, 0.05
+ROOM, SOFT = 0.05, 0.05
 """How far the mouth's surroundings reach beyond lips and chin, and how soft they end, over the face's height."""
 
 

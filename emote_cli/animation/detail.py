@@ -4,7 +4,7 @@ Detail transfer: what the autoencoder loses of the portrait is given back where 
 is known exactly, since the portrait is: portrait - decode(encode(portrait)). It is added to every frame under a soft
 mask that is 1 where the frame looks like the decoded portrait and 0 where it moved (mouth, blinking eyes, a turned
 head). A model whose heads do not move anyway may keep everything but the lower face as it is in the portrait, and there
-show no color that is not around the portrait's mouth: colors that nobody has come from latents that lie far off.
+show no color that the portrait has neither there nor at the mouth: such colors come from latents that lie far off.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def lower_face(face: Face, size: int) -> Float[np.ndarray, "size size"]:
     return soft_hull(lower_outline(face, DROP * height), size, SOFT * height)
 
 
-def held(frames: Frames, portrait: Float[Tensor, "_ 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
+def held(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
     """Frames where the mask is 1, the portrait where it is 0."""
     return portrait + mask * (frames - portrait)
 
@@ -108,19 +108,22 @@ def luma_and_chroma(frames: Frames) -> tuple[Float[Tensor, "f h w"], Float[Tenso
 
 
 def color_locked(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
-    """Under the mask the same brightness, in colors between grey and what the portrait has there.
+    """The same brightness, in colors between grey, what the portrait has at the mouth, and what it has at that place.
 
     Args:
         frames: in [-1, 1].
         portrait: the portrait itself.
         mask: of the mouth and what is around it; counts as there where it is over a half.
     """
-    own = luma_and_chroma(portrait)[1][0, :, mask > 0.5]
-    if not own.numel():  # a mouth outside the picture
+    own = luma_and_chroma(portrait)[1]
+    mouth = own[0, :, mask > 0.5]
+    if not mouth.numel():  # outside the picture
         return frames
-    low, high = (own.quantile(share, dim=1).view(2, 1, 1) for share in (RARE, 1 - RARE))
+    low, high = (mouth.quantile(share, dim=1).view(1, 2, 1, 1) for share in (RARE, 1 - RARE))
+    reach = max(int(portrait.shape[-1] * BLUR_SHARE), 1)
+    low = torch.minimum(low.clamp(max=0), -functional.max_pool2d(-own, 2 * reach + 1, 1, reach)) - LEEWAY
+    high = torch.maximum(high.clamp(min=0), functional.max_pool2d(own, 2 * reach + 1, 1, reach)) + LEEWAY
     luma, found = luma_and_chroma(frames)
-    red, blue = found.clamp(low.clamp(max=0) - LEEWAY, high.clamp(min=0) + LEEWAY).unbind(1)
+    red, blue = found.clamp(low, high).unbind(1)
     green = -(LUMA[0] * red + LUMA[2] * blue) / LUMA[1]
-    locked = (luma[:, None] + torch.stack([red, green, blue], 1)).clamp(-1, 1)
-    return held(locked, frames, mask)
+    return (luma[:, None] + torch.stack([red, green, blue], 1)).clamp(-1, 1)
