@@ -280,7 +280,6 @@ class Animator:
         if not settings.lower_face_only:
             return lambda frames: transfer_detail(frames, picture, decoded)
         mask = torch.from_numpy(lower_face(portrait.face, self.size)).to(self.device)
-
         lips = torch.from_numpy(mouth(portrait.face, self.size)).to(self.device)
 
         def finish(frames: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f 3 h w"]:

@@ -39,9 +39,14 @@ DROP, SOFT = 0.12, 0.05
 Frames = Float[Tensor, "f 3 h w"]
 
 
+def blur_radius(maps: Float[Tensor, "f c h w"]) -> int:
+    """How far a box blur of pictures of this size reaches, in pixels."""
+    return max(int(maps.shape[-1] * BLUR_SHARE), 1)
+
+
 def blurred(maps: Float[Tensor, "f c h w"]) -> Float[Tensor, "f c h w"]:
     """Two box blurs, edges repeated."""
-    radius = max(int(maps.shape[-1] * BLUR_SHARE), 1)
+    radius = blur_radius(maps)
     for _ in range(2):
         padded = functional.pad(maps, (radius,) * 4, mode="replicate")
         maps = functional.avg_pool2d(padded, 2 * radius + 1, stride=1)
@@ -120,7 +125,7 @@ def color_locked(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float
     if not mouth.numel():  # outside the picture
         return frames
     low, high = (mouth.quantile(share, dim=1).view(1, 2, 1, 1) for share in (RARE, 1 - RARE))
-    reach = max(int(portrait.shape[-1] * BLUR_SHARE), 1)
+    reach = blur_radius(portrait)
     low = torch.minimum(low.clamp(max=0), -functional.max_pool2d(-own, 2 * reach + 1, 1, reach)) - LEEWAY
     high = torch.maximum(high.clamp(min=0), functional.max_pool2d(own, 2 * reach + 1, 1, reach)) + LEEWAY
     luma, found = luma_and_chroma(frames)

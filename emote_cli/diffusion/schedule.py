@@ -78,8 +78,7 @@ class NoiseSchedule:
     ) -> Float[Tensor, b * axes]:
         """One DDIM step from `now` to `then`; diffusers' knows no timesteps that differ by row."""
         clean, noise = self.clean_and_noise(predicted, noisy, now)
-        alpha, sigma = self.alpha_sigma(then, noisy)
-        return alpha * clean + sigma * noise
+        return self.add_noise(clean, noise, then)
 
     def one_step(
         self,
