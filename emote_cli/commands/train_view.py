@@ -50,6 +50,7 @@ class View:
         return Observer(
             on_stage=self.on_stage,
             on_clip=self.on_clip,
+            on_warm_up=self.on_warm_up,
             on_step=self.on_step,
             on_note=self.on_note,
             on_figures=self.on_figures,
@@ -62,18 +63,18 @@ class View:
 
     def on_clip(self, done: int, total: int) -> None:
         """Show how far reading and encoding are."""
-        if self.live is not None:
-            self.live.update(Text(f"{self.stage}: reading clips {done}/{total}"))
-        elif done == total:
-            console.say(f"{total} clips read")
+        self._count("clips read", done, total)
+
+    def on_warm_up(self, done: int, total: int) -> None:
+        """Show how far the audio projector's head start is."""
+        self._count("steps of audio warm-up", done, total)
 
     def on_step(self, report: StepReport) -> None:
         """Show how training goes."""
         self._loss = report.loss if self._loss is None else self._loss + 0.05 * (report.loss - self._loss)
         if self.live is not None:
             self.live.update(self._table(report))
-        elif time.monotonic() - self._spoken > PLAIN_EVERY_S:
-            self._spoken = time.monotonic()
+        elif self._may_speak():
             console.say(
                 f"{self.stage} step {report.step}: loss {self._loss:.4f}, "
                 f"{report.samples_per_s:.1f} pictures/s, "
@@ -88,6 +89,20 @@ class View:
     def on_figures(self, step: int, figures: dict[str, float]) -> None:
         """Show the figures of a validation."""
         console.say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+
+    def _count(self, what: str, done: int, total: int) -> None:
+        if self.live is not None:
+            self.live.update(Text(f"{self.stage}: {done}/{total} {what}"))
+        elif done == total or self._may_speak():
+            console.say(f"{self.stage}: {done}/{total} {what}")
+
+    def _may_speak(self) -> bool:
+        """Whether the last line is long enough ago; if so, this is the next."""
+        now = time.monotonic()
+        if now - self._spoken <= PLAIN_EVERY_S:
+            return False
+        self._spoken = now
+        return True
 
     def _table(self, report: StepReport) -> Table:
         table = Table.grid(padding=(0, 2))

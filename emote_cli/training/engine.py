@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from emote_cli.errors import TrainingError
 from emote_cli.model.emo import Emo
+from emote_cli.training.deepspeed import Zero, asks_for_deepspeed, configure
 from emote_cli.training.distill import Original
 from emote_cli.training.feed import Fed, Shares, divide, to_device
 from emote_cli.training.lips import Teacher
@@ -70,7 +71,7 @@ def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
     place = None if run is None else ProjectConfiguration(str(run), str(run / "trackers"))
     try:
         accelerator = Accelerator(
-            mixed_precision=settings.precision,
+            mixed_precision="no" if asks_for_deepspeed() else settings.precision,  # deepspeed.py sees to it
             gradient_accumulation_steps=settings.accumulation,
             cpu=settings.device == "cpu",
             kwargs_handlers=[unused],
@@ -96,14 +97,65 @@ def check_supported(accelerator: Any) -> None:
     """Refuse what a checkpoint of ours could not hold.
 
     Raises:
-        TrainingError: DeepSpeed, or the first form of FSDP.
+        TrainingError: the first form of FSDP.
     """
     kind = str(accelerator.distributed_type.value)
-    if kind == "DEEPSPEED" or (kind == "FSDP" and not accelerator.is_fsdp2):
+    if kind == "FSDP" and not accelerator.is_fsdp2:
         raise TrainingError(
             f"{kind} as accelerate is configured is not supported",
             "use fsdp_version: 2, or plain DDP, or shard=true",
         )
+
+
+@runtime_checkable
+class Mover(Protocol):
+    """What turns losses into steps."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Where the learning rate is set."""
+        ...
+
+    def backward(self, loss: Tensor, last: bool) -> None:
+        """Add to the gradient; `last` says that the step's passes are over."""
+        ...
+
+    def norm(self) -> float:
+        """Of the whole gradient, before clipping."""
+        ...
+
+    def take(self, taken: bool) -> None:
+        """Step, unless the guard forbids it, and forget the gradient."""
+        ...
+
+
+class Plain:
+    """Backward pass and step by accelerate: one process, DDP, FSDP."""
+
+    def __init__(self, accelerator: Any, trainee: nn.Module, optimizer: Any, clip_norm: float) -> None:
+        self.accelerator, self.trainee, self.optimizer = accelerator, trainee, optimizer
+        self.clip_norm = clip_norm
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Where the learning rate is set."""
+        return self.optimizer.param_groups
+
+    def backward(self, loss: Tensor, last: bool) -> None:
+        """Add to the gradient; accelerate knows by itself which pass is the last."""
+        self.accelerator.backward(loss)
+
+    def norm(self) -> float:
+        """Of the whole gradient, which is clipped."""
+        parameters = [value for value in self.trainee.parameters() if value.requires_grad]
+        norm: Tensor = self.accelerator.clip_grad_norm_(parameters, self.clip_norm)
+        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+
+    def take(self, taken: bool) -> None:
+        """Step, or drop the gradient."""
+        if taken or self.accelerator.scaler is not None:  # fp16's scaler skips by itself, and adapts
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
 
 @dataclass
@@ -113,7 +165,7 @@ class Engine:
     Attributes:
         accelerator: accelerate's.
         trainee: the wrapped module.
-        optimizer: the wrapped optimizer.
+        mover: the wrapped optimizer.
         state: what a checkpoint holds.
         shares: this process's part of each step.
         told: complaints that have been passed on.
@@ -121,7 +173,7 @@ class Engine:
 
     accelerator: Any
     trainee: nn.Module
-    optimizer: Any
+    mover: Mover
     state: TrainingState
     shares: Shares
     told: set[str] = field(default_factory=set)
@@ -140,7 +192,7 @@ class Engine:
         """Consume one batch, and take an optimizer step if the guard allows it."""
         state, settings = self.state, self.state.settings
         rate = learning_rate_at(state.step, state.progress, settings)
-        for group in self.optimizer.param_groups:
+        for group in self.mover.param_groups:
             group["lr"] = rate
         losses, frames, waited, complaints, norm = [], 0, 0.0, list[str](), math.nan
         for part in range(self.shares.passes):
@@ -153,26 +205,20 @@ class Engine:
             with self.accelerator.accumulate(self.trainee):
                 with self.accelerator.autocast():
                     loss = self.trainee(batch, state.step, self.shares.first(part)).mean()
-                self.accelerator.backward(loss)
+                last = part == self.shares.passes - 1
+                self.mover.backward(loss, last)
                 losses.append(loss.detach())
-                if part == self.shares.passes - 1:
-                    norm = self._clipped_norm()
+                if last:
+                    norm = self.mover.norm()
         taken = self._take(norm)
         state.step += 1
         return Outcome(float(torch.stack(losses).mean()), norm, rate, taken, frames, waited, complaints)
-
-    def _clipped_norm(self) -> float:
-        parameters = [value for value in self.trainee.parameters() if value.requires_grad]
-        norm: Tensor = self.accelerator.clip_grad_norm_(parameters, self.state.settings.clip_norm)
-        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def _take(self, norm: float) -> bool:
         """Move weights and average, unless the gradient, which is the same in all processes, is bad."""
         state = self.state
         taken = state.guard.allows(norm, state.settings)
-        if taken or self.accelerator.scaler is not None:  # fp16's scaler skips by itself, and adapts
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.mover.take(taken)
         if taken:
             state.ema.follow(state.trained, state.step + 1, state.settings.ema_decay)
         return taken
@@ -194,25 +240,36 @@ def build(
     """Freeze, place and wrap the model for a stage; load the newest checkpoint of the run if there is one."""
     accelerator = make_accelerator(settings, run)
     shares = divide(settings, accelerator.process_index, accelerator.num_processes)
+    zero = accelerator.distributed_type.value == "DEEPSPEED"
+    if zero:
+        configure(accelerator, settings, shares.rows)
     sharded = settings.shard and accelerator.num_processes > 1
     fsdp = sharded or accelerator.distributed_type.value == "FSDP"
-    layout = torch.contiguous_format if fsdp else torch.channels_last  # fully_shard takes no other
+    # fully_shard takes no other order of axes, and DeepSpeed lays all weights into one row
+    layout = torch.contiguous_format if fsdp or zero else torch.channels_last
     model = model.train().to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     if original is not None:
         original.model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
     trainee: nn.Module = Trainee(model, settings, teacher, original)
     if sharded:
         shard(trainee, accelerator)
-    optimizer = make_optimizer(list(trained_parameters(model).values()), settings)
-    if settings.shard:
-        wrapped = accelerator.prepare_optimizer(optimizer)
+    trained = trained_parameters(model)
+    optimizer: Any = make_optimizer(list(trained.values()), settings)
+    mover: Mover
+    if zero:
+        trainee, _ = accelerator.prepare(trainee, optimizer)
+        mover = optimizer = Zero(trainee, list(trained.values()))
     else:
-        trainee, wrapped = accelerator.prepare(trainee, optimizer)
+        if settings.shard:
+            wrapped = accelerator.prepare_optimizer(optimizer)
+        else:
+            trainee, wrapped = accelerator.prepare(trainee, optimizer)
+        mover = Plain(accelerator, trainee, wrapped, settings.clip_norm)
     state = TrainingState(model, Average(trained_parameters(model)), optimizer, settings)
     saved = checkpoint_folders(run) if run is not None else []
     if saved:
         load_state(state, saved[-1])
-    return Engine(accelerator, trainee, wrapped, state, shares)
+    return Engine(accelerator, trainee, mover, state, shares)
 
 
 def shard(trainee: nn.Module, accelerator: Any) -> None:

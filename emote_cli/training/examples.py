@@ -37,6 +37,7 @@ class Observer:
     Attributes:
         on_stage: a stage begins: its run.
         on_clip: clips read so far, and how many there are.
+        on_warm_up: steps of the audio projector's head start so far, and how many there are.
         on_step: a step is done.
         on_note: anything worth a line.
         on_figures: figures of a validation, with the step.
@@ -44,6 +45,7 @@ class Observer:
 
     on_stage: Callable[[StageRun], None] = lambda stage: None
     on_clip: Callable[[int, int], None] = lambda done, total: None
+    on_warm_up: Callable[[int, int], None] = lambda done, total: None
     on_step: Callable[[StepReport], None] = lambda report: None
     on_note: Callable[[str], None] = lambda text: None
     on_figures: Callable[[int, dict[str, float]], None] = lambda step, figures: None
@@ -148,6 +150,7 @@ def give_ears(
 
     def on_step(step: int, loss: float) -> None:
         last[:] = [loss]
+        observer.on_warm_up(step, settings.audio_warm_up)
 
     warm_up(
         model.audio_projector, heard, audio, steps=settings.audio_warm_up, seed=settings.seed, on_step=on_step

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,19 @@ STATE = "state.pt"
 TRAIN_SETTINGS = "train.yaml"
 
 
+@runtime_checkable
+class Remembers(Protocol):
+    """What has moments to save and to take over, in the form of torch's optimizers."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of all processes."""
+        ...
+
+    def load_state_dict(self, saved: dict[str, Any], /) -> None:
+        """In place."""
+        ...
+
+
 @dataclass
 class TrainingState:
     """Model, its moving average, the optimizer, and how many steps and seconds have been spent.
@@ -42,7 +55,7 @@ class TrainingState:
     Attributes:
         model: with requires_grad set for the stage.
         ema: average of the parameters that train.
-        optimizer: over these parameters, in the model's order.
+        optimizer: over these parameters, in the model's order; or what tells of it like one.
         settings: of the stage.
         guard: what it remembers of past gradients.
         step: batches consumed, those of skipped steps included.
@@ -51,7 +64,7 @@ class TrainingState:
 
     model: Emo
     ema: Average
-    optimizer: torch.optim.Optimizer
+    optimizer: Remembers
     settings: TrainSettings
     guard: Guard = field(default_factory=Guard)
     step: int = 0
@@ -214,13 +227,16 @@ def load_state(state: TrainingState, folder: Path) -> None:
 
 
 def load_optimizer(state: TrainingState, saved: dict[str, Any]) -> None:
-    """Give the optimizer its memory back, sharded as its parameters are."""
+    """Give the optimizer its memory back, sharded as its parameters are and with their order of axes.
+
+    AdamW's fused kernel goes through memory in order: moments of another order would meet other weights.
+    """
     parameters = list(state.trained.values())
     for index, memory in saved["state"].items():
         like = parameters[int(index)]
         for key, value in memory.items():
             if isinstance(value, Tensor) and value.shape == like.shape:
-                memory[key] = sharded_like(value, like)
+                memory[key] = torch.empty_like(like, dtype=value.dtype).copy_(sharded_like(value, like))
     state.optimizer.load_state_dict(saved)
 
 

@@ -42,6 +42,18 @@ def test_resumed_is_uninterrupted_to_the_bit(whole, tmp_path):
     same(whole / "checkpoints" / "step-00000006", tmp_path / "checkpoints" / "step-00000006")
 
 
+def test_moments_kept_in_another_order_of_axes_go_on_to_the_bit(whole, tmp_path):
+    """Sharded runs save them in rows; a run on one device keeps channels last."""
+    run(tmp_path, recipe(max_steps=2))
+    place = tmp_path / "checkpoints" / "step-00000002" / "state.pt"
+    saved = torch.load(place, weights_only=True)
+    for memory in saved["optimizer"]["state"].values():
+        memory.update({name: value.contiguous() for name, value in memory.items()})
+    torch.save(saved, place)
+    run(tmp_path, recipe(max_steps=6))
+    same(whole / "checkpoints" / "step-00000006", tmp_path / "checkpoints" / "step-00000006")
+
+
 def test_another_start_or_seed_is_another_run(whole, tmp_path):
     run(tmp_path, recipe(max_steps=6, seed=1))
     ours = weights(tmp_path / "checkpoints" / "step-00000006")
