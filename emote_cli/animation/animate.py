@@ -18,7 +18,7 @@ from torch import Tensor
 from emote_cli.animation.articulation import Articulation, articulate, mouth
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.compose import cut_portrait, find_faces
-from emote_cli.animation.detail import color_locked, held, lower_face, transfer_detail
+from emote_cli.animation.detail import color_limits, color_locked, held, lower_face, transfer_detail
 from emote_cli.animation.device import (
     LARGE_MODEL,
     Precision,
@@ -280,11 +280,11 @@ class Animator:
         if not settings.lower_face_only:
             return lambda frames: transfer_detail(frames, picture, decoded)
         mask = torch.from_numpy(lower_face(portrait.face, self.size)).to(self.device)
-        lips = torch.from_numpy(mouth(portrait.face, self.size)).to(self.device)
+        limits = color_limits(picture, torch.from_numpy(mouth(portrait.face, self.size)).to(self.device))
 
         def finish(frames: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f 3 h w"]:
-            locked = color_locked(frames, picture, lips)
-            return held(transfer_detail(locked, picture, decoded), picture, mask)
+            colored = color_locked(frames, limits)
+            return held(transfer_detail(colored, picture, decoded), picture, mask)
 
         return finish
 

@@ -9,6 +9,8 @@ show no color that the portrait has neither there nor at the mouth: such colors 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import torch
@@ -112,23 +114,36 @@ def luma_and_chroma(frames: Frames) -> tuple[Float[Tensor, "f h w"], Float[Tenso
     return luma, frames[:, [0, 2]] - luma[:, None]
 
 
-def color_locked(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
-    """The same brightness, in colors between grey, what the portrait has at the mouth, and what it has at that place.
+@dataclass(frozen=True, slots=True)
+class ColorLimits:
+    """How far red and blue may differ from the brightness, pixel by pixel."""
+
+    low: Float[Tensor, "1 2 h w"]
+    high: Float[Tensor, "1 2 h w"]
+
+
+def color_limits(portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> ColorLimits:
+    """Between grey, what the portrait has at the mouth, and what it has at that place.
 
     Args:
-        frames: in [-1, 1].
-        portrait: the portrait itself.
-        mask: of the mouth and what is around it; counts as there where it is over a half.
+        portrait: in [-1, 1].
+        mask: of the mouth and what is around it; counts as there where it is over a half. A mouth outside the
+            picture sets no limits.
     """
     own = luma_and_chroma(portrait)[1]
     mouth = own[0, :, mask > 0.5]
-    if not mouth.numel():  # outside the picture
-        return frames
+    if not mouth.numel():
+        return ColorLimits(torch.full_like(own, -torch.inf), torch.full_like(own, torch.inf))
     low, high = (mouth.quantile(share, dim=1).view(1, 2, 1, 1) for share in (RARE, 1 - RARE))
     reach = blur_radius(portrait)
     low = torch.minimum(low.clamp(max=0), -functional.max_pool2d(-own, 2 * reach + 1, 1, reach)) - LEEWAY
     high = torch.maximum(high.clamp(min=0), functional.max_pool2d(own, 2 * reach + 1, 1, reach)) + LEEWAY
+    return ColorLimits(low, high)
+
+
+def color_locked(frames: Frames, limits: ColorLimits) -> Frames:
+    """The same brightness, in colors within the limits; frames are in [-1, 1]."""
     luma, found = luma_and_chroma(frames)
-    red, blue = found.clamp(low, high).unbind(1)
+    red, blue = found.clamp(limits.low, limits.high).unbind(1)
     green = -(LUMA[0] * red + LUMA[2] * blue) / LUMA[1]
     return (luma[:, None] + torch.stack([red, green, blue], 1)).clamp(-1, 1)
