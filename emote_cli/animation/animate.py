@@ -306,7 +306,7 @@ class Animator:
         chunk = Chunk(index=0, start=0, stop=count, keep=count)
         conditioning = self._condition(reference, None, silence, region, chunk, options)
         silent = self.guard(partial(self._sample, reference, conditioning, chunk, options))
-        return articulate(silent, times, portrait.face, self.size)
+        return articulate(silent, times, portrait.face, self.size, settings.autoencoder.scaling_factor)
 
     def _condition(
         self,

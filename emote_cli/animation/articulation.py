@@ -19,8 +19,8 @@ from emote_cli.perception.regions import LIPS
 from emote_cli.shapes import VideoLatents
 from emote_cli.types import Face
 
-FAR = 10.0
-"""Length of the way, over a cell's channels in the latents' unit, at which half of the stretching is left."""
+FAR = 5.0
+"""Length of the way, over a cell's channels in the autoencoder's own unit, at which half of the stretching is left."""
 ROOM, SOFT = 0.05, 0.05
 """How far the mouth's surroundings reach beyond lips and chin, and how soft they end, over the face's height."""
 
@@ -32,16 +32,18 @@ class Articulation:
     Attributes:
         rest: latents of the portrait in silence.
         times: per cell, how many times a short way from there is shown; 1 is as the model says.
+        far: length of the way at which half of the stretching is left.
     """
 
     rest: Float[Tensor, "b 1 c h w"]
     times: Float[Tensor, "h w"]
+    far: float
 
     def shown(self, latents: VideoLatents) -> VideoLatents:
         """The latents to decode; those of the next chunk's motion frames stay as they are."""
         way = latents - self.rest
         length = way.square().sum(2, keepdim=True).sqrt()
-        return self.rest + (1 + (self.times - 1) / (1 + (length / FAR) ** 2)) * way
+        return self.rest + (1 + (self.times - 1) / (1 + (length / self.far) ** 2)) * way
 
 
 def mouth(face: Face, size: int) -> Float[np.ndarray, "size size"]:
@@ -57,7 +59,7 @@ def mouth(face: Face, size: int) -> Float[np.ndarray, "size size"]:
     return soft_hull(points, size, SOFT * height, round(ROOM * height))
 
 
-def articulate(silent: VideoLatents, times: float, face: Face, size: int) -> Articulation:
+def articulate(silent: VideoLatents, times: float, face: Face, size: int, scale: float) -> Articulation:
     """From what the model makes of the portrait in silence.
 
     Args:
@@ -65,7 +67,8 @@ def articulate(silent: VideoLatents, times: float, face: Face, size: int) -> Art
         times: how many times a short way from there is shown, at the mouth.
         face: of the portrait.
         size: of the portrait's side in pixels.
+        scale: of the latents: the autoencoder's scaling factor.
     """
     place = torch.from_numpy(mouth(face, size))[None, None]
     cells = functional.adaptive_avg_pool2d(place, (silent.shape[-2], silent.shape[-1]))[0, 0]
-    return Articulation(silent.mean(1, keepdim=True), 1 + (times - 1) * cells.to(silent.device))
+    return Articulation(silent.mean(1, keepdim=True), 1 + (times - 1) * cells.to(silent.device), FAR * scale)
