@@ -35,10 +35,11 @@ class View:
 
     Args:
         live: redraws on terminals; None elsewhere.
+        main: whether this process speaks; of several, one does.
     """
 
-    def __init__(self, live: Live | None) -> None:
-        self.live = live
+    def __init__(self, live: Live | None, main: bool = True) -> None:
+        self.live, self.main = live, main
         self.stage = ""
         self._loss: float | None = None
         self._spoken = 0.0
@@ -47,6 +48,8 @@ class View:
         """The callbacks."""
         from emote_cli.training.examples import Observer
 
+        if not self.main:
+            return Observer()
         return Observer(
             on_stage=self.on_stage,
             on_clip=self.on_clip,
@@ -126,7 +129,7 @@ class View:
 def view(main: bool) -> Iterator[View]:
     """Show a run while the block lasts; processes other than the main one stay silent."""
     if not (main and console.err.is_terminal):
-        yield View(None)
+        yield View(None, main)
         return
     with Live(console=console.err, refresh_per_second=4, transient=True) as live:
         yield View(live)

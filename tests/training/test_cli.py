@@ -11,6 +11,7 @@ from tiny_dataset import make_dataset
 from typer.testing import CliRunner
 
 from emote_cli.cli import app
+from emote_cli.commands.train_view import view
 from emote_cli.data.manifest import read_records, write_records
 from emote_cli.weights import locate
 
@@ -79,6 +80,14 @@ def test_distillation_leaves_a_model_of_few_steps(dataset, tmp_path):
     odd = ("--data", dataset, "--out", tmp_path / "odd", "--model", "tiny", "--set", "distill.inner=3")
     fails(emote("--stage", "distill", "--from", "tiny", *odd), "does not divide 1000 timesteps")
     fails(emote("--stage", "distill", *odd), "stage distill starts from stage 3", "--from RUN of stage 3")
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_of_several_processes_one_speaks(main, capsys):
+    with view(main) as shown:
+        shown.observer().on_clip(1, 1)
+        shown.observer().on_note("something")
+    assert bool(capsys.readouterr().err) is main
 
 
 def test_all_stages_in_one_command(dataset, tmp_path):
