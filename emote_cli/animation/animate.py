@@ -280,7 +280,11 @@ class Animator:
         if not settings.lower_face_only:
             return lambda frames: transfer_detail(frames, picture, decoded)
         mask = torch.from_numpy(lower_face(portrait.face, self.size)).to(self.device)
-        limits = color_limits(picture, torch.from_numpy(mouth(portrait.face, self.size)).to(self.device))
+        near, lips = (
+            torch.from_numpy(mouth(portrait.face, self.size, chin=chin)).to(self.device)
+            for chin in (True, False)
+        )
+        limits = color_limits(picture, near, lips)
 
         def finish(frames: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f 3 h w"]:
             colored = color_locked(frames, limits)

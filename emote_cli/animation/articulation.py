@@ -46,16 +46,17 @@ class Articulation:
         return self.rest + (1 + (self.times - 1) / (1 + (length / self.far) ** 2)) * way
 
 
-def mouth(face: Face, size: int) -> Float[np.ndarray, "size size"]:
+def mouth(face: Face, size: int, *, chin: bool = True) -> Float[np.ndarray, "size size"]:
     """A soft mask: 1 over lips and chin; everywhere, where a person drew the face's box.
 
     Args:
         face: in a square picture.
         size: of its side in pixels.
+        chin: whether it reaches down there.
     """
     if not face.blendshapes:
         return np.ones((size, size), np.float32)
-    points, height = face.landmarks_px[[*LIPS, CHIN], :2], face.box_px.height
+    points, height = face.landmarks_px[[*LIPS, CHIN] if chin else list(LIPS), :2], face.box_px.height
     return soft_hull(points, size, SOFT * height, round(ROOM * height))
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,8 +27,11 @@ BLUR_SHARE = 1 / 64
 
 LUMA = (0.299, 0.587, 0.114)
 """How bright red, green and blue are (BT.601)."""
-RARE, LEEWAY = 0.005, 0.04
-"""Share of the portrait's colors that is left out at either end, and what is added again, in units of [-1, 1]."""
+RARE, STRANGE, LEEWAY = 0.005, 0.15, 0.04
+"""Shares of the portrait's colors that are left out at either end, of the mouth and of the skin around it (where a
+collar may be), and what is added again, in units of [-1, 1]."""
+NEXT = 1
+"""How many pixels away a color of the portrait is still at that place: a dark collar begins right below a chin."""
 
 JAW = (93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323)
 """MediaPipe's landmarks along the jaw, ear to ear."""
@@ -122,23 +125,41 @@ class ColorLimits:
     high: Float[Tensor, "1 2 h w"]
 
 
-def color_limits(portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> ColorLimits:
-    """Between grey, what the portrait has at the mouth, and what it has at that place.
+def color_limits(
+    portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"], lips: Float[Tensor, "h w"]
+) -> ColorLimits:
+    """What the portrait has at that place; at the lips also all that it has at the mouth, and grey: teeth and shadow.
+
+    Away from the lips it is the skin around them that counts: a grey chin would be a stain.
 
     Args:
         portrait: in [-1, 1].
         mask: of the mouth and what is around it; counts as there where it is over a half. A mouth outside the
             picture sets no limits.
+        lips: softly, the part of it that may open.
     """
     own = luma_and_chroma(portrait)[1]
-    mouth = own[0, :, mask > 0.5]
-    if not mouth.numel():
+    if not (mask > 0.5).any():
         return ColorLimits(torch.full_like(own, -torch.inf), torch.full_like(own, torch.inf))
-    low, high = (mouth.quantile(share, dim=1).view(1, 2, 1, 1) for share in (RARE, 1 - RARE))
-    reach = blur_radius(portrait)
-    low = torch.minimum(low.clamp(max=0), -functional.max_pool2d(-own, 2 * reach + 1, 1, reach)) - LEEWAY
-    high = torch.maximum(high.clamp(min=0), functional.max_pool2d(own, 2 * reach + 1, 1, reach)) + LEEWAY
+    low, high = usual(own, mask > 0.5, RARE)
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    skin = (mask > 0.5) & (lips < 0.5)
+    if skin.any():
+        low, high = (
+            torch.lerp(*ends, lips) for ends in zip(usual(own, skin, STRANGE), (low, high), strict=True)
+        )
+    reach = NEXT
+    low = torch.minimum(low, -functional.max_pool2d(-own, 2 * reach + 1, 1, reach)) - LEEWAY
+    high = torch.maximum(high, functional.max_pool2d(own, 2 * reach + 1, 1, reach)) + LEEWAY
     return ColorLimits(low, high)
+
+
+def usual(
+    chroma: Float[Tensor, "1 2 h w"], place: Bool[Tensor, "h w"], rare: float
+) -> tuple[Float[Tensor, "1 2 1 1"], Float[Tensor, "1 2 1 1"]]:
+    """The least and the greatest there, without that share at either end."""
+    low, high = (chroma[0, :, place].quantile(share, dim=1).view(1, 2, 1, 1) for share in (rare, 1 - rare))
+    return low, high
 
 
 def color_locked(frames: Frames, limits: ColorLimits) -> Frames:
