@@ -148,10 +148,9 @@ def color_limits(
         low, high = (
             torch.lerp(*ends, lips) for ends in zip(usual(own, skin, STRANGE), (low, high), strict=True)
         )
-    reach = NEXT
-    low = torch.minimum(low, -functional.max_pool2d(-own, 2 * reach + 1, 1, reach)) - LEEWAY
-    high = torch.maximum(high, functional.max_pool2d(own, 2 * reach + 1, 1, reach)) + LEEWAY
-    return ColorLimits(low, high)
+    least = -functional.max_pool2d(-own, 2 * NEXT + 1, 1, NEXT)
+    greatest = functional.max_pool2d(own, 2 * NEXT + 1, 1, NEXT)
+    return ColorLimits(torch.minimum(low, least) - LEEWAY, torch.maximum(high, greatest) + LEEWAY)
 
 
 def usual(

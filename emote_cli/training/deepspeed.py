@@ -21,9 +21,10 @@ INVALID = -1.0
 """DeepSpeed's word for the norm of a gradient that is not finite; it drops such a gradient."""
 
 
-def asks_for_deepspeed() -> bool:
-    """Whether `accelerate launch` was told to use DeepSpeed."""
-    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true"
+def asks_for_deepspeed(settings: TrainSettings) -> bool:
+    """Whether `accelerate launch` was told to use DeepSpeed, which accelerate does not on a CPU."""
+    told = os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true"
+    return told and settings.device != "cpu"
 
 
 def configure(accelerator: Any, settings: TrainSettings, rows: int) -> None:
@@ -43,10 +44,11 @@ def configure(accelerator: Any, settings: TrainSettings, rows: int) -> None:
             f"DeepSpeed's zero_stage is {plugin.zero_stage}; 1 and 2 are supported",
             "shard=true spreads the weights, too",
         )
-    if settings.optimizer != "adamw" or settings.precision == "fp16":
+    if settings.shard or settings.optimizer != "adamw" or settings.precision == "fp16":
         raise TrainingError(
-            f"DeepSpeed does not go with optimizer {settings.optimizer} and precision {settings.precision}",
-            "take optimizer=adamw, and precision no or bf16",
+            f"DeepSpeed does not go with shard={str(settings.shard).lower()}, optimizer={settings.optimizer} "
+            f"and precision={settings.precision}",
+            "take shard=false, optimizer=adamw, and precision=no or bf16",
         )
     config = plugin.deepspeed_config
     config["train_micro_batch_size_per_gpu"] = rows

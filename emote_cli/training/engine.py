@@ -71,7 +71,8 @@ def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
     place = None if run is None else ProjectConfiguration(str(run), str(run / "trackers"))
     try:
         accelerator = Accelerator(
-            mixed_precision="no" if asks_for_deepspeed() else settings.precision,  # deepspeed.py sees to it
+            # with DeepSpeed, deepspeed.py sees to it
+            mixed_precision="no" if asks_for_deepspeed(settings) else settings.precision,
             gradient_accumulation_steps=settings.accumulation,
             cpu=settings.device == "cpu",
             kwargs_handlers=[unused],
