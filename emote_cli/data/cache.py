@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -64,6 +64,11 @@ class View:
     def variant(self, record: ClipRecord) -> Variant | None:
         """How the copy differs; None for the clip itself."""
         return variant_of(record.id, self.number)
+
+    def order(self, record: ClipRecord) -> Int[np.ndarray, " frames"]:
+        """Which frames of the clip are seen, one after another."""
+        variant = self.variant(record)
+        return np.arange(record.frames) if variant is None else variant.order(record.frames)
 
     def affines(self, tracks: Mapping[str, Any], record: ClipRecord, size: int) -> Affines:
         """How each frame is warped, at a side of `size` pixels."""
@@ -121,6 +126,8 @@ def encode_clip(
             flush()
     flush()
     whole = torch.cat(latents)
+    order = view.order(record)
+    whole = whole[torch.from_numpy(order[order < len(whole)])]
     count = min(len(whole), len(features))
     return {"latents": whole[:count].contiguous(), "features": torch.from_numpy(features[:count]).half()}
 
@@ -222,15 +229,18 @@ def load_clip(
     view: View = PLAIN,
 ) -> ClipArrays:
     """Join the encoded parts of a clip with its tracks."""
-    tracks = read_tracks(folder, record)
+    plain = read_tracks(folder, record)
+    order, variant = view.order(record), view.variant(record)
+    order = order[order < len(plain["found"])]
+    tracks = {name: each[order] if each.ndim else each for name, each in plain.items()}
     features = encoded["features"]
     features = features.float().numpy() if isinstance(features, Tensor) else features
-    count = min(len(encoded["latents"]), len(features), len(tracks["found"]))
-    scale = size / record.size
+    count = min(len(encoded["latents"]), len(features), len(order))
+    scale, tempo = size / record.size, variant.tempo if variant else 1.0
     boxes, mouths = tracks["box_px"][:count] * scale, tracks["mouth_box_px"][:count] * scale
     pose = pose_key(tracks["pose_4x4"][:count], boxes, size)
     if view != PLAIN:
-        affines = view.affines(tracks, record, size)[:count]
+        affines = view.affines(plain, record, size)[order[:count]]
         # The maps are of the pixels' centers, boxes of their edges.
         boxes, mouths = (moved_boxes(each - 0.5, affines) + 0.5 for each in (boxes, mouths))
     if view.steady:
@@ -241,7 +251,7 @@ def load_clip(
         features=AudioFeatures(features[:count], record.fps),
         boxes_px=boxes,
         mouths_px=mouths,
-        speed=tracks["head_speed_deg_s"][:count] / DEGREES_PER_FRAME_FPS,
+        speed=tracks["head_speed_deg_s"][:count] * tempo / DEGREES_PER_FRAME_FPS,
         pose=pose,
         found=tracks["found"][:count],
         lips=lip_values(tracks)[:count],
@@ -309,9 +319,9 @@ def cached_clips(
     for (record, weight), view in product(weighted, views):
         path = place / f"{view.name(record)}.safetensors"
         try:
-            if not is_readable(path):
+            if not is_current(path, record):
                 encoder = autoencoder if latents else None
-                store(encode_clip(folder, record, encoder, settings, hear, view), path)
+                store(encode_clip(folder, record, encoder, settings, hear, view), path, record)
             whole = None
             if mode == "memory":
                 whole = load_clip(folder, record, load_file(path), size, weight, view)
@@ -323,26 +333,31 @@ def cached_clips(
             continue
         yield whole or LazyClip(
             view.name(record),
-            record.frames,
+            len(view.order(record)),
             weight,
             partial(open_clip, folder, record, path, size, latents, weight, view),
         )
 
 
-def is_readable(path: Path) -> bool:
-    """Whether a cache entry is there and whole; one that is not will be made again."""
+def is_current(path: Path, record: ClipRecord) -> bool:
+    """Whether a cache entry is there, whole, and of the clip as it was last prepared; else it is made again."""
     try:
         with safe_open(path, "pt") as file:
-            return "features" in file.keys()
+            return "features" in file.keys() and file.metadata() == made_from(record)
     except (OSError, SafetensorError):
         return False
 
 
-def store(tensors: dict[str, Tensor], path: Path) -> None:
+def made_from(record: ClipRecord) -> dict[str, str]:
+    """Which video and settings a clip is of."""
+    return {"video": record.sha256, "prepared_with": record.settings_hash}
+
+
+def store(tensors: dict[str, Tensor], path: Path, record: ClipRecord) -> None:
     """Write a cache entry that is never seen half-written."""
     part = part_name(path)
     try:
-        save_file(tensors, part)
+        save_file(tensors, part, made_from(record))
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from emote_cli.data import files, filters
 from emote_cli.data.filters import Verdict, judge
 from emote_cli.data.footage import Footage
@@ -13,8 +15,9 @@ from emote_cli.data.measure import FrameStatistics, track_values
 from emote_cli.data.prepare_settings import PrepareSettings
 from emote_cli.data.scenes import Segment, find_cuts, plan_segments
 from emote_cli.data.sources import Source
+from emote_cli.data.sync import cut_sound, opening, sound_lag
 from emote_cli.errors import InputError
-from emote_cli.media.audio import SPEECH_RATE_HZ, cut_or_pad, read_audio, write_flac
+from emote_cli.media.audio import SPEECH_RATE_HZ, read_audio, write_flac
 from emote_cli.media.image import crop_and_resize
 from emote_cli.media.video import write_video
 from emote_cli.perception.faces import FaceAnalyzer, crop_square, union_box
@@ -130,8 +133,9 @@ def _prepare_segment(video: _Video, segment: Segment, work: Work) -> ClipRecord:
     if short and not (settings.keep_all and segment.n_frames >= _MIN_FRAMES):
         return rejected(record, short[0].reason, short[0].detail)
     look = _look_at(video, segment, work)
-    sound = _cut_sound(video, segment, settings.fps)
-    measured = {**look.measured, **_sound_values(video, sound)}
+    late = _lateness(video, segment, look.track) if settings.fix_sync else {}
+    sound = _cut_sound(video, segment, late.get("sound_late_s", 0.0))
+    measured = {**look.measured, **_sound_values(video, sound), **late}
     record = replace(record, measured={name: round(value, 4) for name, value in sorted(measured.items())})
     look.thumbs.write(files.thumb_path(work.dataset_dir, record.id), look.crop_px)
     verdicts = _cut_verdicts(video, segment) + judge(measured, settings)
@@ -172,12 +176,20 @@ def _crop(video: _Video, track: FaceTrack, settings: PrepareSettings) -> Box:
     return crop_square(union_box(track.boxes_px), width, height, settings.crop_expand)
 
 
-def _cut_sound(video: _Video, segment: Segment, fps: float) -> Waveform | None:
+def _lateness(video: _Video, segment: Segment, track: FaceTrack) -> dict[str, float]:
+    """By how much the sound comes after the lips, and how well the two agree; nothing where it cannot be told."""
+    if video.sound is None:
+        return {}
+    lag = sound_lag(video.sound, opening(track), segment.start, video.footage.fps)
+    return {"sound_late_s": lag.late_s, "sync": lag.agreement} if np.isfinite(lag.agreement) else {}
+
+
+def _cut_sound(video: _Video, segment: Segment, late_s: float) -> Waveform | None:
     """The segment's sound, exactly as long as its picture; silence where the recording has ended."""
     if video.sound is None:
         return None
-    start, stop = (round(frame * SPEECH_RATE_HZ / fps) for frame in (segment.start, segment.stop))
-    return cut_or_pad(Waveform(video.sound.samples[start:stop], SPEECH_RATE_HZ), stop - start)
+    fps = video.footage.fps
+    return cut_sound(video.sound, segment.start / fps + late_s, segment.n_frames / fps)
 
 
 def _sound_values(video: _Video, sound: Waveform | None) -> dict[str, float]:

@@ -30,6 +30,9 @@ class PrepareSettings(Settings):
         True, description="whether the clips carry sound (without it they serve stage 1 only)"
     )
     keep_all: bool = Field(False, description="mark clips that a filter catches instead of dropping them")
+    fix_sync: bool = Field(
+        True, description="move the sound to the lips where it is clearly late or early (by less than 0.44 s)"
+    )
     licence: str | None = Field(None, description="a note on the footage's licence, copied to every record")
 
     # Cutting

@@ -1,8 +1,8 @@
 """More clips out of few: altered copies of each, cached beside it.
 
 A copy is mirrored or not, a little larger or smaller, moved and turned, in other colors; its sound is louder or
-softer, with noise and in a room. Copy number k of a clip is always the same. What is told of the face is moved with the
-picture; what the lips do and how fast the head turns stays as it was.
+softer, with noise and in a room; and all of it is played faster or slower, which makes another voice too. Copy number k
+of a clip is always the same. What is told of the face is moved with the picture; what the lips do stays as it was.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from emote_cli.types import Pixels, Waveform
 
@@ -37,6 +37,7 @@ class Variant:
         noise_db: white noise against the sound; None is none.
         room_s: how long an echo lasts; 0 is none.
         seed: of noise and echo.
+        tempo: seconds of the clip in a second of the copy.
     """
 
     mirrored: bool
@@ -49,6 +50,13 @@ class Variant:
     noise_db: float | None
     room_s: float
     seed: int
+    tempo: float = 1.0
+
+    def order(self, count: int) -> Int[np.ndarray, " frames"]:
+        """Which of the clip's `count` frames the copy shows, one after another."""
+        return (
+            ((np.arange(max(int(count / self.tempo), 1)) + 0.5) * self.tempo).astype(int).clip(0, count - 1)
+        )
 
     def affine(self, size: int) -> Affine:
         """The map of the picture's points, for squares of `size` pixels."""
@@ -66,8 +74,13 @@ class Variant:
         return np.clip(values, 0, 255).round().astype(np.uint8)
 
     def heard(self, speech: Waveform) -> Waveform:
-        """The sound of this copy: as long as the clip's."""
+        """The sound of this copy, in its tempo (and pitch)."""
         rng, samples = np.random.default_rng(self.seed), speech.samples
+        if self.tempo != 1:
+            import librosa
+
+            rate = speech.sample_rate_hz
+            samples = librosa.resample(samples, orig_sr=rate * self.tempo, target_sr=rate)
         if self.room_s:
             length = round(self.room_s * speech.sample_rate_hz)
             echo = rng.normal(size=length) * np.exp(-ECHO_DECAY * np.arange(length) / length)
@@ -110,4 +123,5 @@ def variant_of(clip: str, number: int) -> Variant | None:
         noise_db=float(rng.uniform(-40, -15)) if rng.random() < 0.5 else None,
         room_s=float(rng.uniform(0.1, 0.4)) if rng.random() < 0.4 else 0.0,
         seed=seed,
+        tempo=float(np.exp(rng.uniform(-0.14, 0.14))),
     )

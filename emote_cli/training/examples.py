@@ -138,7 +138,7 @@ def teacher_for(model: Emo, settings: TrainSettings, examples: Examples) -> Teac
 def heard_lips(clips: Sequence[ClipArrays | LazyClip]) -> list[HeardLips]:
     """Sound and lips of every clip."""
     opened = [clip.open() for clip in clips]
-    return [HeardLips(clip.features, clip.lips) for clip in opened]
+    return [HeardLips(clip.features, clip.lips, clip.weight / max(clip.n_frames, 1)) for clip in opened]
 
 
 def give_ears(

@@ -37,10 +37,12 @@ class HeardLips:
     Attributes:
         features: at the video frame rate.
         lips: what they did (data/lips.py); NaN where no face was found.
+        weight: how often each of its frames is heard, relative to those of others.
     """
 
     features: AudioFeatures
     lips: Float[np.ndarray, "frames 3"]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def warm_up(
         DataError: no frame of the clips shows a face.
     """
     places = places_of(clips)
+    often = np.cumsum([clips[number].weight for number, _ in places])
     head = nn.Linear(audio.token_width, N_LIPS)
     trained = [*projector.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=2e-3, weight_decay=0.02)
@@ -116,7 +119,7 @@ def warm_up(
         for group in optimizer.param_groups:
             group["lr"] = rate
         rng = np.random.default_rng([seed, step])
-        chosen = [places[k] for k in rng.integers(len(places), size=BATCH)]
+        chosen = [places[k] for k in np.searchsorted(often, rng.random(BATCH) * often[-1], "right")]
         windows, target = gathered(clips, chosen, audio)
         predicted = head(mean_tokens(projector, disturbed(windows, rng)))
         loss = (predicted - torch.from_numpy(target)).square().mean()

@@ -2,15 +2,18 @@
 
 import dataclasses
 import pickle
+import shutil
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from tiny_dataset import make_dataset
 
 from emote_cli.data.cache import StoredLatents, VideoFrames, cached_clips, load_clip, mapped
 from emote_cli.data.dataset import MOMENT, ClipDataset, LazyClip, SamplingSettings, coverage
 from emote_cli.data.manifest import read_records
+from emote_cli.data.variants import variant_of
 from emote_cli.errors import DataError, InputError
 from emote_cli.media.video import read_frames
 from emote_cli.model.checkpoint import random_model
@@ -265,18 +268,37 @@ def test_altered_copies_stand_beside_the_clips(folder, records, autoencoder, mem
     clip, mirrored, other = made[:3]
     if not steady:
         assert torch.equal(clip.latents, memory[0].latents), "the clip itself is as before"
-    for copy in (mirrored, other):
-        assert copy.n_frames == clip.n_frames
-        assert (copy.latents - clip.latents).abs().mean() > 0.01
-        assert np.array_equal(copy.lips, clip.lips, equal_nan=True)
-    heard = [
-        not np.allclose(copy.features.hidden, clip.features.hidden)
-        for clip, *copies in (made[:3], made[3:6], made[6:])
-        for copy in copies
-    ]
-    assert sum(heard) >= 2, "noise and echo are heard; a level alone is not"
+    jaw = dict(np.load(folder / "tracks" / f"{records[0].id}.npz"))["jaw_open"]
+    for number, copy in ((1, mirrored), (2, other)):
+        change = variant_of(records[0].id, number)
+        order = change.order(clip.n_frames)
+        assert abs(copy.n_frames - clip.n_frames / change.tempo) <= 1
+        shown = clip.latents[order[: copy.n_frames]]
+        assert (copy.latents - shown).abs().mean() > 0.01
+        assert np.corrcoef(copy.lips[:, 0], jaw[order[: copy.n_frames]])[0, 1] > 0.999
+        assert copy.features.n_frames == len(copy.boxes_px) == copy.n_frames
+        assert not np.allclose(copy.features.hidden[:5], clip.features.hidden[:5]), "another tempo is heard"
+    assert mirrored.speed[3] == pytest.approx(
+        clip.speed[variant_of(records[0].id, 1).order(clip.n_frames)[3]] * variant_of(records[0].id, 1).tempo
+    )
     lazy = clips(folder, records, autoencoder, "disk", steady=steady, variants=2)
     assert same(stream(made)[4], stream([each.open() for each in lazy])[4])
+
+
+def test_a_clip_that_was_prepared_again_is_encoded_again(folder, records, autoencoder, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "again")
+    shutil.rmtree(place / "cache", ignore_errors=True)
+    once = clips(place, records, autoencoder, "memory")
+    entries = {path.name: path.stat().st_mtime_ns for path in place.glob("cache/*/*")}
+    clips(place, records, autoencoder, "memory")
+    assert {path.name: path.stat().st_mtime_ns for path in place.glob("cache/*/*")} == entries
+    sound = place / "audio" / f"{records[0].id}.flac"
+    soundfile.write(sound, np.roll(soundfile.read(sound)[0], 4000), 16_000)
+    other = [dataclasses.replace(records[0], settings_hash="other"), *records[1:]]
+    again = clips(place, other, autoencoder, "memory")
+    changed = {path.name for path in place.glob("cache/*/*") if entries[path.name] != path.stat().st_mtime_ns}
+    assert changed == {f"{records[0].id}.safetensors"}
+    assert not np.allclose(again[0].features.hidden, once[0].features.hidden)
 
 
 def test_copies_need_the_cache(folder, records, autoencoder):

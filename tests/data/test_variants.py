@@ -58,7 +58,7 @@ def test_colors_change_a_little():
 
 
 def test_the_sound_keeps_its_length_and_its_place():
-    plain = dataclasses.replace(variant_of("c1", 1), level_db=-6.0, noise_db=None, room_s=0.0)
+    plain = dataclasses.replace(variant_of("c1", 1), level_db=-6.0, noise_db=None, room_s=0.0, tempo=1.0)
     assert np.allclose(plain.heard(speech()).samples, speech().samples * 10**-0.3, atol=1e-6)
     whole = dataclasses.replace(plain, noise_db=-20.0, room_s=0.3).heard(speech())
     assert len(whole.samples) == len(speech().samples)
@@ -73,3 +73,16 @@ def test_silence_stays_silent():
     quiet = Waveform(np.zeros(RATE, np.float32), RATE)
     noisy = dataclasses.replace(variant_of("c1", 1), noise_db=-20.0, room_s=0.3)
     assert not noisy.heard(quiet).samples.any()
+
+
+def test_picture_and_sound_are_played_at_the_same_tempo():
+    faster = dataclasses.replace(variant_of("c1", 1), noise_db=None, room_s=0.0, tempo=1.25)
+    assert faster.order(10).tolist() == [0, 1, 3, 4, 5, 6, 8, 9]
+    slower = dataclasses.replace(faster, tempo=0.8)
+    assert slower.order(8).tolist() == [0, 1, 2, 2, 3, 4, 5, 6, 6, 7]
+    heard = faster.heard(speech())
+    assert len(heard.samples) == len(speech().samples) / 1.25
+    quiet = np.flatnonzero(np.abs(heard.samples) < 1e-4 * np.abs(heard.samples).max())
+    middle = np.median(quiet) / RATE
+    assert middle == pytest.approx(0.75 / 1.25, abs=0.01), "the pause comes as much earlier"
+    assert {0.8 < variant_of(f"c{k}", 1).tempo < 1.2 for k in range(50)} == {True}

@@ -1,5 +1,7 @@
 """The ears' head start and the teacher of the lips, on sound that tells the lips by rule."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from emote_cli.errors import DataError
 from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import load_preset
+from emote_cli.training import lips
 from emote_cli.training.examples import open_audio_layers
 from emote_cli.training.lips import HeardLips, fit_teacher, gathered, mean_tokens, places_of, warm_up
 from emote_cli.types import AudioFeatures
@@ -21,9 +24,9 @@ def clip(seed: int) -> HeardLips:
     loud = rng.normal(size=(FRAMES, 1, 1))
     sound = rng.normal(0, 0.1, (FRAMES, SETTINGS.audio.layers, SETTINGS.audio.embed)) + loud
     hidden = sound.astype(np.float32)
-    lips = np.hstack([loud[:, 0], loud[:, 0] ** 2 - 1, np.roll(loud[:, 0], 1)]).astype(np.float32)
-    lips[5] = np.nan
-    return HeardLips(AudioFeatures(hidden, 25.0), lips)
+    seen = np.hstack([loud[:, 0], loud[:, 0] ** 2 - 1, np.roll(loud[:, 0], 1)]).astype(np.float32)
+    seen[5] = np.nan
+    return HeardLips(AudioFeatures(hidden, 25.0), seen)
 
 
 CLIPS = [clip(seed) for seed in range(3)]
@@ -53,12 +56,29 @@ def test_frames_without_lips_are_not_heard():
         places_of([HeardLips(CLIPS[0].features, np.full((FRAMES, 3), np.nan, np.float32))])
 
 
+def test_clips_are_heard_as_often_as_they_weigh(monkeypatch):
+    heard: list[int] = []
+    collect = lips.gathered
+
+    def spy(clips, places, audio):
+        heard.extend(number for number, _ in places)
+        return collect(clips, places, audio)
+
+    monkeypatch.setattr(lips, "gathered", spy)
+    unequal = [
+        dataclasses.replace(clip, weight=weight) for clip, weight in zip(CLIPS, (1, 0, 3), strict=True)
+    ]
+    warm_up(model().audio_projector, unequal, SETTINGS.audio, steps=8)
+    share = np.bincount(heard, minlength=3) / len(heard)
+    assert share == pytest.approx([0.25, 0, 0.75], abs=0.05)
+
+
 def test_the_teacher_makes_tokens_tell_the_true_lips():
     projector = model().audio_projector
     teacher = fit_teacher(projector, CLIPS, SETTINGS.audio)
-    windows, lips = gathered(CLIPS, places_of(CLIPS)[:8], SETTINGS.audio)
+    windows, seen = gathered(CLIPS, places_of(CLIPS)[:8], SETTINGS.audio)
     tokens = projector(torch.from_numpy(windows)[:, None]).detach()
-    wanted = torch.from_numpy(lips)[:, None]
+    wanted = torch.from_numpy(seen)[:, None]
     rows = torch.tensor([1.0, 0, 1, 1, 1, 1, 1, 1])
     wanted[2] = torch.nan
     taught = teacher.correct(tokens, wanted, rows)
@@ -71,13 +91,13 @@ def test_the_fit_explains_more_than_the_mean():
     projector = model().audio_projector
     warm_up(projector, CLIPS, SETTINGS.audio, steps=60)
     teacher = fit_teacher(projector, CLIPS, SETTINGS.audio)
-    windows, lips = gathered(CLIPS, places_of(CLIPS), SETTINGS.audio)
+    windows, seen = gathered(CLIPS, places_of(CLIPS), SETTINGS.audio)
     with torch.no_grad():
         read = (mean_tokens(projector, windows) @ teacher.readout.T + teacher.bias).numpy()
     explained = teacher.spread.numpy()
-    assert np.allclose(read.std(0), explained * lips.std(0), rtol=1e-3)
-    assert np.allclose(read.mean(0), explained * lips.mean(0), atol=1e-3)
-    assert np.square(read - lips).mean() < 0.8 * lips.var()
+    assert np.allclose(read.std(0), explained * seen.std(0), rtol=1e-3)
+    assert np.allclose(read.mean(0), explained * seen.mean(0), atol=1e-3)
+    assert np.square(read - seen).mean() < 0.8 * seen.var()
 
 
 def test_opened_layers_let_speech_through():

@@ -1,0 +1,108 @@
+"""Whether sound and picture of a clip belong together in time: the loudness of the voice against the open mouth.
+
+Edited footage often has its sound some frames late, and a network that is taught so cannot find the lips in it.
+Loudness is a coarse guide, but it needs no weights, and whole frames are seen with it in a few seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from emote_cli.media.audio import cut_or_pad
+from emote_cli.perception.tracking import mouth_open
+from emote_cli.types import FaceTrack, Waveform
+
+FURTHEST_S = 0.44
+"""Lags below this are found. Further off, one syllable matches another."""
+
+_LEAST = 0.35
+"""The correlation of loudness and mouth below which nothing is said."""
+
+_CLEAR, _CLEAR_AFTER_S = 0.2, 10.0
+"""How much better a lag must match than none, in a clip of this length; by its root more in shorter ones."""
+
+_COLUMN = 160
+"""Samples between two columns of the spectrum: 10 ms at 16 kHz."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How sound and lips agree.
+
+    Attributes:
+        late_s: the sound comes this much after the lips (before them, if negative); 0 where it is not clearly so.
+        agreement: correlation of loudness and mouth with that taken off; NaN where either is flat or unknown.
+    """
+
+    late_s: float
+    agreement: float
+
+
+def cut_sound(sound: Waveform, start_s: float, seconds: float) -> Waveform:
+    """A stretch of the sound, of exactly that length; silence where there is none."""
+    first, last = (round(s * sound.sample_rate_hz) for s in (start_s, start_s + seconds))
+    missing = min(max(-first, 0), last - first)
+    samples = np.pad(sound.samples[max(first, 0) : max(last, 0)], (missing, 0))
+    return cut_or_pad(Waveform(samples, sound.sample_rate_hz), last - first)
+
+
+def loudness(waveform: Waveform, fps: float, n_frames: int) -> Float[np.ndarray, " frames"]:
+    """Mean of the logarithmic mel bands of the vowels (300 to 2,600 Hz), smoothed, at the middle of each frame."""
+    import librosa
+
+    rate = waveform.sample_rate_hz
+    mel = librosa.feature.melspectrogram(
+        y=waveform.samples.astype(np.float32), sr=rate, n_fft=512, hop_length=_COLUMN, n_mels=40,
+        fmin=300, fmax=2600, power=1.0,
+    )  # fmt: skip
+    level = np.log10(np.maximum(mel, 1e-3)).mean(0, keepdims=True)
+    level = cv2.GaussianBlur(level.astype(np.float32), (0, 0), rate / _COLUMN / fps)[0]
+    middles = (np.arange(n_frames) + 0.5) / fps
+    return np.interp(middles, np.arange(len(level)) * _COLUMN / rate, level)
+
+
+def opening(track: FaceTrack) -> Float[np.ndarray, " frames"]:
+    """How far the mouth is open, from the jaw and from the gap between the lips; NaN where there is no face."""
+    values = np.stack([track.jaw_open, mouth_open(track)])
+    if not track.found.any():
+        return values[0]
+    spread = np.nanstd(values, 1, keepdims=True)
+    return np.asarray(((values - np.nanmean(values, 1, keepdims=True)) / np.maximum(spread, 1e-6)).mean(0))
+
+
+def sound_lag(sound: Waveform, mouth: Float[np.ndarray, " frames"], start: int, fps: float) -> Lag:
+    """Find by how much the sound is late.
+
+    Args:
+        sound: of the whole video.
+        mouth: how far the mouth is open in the clip's frames; NaN where there is no face.
+        start: frame of the video at which the clip begins.
+        fps: frames per second.
+    """
+    reach = round(FURTHEST_S * fps)
+    level = loudness(sound, fps, round(sound.duration_s * fps))
+    spans = {k: _agreement(level, mouth, start + k) for k in range(-reach, reach + 1)}
+    known = {k: value for k, value in spans.items() if np.isfinite(value)}
+    if not {-1, 0, 1} & known.keys():
+        return Lag(0.0, float("nan"))
+    best = max(known, key=lambda k: known[k])
+    here = max(known[k] for k in (-1, 0, 1) if k in known)
+    needed = _CLEAR * float(np.sqrt(_CLEAR_AFTER_S * fps / len(mouth)))
+    clear = known[best] >= _LEAST and known[best] - here >= needed and abs(best) < reach
+    return Lag(best / fps, known[best]) if clear else Lag(0.0, here)
+
+
+def _agreement(level: Float[np.ndarray, " l"], mouth: Float[np.ndarray, " frames"], start: int) -> float:
+    """Correlation of the mouth with the loudness from frame `start` on, over the frames that have both."""
+    at = np.arange(start, start + len(mouth))
+    both = np.isfinite(mouth) & (at >= 0) & (at < len(level))
+    if both.sum() < len(mouth) / 2:
+        return float("nan")
+    a, b = level[at[both]], mouth[both]
+    if a.std() < 1e-6 or b.std() < 1e-6:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
