@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,7 +66,7 @@ def train(
     """
     from emote_cli import console
     from emote_cli.commands.train_view import show_forecasts, view
-    from emote_cli.training.request import claim, joined, plan
+    from emote_cli.training.request import claimed, joined, plan
 
     if out is None:
         raise typer.BadParameter("is needed", param_hint="--out")
@@ -83,9 +84,8 @@ def train(
         if dry_run:
             show_forecasts(forecasts(stages, dataset, records, shown.observer()))
             return
-        if main:
-            claim(request, out, resume)
-        folder = run_all(stages, dataset, records, shown.observer())
+        with claimed(request, out, resume) if main else nullcontext():
+            folder = run_all(stages, dataset, records, shown.observer())
     if main:
         console.result(folder)
         console.say(f"next: emote animate portrait.png speech.wav --model {folder}")

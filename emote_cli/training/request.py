@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import yaml
 from pydantic import Field
 
 from emote_cli.errors import OutputError, SettingsError, TrainingError
+from emote_cli.media.output import only_writer
 from emote_cli.settings import Settings, load_settings, override, parse_settings, save_settings
 from emote_cli.training.settings import ORDER, StageName, TrainSettings, load_recipe
 from emote_cli.training.stages import NUMBERS
@@ -18,6 +21,7 @@ from emote_cli.weights import SETTINGS_NAME, locate
 
 REQUEST = "request.yaml"
 FINISHED = "finished"
+LOCK = ".lock"
 
 
 class Request(Settings):
@@ -126,8 +130,9 @@ def limited(stages: list[TrainSettings], request: Request) -> list[TrainSettings
     ]
 
 
-def claim(request: Request, out: Path, resume: bool) -> None:
-    """Make the run folder and leave the request in it, for a later --resume.
+@contextmanager
+def claimed(request: Request, out: Path, resume: bool) -> Iterator[None]:
+    """Make the run folder, leave the request in it for a later --resume, and let no other run write there meanwhile.
 
     Args:
         request: whole.
@@ -135,15 +140,18 @@ def claim(request: Request, out: Path, resume: bool) -> None:
         resume: whether it may hold a run.
 
     Raises:
-        OutputError: a new run would write into an old one, or the folder cannot be made.
+        OutputError: a new run would write into an old one, another one is going on, or the folder cannot be made.
     """
     if not resume and holds_run(out):
         raise OutputError(f"{out} holds a run", f"emote train --resume --out {out} goes on with it")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        save_settings(request, out / REQUEST)
-    except OSError as error:
-        raise OutputError(f"cannot write to {out}: {error.strerror}", "choose another --out") from error
+    with ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(only_writer(out / LOCK, out))
+            save_settings(request, out / REQUEST)
+        except OSError as error:
+            raise OutputError(f"cannot write to {out}: {error.strerror}", "choose another --out") from error
+        yield
 
 
 def holds_run(out: Path) -> bool:

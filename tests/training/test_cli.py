@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from emote_cli.cli import app
 from emote_cli.commands.train_view import view
 from emote_cli.data.manifest import read_records, write_records
+from emote_cli.media.output import only_writer
 from emote_cli.weights import locate
 
 
@@ -108,6 +109,10 @@ def test_resume_from_the_command_line(dataset, tmp_path):
         "--resume",
     )
     fails(emote("--resume", "--out", run, "--stage", "2"), "was started with stage 1, not 2")
+    with only_writer(run / ".lock", run):
+        fails(
+            emote("--resume", "--out", run, "--max-steps", 2), f"another run is writing to {run}", "stop it"
+        )
     trains("--resume", "--out", run, "--max-steps", 2)
     assert (run / "checkpoints" / "step-00000002").is_dir()
     fails(emote("--resume", "--out", tmp_path / "none"), "holds no run to resume")
