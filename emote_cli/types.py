@@ -100,6 +100,10 @@ class Box:
         (cx, cy), w, h = self.center, self.width * factor / 2, self.height * factor / 2
         return Box(cx - w, cy - h, cx + w, cy + h)
 
+    def resized(self, factor: float) -> Box:
+        """The same place in a picture `factor` times as large."""
+        return Box(self.x0 * factor, self.y0 * factor, self.x1 * factor, self.y1 * factor)
+
 
 @dataclass(frozen=True, slots=True)
 class Face:

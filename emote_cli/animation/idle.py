@@ -130,8 +130,7 @@ class Idle:
 
     def __init__(self, face: Face, scale: float, side: int, head_speed: float, seed: int) -> None:
         self.head_speed, self.seed = head_speed, seed
-        box = face.box_px
-        box = Box(*(value * scale for value in (box.x0, box.y0, box.x1, box.y1)))
+        box = face.box_px.resized(scale)
         self.y, self.x = np.mgrid[0:side, 0:side].astype(np.float32)
         self.reach = head_mask(box, side)
         self.depth = dome(self.x, self.y, box) * self.reach

@@ -95,7 +95,7 @@ class Paster:
         self._enlarge = Enlarger(portrait.pixels, sharp if detail else flat)
         face = portrait.face.box_px
         scale = side / model_side
-        mask = head_mask(Box(face.x0 * scale, face.y0 * scale, face.x1 * scale, face.y1 * scale), side)
+        mask = head_mask(face.resized(scale), side)
         small = head_mask(face, model_side)
         self._rim = (small > 0.02) & (small < 0.6)
         self._at_rim = portrait.pixels[self._rim].astype(np.float32)
