@@ -149,7 +149,7 @@ def clip_features(
 ) -> Float[np.ndarray, "frames layers embed"]:
     """Speech features of a clip; zeros for one without sound, which only stage 1 takes."""
     if not record.has_audio:
-        return np.zeros((record.frames, settings.audio.layers, settings.audio.embed), np.float32)
+        return np.zeros((len(view.order(record)), settings.audio.layers, settings.audio.embed), np.float32)
     speech, variant = read_audio(folder / "audio" / f"{record.id}.flac"), view.variant(record)
     return hear(speech if variant is None else variant.heard(speech)).hidden
 
@@ -319,9 +319,9 @@ def cached_clips(
     for (record, weight), view in product(weighted, views):
         path = place / f"{view.name(record)}.safetensors"
         try:
-            if not is_current(path, record):
+            if not is_current(path, record, view):
                 encoder = autoencoder if latents else None
-                store(encode_clip(folder, record, encoder, settings, hear, view), path, record)
+                store(encode_clip(folder, record, encoder, settings, hear, view), path, record, view)
             whole = None
             if mode == "memory":
                 whole = load_clip(folder, record, load_file(path), size, weight, view)
@@ -339,25 +339,31 @@ def cached_clips(
         )
 
 
-def is_current(path: Path, record: ClipRecord) -> bool:
+def is_current(path: Path, record: ClipRecord, view: View = PLAIN) -> bool:
     """Whether a cache entry is there, whole, and of the clip as it was last prepared; else it is made again."""
     try:
         with safe_open(path, "pt") as file:
-            return "features" in file.keys() and file.metadata() == made_from(record)
+            return "features" in file.keys() and file.metadata() == made_from(record, view)
     except (OSError, SafetensorError):
         return False
 
 
-def made_from(record: ClipRecord) -> dict[str, str]:
-    """Which video and settings a clip is of."""
-    return {"video": record.sha256, "prepared_with": record.settings_hash}
+def made_from(record: ClipRecord, view: View = PLAIN) -> dict[str, str]:
+    """What an entry depends on, but for the model: the stretch of video, how it was prepared, how it was altered."""
+    stretch = [record.start_s, record.end_s, record.crop_px, record.measured.get("sound_late_s", 0.0)]
+    return {
+        "video": record.sha256,
+        "stretch": json.dumps(stretch),
+        "prepared_with": record.settings_hash,
+        "altered": str(view.variant(record)),
+    }
 
 
-def store(tensors: dict[str, Tensor], path: Path, record: ClipRecord) -> None:
+def store(tensors: dict[str, Tensor], path: Path, record: ClipRecord, view: View = PLAIN) -> None:
     """Write a cache entry that is never seen half-written."""
     part = part_name(path)
     try:
-        save_file(tensors, part, made_from(record))
+        save_file(tensors, part, made_from(record, view))
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

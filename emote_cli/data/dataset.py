@@ -117,7 +117,7 @@ class LazyClip:
 
     Attributes:
         id: its name in the manifest.
-        n_frames: as the manifest says.
+        n_frames: as the manifest (and the tempo of an altered copy) says.
         weight: how often the clip is drawn, relative to others.
         read: opens it.
     """

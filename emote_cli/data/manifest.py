@@ -32,7 +32,7 @@ class ClipRecord:
         reason: why it was rejected, None if it was not.
         detail: the reason in words, with values.
         marks: reasons of a clip that was kept in spite of them (`--keep-all`).
-        measured: what the filters looked at, by name.
+        measured: what was measured, for the filters and for whoever wants to know, by name.
         crop_px: x0, y0, x1, y1 of the crop in the video's picture.
         settings_hash: of the settings that made it.
         licence: of the source, where known.

@@ -15,7 +15,7 @@ from emote_cli.data.measure import FrameStatistics, track_values
 from emote_cli.data.prepare_settings import PrepareSettings
 from emote_cli.data.scenes import Segment, find_cuts, plan_segments
 from emote_cli.data.sources import Source
-from emote_cli.data.sync import cut_sound, opening, sound_lag
+from emote_cli.data.sync import FURTHEST_S, cut_sound, opening, sound_lag
 from emote_cli.errors import InputError
 from emote_cli.media.audio import SPEECH_RATE_HZ, read_audio, write_flac
 from emote_cli.media.image import crop_and_resize
@@ -53,6 +53,15 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class _Sound:
+    """The sound of a source: `heard` begins `before_s` ahead of the picture; `length_s` of it are the source's own."""
+
+    heard: Waveform
+    before_s: float
+    length_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Video:
     """One source, decoded once."""
 
@@ -60,13 +69,13 @@ class _Video:
     footage: Footage
     n_frames: int
     cuts: list[int]
-    sound: Waveform | None
+    sound: _Sound | None
     whole: ClipRecord
 
     @property
     def decoded_s(self) -> float:
         """Length of what can be decoded, picture or sound."""
-        return max(self.n_frames / self.footage.fps, self.sound.duration_s if self.sound else 0.0)
+        return max(self.n_frames / self.footage.fps, self.sound.length_s if self.sound else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +125,21 @@ def _open(source: Source, work: Work, blank: ClipRecord) -> _Video | ClipRecord:
     if settings.audio and not footage.info.has_audio:
         return rejected(blank, filters.NO_AUDIO, "no sound stream; --no-audio prepares silent sets")
     cuts, n_frames = find_cuts(footage.small_frames(), settings.fps, settings.cut_threshold)
-    sound = None
-    if settings.audio:
-        sound = read_audio(source.path, SPEECH_RATE_HZ, footage.start_s, footage.span_s)
+    sound = _read_sound(source.path, footage) if settings.audio else None
     video = _Video(source, footage, n_frames, cuts, sound, blank)
     if footage.stated_s - video.decoded_s > _TRUNCATED_S:
         detail = f"only {video.decoded_s:.2f} s of {footage.stated_s:.2f} s can be decoded"
         return rejected(replace(blank, frames=n_frames), filters.TRUNCATED, detail)
     return video
+
+
+def _read_sound(path: Path, footage: Footage) -> _Sound:
+    """The sound of the stretch, and what lies so close to it that it may have to be moved there."""
+    before = min(FURTHEST_S, footage.start_s)
+    span = None if footage.span_s is None else before + footage.span_s + FURTHEST_S
+    heard = read_audio(path, SPEECH_RATE_HZ, footage.start_s - before, span)
+    length = heard.duration_s - before
+    return _Sound(heard, before, length if footage.span_s is None else min(length, footage.span_s))
 
 
 def _prepare_segment(video: _Video, segment: Segment, work: Work) -> ClipRecord:
@@ -133,8 +149,8 @@ def _prepare_segment(video: _Video, segment: Segment, work: Work) -> ClipRecord:
     if short and not (settings.keep_all and segment.n_frames >= _MIN_FRAMES):
         return rejected(record, short[0].reason, short[0].detail)
     look = _look_at(video, segment, work)
-    late = _lateness(video, segment, look.track) if settings.fix_sync else {}
-    sound = _cut_sound(video, segment, late.get("sound_late_s", 0.0))
+    late = _lateness(video, segment, look.track)
+    sound = _cut_sound(video, segment, late.get("sound_late_s", 0.0) if settings.fix_sync else 0.0)
     measured = {**look.measured, **_sound_values(video, sound), **late}
     record = replace(record, measured={name: round(value, 4) for name, value in sorted(measured.items())})
     look.thumbs.write(files.thumb_path(work.dataset_dir, record.id), look.crop_px)
@@ -180,7 +196,8 @@ def _lateness(video: _Video, segment: Segment, track: FaceTrack) -> dict[str, fl
     """By how much the sound comes after the lips, and how well the two agree; nothing where it cannot be told."""
     if video.sound is None:
         return {}
-    lag = sound_lag(video.sound, opening(track), segment.start, video.footage.fps)
+    fps = video.footage.fps
+    lag = sound_lag(video.sound.heard, opening(track), video.sound.before_s + segment.start / fps, fps)
     return {"sound_late_s": lag.late_s, "sync": lag.agreement} if np.isfinite(lag.agreement) else {}
 
 
@@ -189,7 +206,8 @@ def _cut_sound(video: _Video, segment: Segment, late_s: float) -> Waveform | Non
     if video.sound is None:
         return None
     fps = video.footage.fps
-    return cut_sound(video.sound, segment.start / fps + late_s, segment.n_frames / fps)
+    start_s = video.sound.before_s + segment.start / fps + late_s
+    return cut_sound(video.sound.heard, start_s, segment.n_frames / fps)
 
 
 def _sound_values(video: _Video, sound: Waveform | None) -> dict[str, float]:
@@ -197,7 +215,7 @@ def _sound_values(video: _Video, sound: Waveform | None) -> dict[str, float]:
         return {}
     from emote_cli.perception.voice import speech_share
 
-    gap_s = abs(video.sound.duration_s - video.n_frames / video.footage.fps)
+    gap_s = abs(video.sound.length_s - video.n_frames / video.footage.fps)
     return {"speech": speech_share(sound), "length_gap_s": gap_s}
 
 

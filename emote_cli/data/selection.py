@@ -38,7 +38,7 @@ class DataSettings(Settings):
     variants: int = Field(
         0,
         ge=0,
-        description="altered copies of each clip: mirrored, moved, other colors and sounds; not in stage vae",
+        description="altered copies of each clip: mirrored, moved, other colors, sounds and tempo; not in stage vae",
     )
     cache: Literal["memory", "disk", "off"] = Field(
         "memory",

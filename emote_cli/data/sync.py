@@ -6,6 +6,7 @@ Loudness is a coarse guide, but it needs no weights, and whole frames are seen w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -19,11 +20,14 @@ from emote_cli.types import FaceTrack, Waveform
 FURTHEST_S = 0.44
 """Lags below this are found. Further off, one syllable matches another."""
 
+SHORTEST_S = 5.0
+"""Clips shorter than this tell nothing: too often the voice of another would match as well."""
+
 _LEAST = 0.35
 """The correlation of loudness and mouth below which nothing is said."""
 
 _CLEAR, _CLEAR_AFTER_S = 0.2, 10.0
-"""How much better a lag must match than none, in a clip of this length; by its root more in shorter ones."""
+"""How much better a lag must match than none, in a clip of this length or longer; by its root more in shorter ones."""
 
 _COLUMN = 160
 """Samples between two columns of the spectrum: 10 ms at 16 kHz."""
@@ -35,11 +39,15 @@ class Lag:
 
     Attributes:
         late_s: the sound comes this much after the lips (before them, if negative); 0 where it is not clearly so.
-        agreement: correlation of loudness and mouth with that taken off; NaN where either is flat or unknown.
+        agreement: correlation of loudness and mouth at that lag (the best of -1, 0 and 1 frames where it is 0); NaN
+            where nothing can be told.
     """
 
     late_s: float
     agreement: float
+
+
+UNKNOWN = Lag(0.0, math.nan)
 
 
 def cut_sound(sound: Waveform, start_s: float, seconds: float) -> Waveform:
@@ -74,35 +82,39 @@ def opening(track: FaceTrack) -> Float[np.ndarray, " frames"]:
     return np.asarray(((values - np.nanmean(values, 1, keepdims=True)) / np.maximum(spread, 1e-6)).mean(0))
 
 
-def sound_lag(sound: Waveform, mouth: Float[np.ndarray, " frames"], start: int, fps: float) -> Lag:
+def sound_lag(sound: Waveform, mouth: Float[np.ndarray, " frames"], start_s: float, fps: float) -> Lag:
     """Find by how much the sound is late.
 
     Args:
-        sound: of the whole video.
+        sound: a recording with the clip in it.
         mouth: how far the mouth is open in the clip's frames; NaN where there is no face.
-        start: frame of the video at which the clip begins.
+        start_s: where the clip begins in the recording.
         fps: frames per second.
     """
-    reach = round(FURTHEST_S * fps)
-    level = loudness(sound, fps, round(sound.duration_s * fps))
-    spans = {k: _agreement(level, mouth, start + k) for k in range(-reach, reach + 1)}
-    known = {k: value for k, value in spans.items() if np.isfinite(value)}
-    if not {-1, 0, 1} & known.keys():
-        return Lag(0.0, float("nan"))
+    count, reach, seen_s = len(mouth), round(FURTHEST_S * fps), np.isfinite(mouth).sum() / fps
+    if seen_s < SHORTEST_S:
+        return UNKNOWN
+    first_s = start_s - reach / fps
+    whole = cut_sound(sound, first_s, (count + 2 * reach) / fps)
+    level = loudness(whole, fps, count + 2 * reach)
+    middles = first_s + (np.arange(len(level)) + 0.5) / fps
+    level[(middles < 0) | (middles > sound.duration_s)] = np.nan
+    matches = {k: correlation(level[reach + k :][:count], mouth) for k in range(-reach, reach + 1)}
+    known = {k: value for k, value in matches.items() if math.isfinite(value)}
+    near = [known[k] for k in (-1, 0, 1) if k in known]
+    if not near:
+        return UNKNOWN
     best = max(known, key=lambda k: known[k])
-    here = max(known[k] for k in (-1, 0, 1) if k in known)
-    needed = _CLEAR * float(np.sqrt(_CLEAR_AFTER_S * fps / len(mouth)))
-    clear = known[best] >= _LEAST and known[best] - here >= needed and abs(best) < reach
-    return Lag(best / fps, known[best]) if clear else Lag(0.0, here)
+    needed = _CLEAR * math.sqrt(max(_CLEAR_AFTER_S / seen_s, 1))
+    clear = known[best] >= _LEAST and known[best] - max(near) >= needed and abs(best) < reach
+    return Lag(best / fps, known[best]) if clear else Lag(0.0, max(near))
 
 
-def _agreement(level: Float[np.ndarray, " l"], mouth: Float[np.ndarray, " frames"], start: int) -> float:
-    """Correlation of the mouth with the loudness from frame `start` on, over the frames that have both."""
-    at = np.arange(start, start + len(mouth))
-    both = np.isfinite(mouth) & (at >= 0) & (at < len(level))
-    if both.sum() < len(mouth) / 2:
-        return float("nan")
-    a, b = level[at[both]], mouth[both]
-    if a.std() < 1e-6 or b.std() < 1e-6:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
+def correlation(ours: Float[np.ndarray, " ours"], theirs: Float[np.ndarray, " theirs"]) -> float:
+    """Pearson's, over the frames where both are known; NaN where a curve is flat or nearly all unknown."""
+    count = min(len(ours), len(theirs))
+    ours, theirs = ours[:count], theirs[:count]
+    known = np.isfinite(ours) & np.isfinite(theirs)
+    if known.sum() < 3 or ours[known].std() < 1e-6 or theirs[known].std() < 1e-6:
+        return math.nan
+    return float(np.corrcoef(ours[known], theirs[known])[0, 1])

@@ -75,6 +75,8 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def only_writer(lock: Path, what: Path) -> Iterator[None]:
     """Let no other process write to the same place; the lock dies with the process.
 
+    Where the file system has no locks, nothing is checked.
+
     Args:
         lock: a file for it.
         what: the place, for messages.
@@ -90,8 +92,11 @@ def only_writer(lock: Path, what: Path) -> Iterator[None]:
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise OutputError(
                 f"another run is writing to {what}", hint="wait for it to finish, or stop it"
             ) from error
+        except OSError:
+            pass
+        os.register_at_fork(after_in_child=file.close)  # a child that outlives its parent would keep the lock
         yield

@@ -32,16 +32,6 @@ def jaw_curve(faces: Sequence[Face | None]) -> Float[np.ndarray, " frames"]:
     return np.array([math.nan if face is None else face.blendshapes["jawOpen"] for face in faces])
 
 
-def correlation(ours: Float[np.ndarray, " ours"], theirs: Float[np.ndarray, " theirs"]) -> float:
-    """Pearson's, over the frames where both are known; NaN where a curve is flat or nearly all unknown."""
-    count = min(len(ours), len(theirs))
-    ours, theirs = ours[:count], theirs[:count]
-    known = np.isfinite(ours) & np.isfinite(theirs)
-    if known.sum() < 3 or ours[known].std() < 1e-6 or theirs[known].std() < 1e-6:
-        return math.nan
-    return float(np.corrcoef(ours[known], theirs[known])[0, 1])
-
-
 def psnr_db(ours: Sequence[Pixels], theirs: Sequence[Pixels]) -> float:
     """Peak signal-to-noise ratio over all pixels of all frames; infinite for equal frames."""
     errors = [

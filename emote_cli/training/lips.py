@@ -134,7 +134,7 @@ Place = tuple[int, int]
 
 
 def places_of(clips: Sequence[HeardLips]) -> list[Place]:
-    """All frames that have both lips and sound.
+    """All frames that have both lips and sound, of clips that have a weight.
 
     Raises:
         DataError: there are none.
@@ -142,6 +142,7 @@ def places_of(clips: Sequence[HeardLips]) -> list[Place]:
     places = [
         (number, int(frame))
         for number, clip in enumerate(clips)
+        if clip.weight > 0
         for frame in np.flatnonzero(np.isfinite(clip.lips[: clip.features.n_frames]).all(1))
     ]
     if not places:

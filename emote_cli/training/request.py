@@ -142,12 +142,12 @@ def claimed(request: Request, out: Path, resume: bool) -> Iterator[None]:
     Raises:
         OutputError: a new run would write into an old one, another one is going on, or the folder cannot be made.
     """
-    if not resume and holds_run(out):
-        raise OutputError(f"{out} holds a run", f"emote train --resume --out {out} goes on with it")
     with ExitStack() as stack:
         try:
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(only_writer(out / LOCK, out))
+            if not resume and holds_run(out):
+                raise OutputError(f"{out} holds a run", f"emote train --resume --out {out} goes on with it")
             save_settings(request, out / REQUEST)
         except OSError as error:
             raise OutputError(f"cannot write to {out}: {error.strerror}", "choose another --out") from error

@@ -10,10 +10,11 @@ import soundfile
 import torch
 from tiny_dataset import make_dataset
 
+from emote_cli.data import cache
 from emote_cli.data.cache import StoredLatents, VideoFrames, cached_clips, load_clip, mapped
 from emote_cli.data.dataset import MOMENT, ClipDataset, LazyClip, SamplingSettings, coverage
 from emote_cli.data.manifest import read_records
-from emote_cli.data.variants import variant_of
+from emote_cli.data.variants import Variant, variant_of
 from emote_cli.errors import DataError, InputError
 from emote_cli.media.video import read_frames
 from emote_cli.model.checkpoint import random_model
@@ -268,21 +269,42 @@ def test_altered_copies_stand_beside_the_clips(folder, records, autoencoder, mem
     clip, mirrored, other = made[:3]
     if not steady:
         assert torch.equal(clip.latents, memory[0].latents), "the clip itself is as before"
-    jaw = dict(np.load(folder / "tracks" / f"{records[0].id}.npz"))["jaw_open"]
+    jaw = np.load(folder / "tracks" / f"{records[0].id}.npz")["jaw_open"]
     for number, copy in ((1, mirrored), (2, other)):
-        change = variant_of(records[0].id, number)
-        order = change.order(clip.n_frames)
-        assert abs(copy.n_frames - clip.n_frames / change.tempo) <= 1
-        shown = clip.latents[order[: copy.n_frames]]
-        assert (copy.latents - shown).abs().mean() > 0.01
-        assert np.corrcoef(copy.lips[:, 0], jaw[order[: copy.n_frames]])[0, 1] > 0.999
+        order = variant_of(records[0].id, number).order(clip.n_frames)[: copy.n_frames]
+        assert (copy.latents - clip.latents[order]).abs().mean() > 0.01
+        assert np.corrcoef(copy.lips[:, 0], jaw[order])[0, 1] > 0.999
         assert copy.features.n_frames == len(copy.boxes_px) == copy.n_frames
         assert not np.allclose(copy.features.hidden[:5], clip.features.hidden[:5]), "another tempo is heard"
-    assert mirrored.speed[3] == pytest.approx(
-        clip.speed[variant_of(records[0].id, 1).order(clip.n_frames)[3]] * variant_of(records[0].id, 1).tempo
-    )
     lazy = clips(folder, records, autoencoder, "disk", steady=steady, variants=2)
     assert same(stream(made)[4], stream([each.open() for each in lazy])[4])
+
+
+@pytest.mark.parametrize("tempo", [0.7, 1.5])
+@pytest.mark.parametrize("mode", ["memory", "disk"])
+def test_a_copy_shows_the_clip_in_its_tempo(
+    folder, records, autoencoder, memory, monkeypatch, tmp_path, tempo, mode
+):
+    """Nothing but the tempo differs here, so picture, sound and track can be compared frame by frame."""
+    plain = Variant(
+        mirrored=False, scale=1, angle_deg=0, shift=(0, 0), gain=(1, 1, 1), lift=(0, 0, 0), level_db=0,
+        noise_db=None, room_s=0, seed=0, tempo=tempo,
+    )  # fmt: skip
+    monkeypatch.setattr(cache, "variant_of", lambda clip, number: plain if number else None)
+    place = shutil.copytree(folder, tmp_path / "again", ignore=shutil.ignore_patterns("cache"))
+    clip, silent = memory[0], dataclasses.replace(records[0], has_audio=False, settings_hash="mute")
+    order = plain.order(clip.n_frames)
+    for record in (records[0], silent):
+        copy = clips(place, [record], autoencoder, mode, variants=1)[1]
+        copy = copy.open() if mode == "disk" else copy
+        assert abs(copy.n_frames - clip.n_frames / tempo) <= 1
+        kept = order[: copy.n_frames]
+        assert torch.allclose(
+            copy.latents[np.arange(copy.n_frames)].float(), clip.latents[kept].float(), atol=0.02
+        )
+        assert np.allclose(copy.boxes_px, clip.boxes_px[kept])
+        assert copy.speed == pytest.approx(clip.speed[kept] * tempo)
+    assert not copy.features.hidden.any()
 
 
 def test_a_clip_that_was_prepared_again_is_encoded_again(folder, records, autoencoder, tmp_path):
@@ -294,11 +316,13 @@ def test_a_clip_that_was_prepared_again_is_encoded_again(folder, records, autoen
     assert {path.name: path.stat().st_mtime_ns for path in place.glob("cache/*/*")} == entries
     sound = place / "audio" / f"{records[0].id}.flac"
     soundfile.write(sound, np.roll(soundfile.read(sound)[0], 4000), 16_000)
-    other = [dataclasses.replace(records[0], settings_hash="other"), *records[1:]]
-    again = clips(place, other, autoencoder, "memory")
-    changed = {path.name for path in place.glob("cache/*/*") if entries[path.name] != path.stat().st_mtime_ns}
-    assert changed == {f"{records[0].id}.safetensors"}
-    assert not np.allclose(again[0].features.hidden, once[0].features.hidden)
+    for change in ({"settings_hash": "other"}, {"start_s": 0.5}, {"crop_px": [1.0, 1.0, 9.0, 9.0]}):
+        other = [dataclasses.replace(records[0], **change), *records[1:]]
+        again = clips(place, other, autoencoder, "memory")
+        now = {path.name: path.stat().st_mtime_ns for path in place.glob("cache/*/*")}
+        assert {name for name in now if now[name] != entries[name]} == {f"{records[0].id}.safetensors"}
+        assert not np.allclose(again[0].features.hidden, once[0].features.hidden)
+        entries = now
 
 
 def test_copies_need_the_cache(folder, records, autoencoder):

@@ -40,7 +40,7 @@ def voice(mouth: np.ndarray, late_s: float = 0.0) -> Waveform:
 def test_late_and_early_sound_is_found(late_s):
     mouth = syllables(10)
     lag = sound_lag(voice(mouth, late_s), mouth, 0, FPS)
-    assert lag.late_s == pytest.approx(late_s, abs=0.041)
+    assert lag.late_s == pytest.approx(late_s)
     assert lag.agreement > 0.7
 
 
@@ -50,30 +50,39 @@ def test_sound_in_its_place_stays_there():
     assert sound_lag(voice(mouth, 0.04), mouth, 0, FPS).late_s == 0, "a frame more or less is nothing"
 
 
-def test_sound_of_another_stays_where_it_is():
-    for seed in range(8):
-        assert sound_lag(voice(syllables(8, seed + 20)), syllables(8, seed), 0, FPS).late_s == 0
+@pytest.mark.parametrize(("seconds", "most"), [(2.5, 0), (4.0, 0), (6.0, 3), (12.0, 1)])
+def test_sound_of_another_hardly_ever_moves(seconds, most):
+    frames = round(seconds * FPS)
+    moved = [
+        sound_lag(
+            voice(syllables(seconds + 4, seed + 50)), syllables(seconds, seed)[:frames], 2.0, FPS
+        ).late_s
+        != 0
+        for seed in range(24)
+    ]
+    assert sum(moved) <= most
 
 
 def test_a_clip_in_the_middle_of_a_video():
     mouth = syllables(12)
-    lag = sound_lag(voice(mouth, 0.24), mouth[100:250], 100, FPS)
-    assert lag.late_s == pytest.approx(0.24, abs=0.041)
+    lag = sound_lag(voice(mouth, 0.24), mouth[100:250], 4.0, FPS)
+    assert lag.late_s == pytest.approx(0.24)
 
 
 def test_frames_without_a_face_do_not_count():
     mouth = syllables(10)
     seen = mouth.copy()
     seen[40:80] = np.nan
-    assert sound_lag(voice(mouth, 0.24), seen, 0, FPS).late_s == pytest.approx(0.24, abs=0.041)
-    unknown = sound_lag(voice(mouth, 0.24), np.full_like(mouth, np.nan), 0, FPS)
+    assert sound_lag(voice(mouth, 0.24), seen, 0, FPS).late_s == pytest.approx(0.24)
+    seen[:150] = np.nan
+    unknown = sound_lag(voice(mouth, 0.24), seen, 0, FPS)
     assert unknown.late_s == 0
     assert np.isnan(unknown.agreement)
 
 
 def test_silence_and_a_still_mouth_tell_nothing():
-    mouth = syllables(5)
-    for sound, lips in ((Waveform(np.zeros(5 * RATE, np.float32), RATE), mouth), (voice(mouth), mouth * 0)):
+    mouth = syllables(6)
+    for sound, lips in ((Waveform(np.zeros(6 * RATE, np.float32), RATE), mouth), (voice(mouth), mouth * 0)):
         lag = sound_lag(sound, lips, 0, FPS)
         assert lag.late_s == 0
         assert np.isnan(lag.agreement)
@@ -107,7 +116,7 @@ def test_the_opening_is_unknown_where_no_face_is():
 
 def test_prepare_moves_late_sound_to_the_lips(work, tmp_path, portrait, monkeypatch, make_wav):
     """The mouth of the test face does not move, so what it does is told here."""
-    n, late = 100, 0.24
+    n, late = 150, 0.24
     mouth = syllables(n / FPS)
     path = tmp_path / "late.mp4"
     write_video(path, swaying(portrait, n), 25, audio=make_wav("late.wav", voice(mouth, late).samples))
@@ -117,7 +126,7 @@ def test_prepare_moves_late_sound_to_the_lips(work, tmp_path, portrait, monkeypa
     )
     (record,) = prepare_video(Source("late", path, path.name), wide)
     assert record.reason is None
-    assert record.measured["sound_late_s"] == pytest.approx(late, abs=0.041)
+    assert record.measured["sound_late_s"] == pytest.approx(late)
     assert record.measured["sync"] > 0.6
     sound = read_audio(work.dataset_dir / "audio" / "late.flac")
     assert len(sound.samples) == n * RATE // 25
@@ -125,6 +134,24 @@ def test_prepare_moves_late_sound_to_the_lips(work, tmp_path, portrait, monkeypa
 
     as_it_is = dataclasses.replace(wide, settings=wide.settings.model_copy(update={"fix_sync": False}))
     (record,) = prepare_video(Source("late", path, path.name), as_it_is)
-    assert "sound_late_s" not in record.measured
+    assert record.measured["sound_late_s"] == pytest.approx(late), "told, but not moved"
     sound = read_audio(work.dataset_dir / "audio" / "late.flac")
-    assert sound_lag(sound, mouth, 0, FPS).late_s == pytest.approx(late, abs=0.041)
+    assert sound_lag(sound, mouth, 0, FPS).late_s == pytest.approx(late)
+
+
+def test_a_stretch_is_moved_to_sound_that_lies_outside_it(work, tmp_path, portrait, monkeypatch, make_wav):
+    mouth, late = syllables(10), 0.24
+    whole = voice(mouth, late)
+    path = tmp_path / "long.mp4"
+    write_video(path, swaying(portrait, 250), 25, audio=make_wav("long.wav", whole.samples))
+    monkeypatch.setattr("emote_cli.data.prepare.opening", lambda track: mouth[50:200])
+    wide = dataclasses.replace(
+        work, settings=work.settings.model_copy(update={"max_s": 8, "min_speech": 0.0})
+    )
+    (record,) = prepare_video(Source("long", path, path.name, start_s=2.0, end_s=8.0), wide)
+    assert (record.reason, record.measured["length_gap_s"]) == (None, 0)
+    assert record.measured["sound_late_s"] == pytest.approx(late)
+    sound = read_audio(work.dataset_dir / "audio" / "long.flac").samples
+    want = whole.samples[round(2.24 * RATE) : round(8.24 * RATE)]
+    assert len(sound) == len(want)
+    assert np.corrcoef(sound[-RATE:], want[-RATE:])[0, 1] > 0.98, "the end is sound, not silence"

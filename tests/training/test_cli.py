@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,9 @@ from typer.testing import CliRunner
 from emote_cli.cli import app
 from emote_cli.commands.train_view import view
 from emote_cli.data.manifest import read_records, write_records
+from emote_cli.errors import OutputError
 from emote_cli.media.output import only_writer
+from emote_cli.training.request import Request, claimed
 from emote_cli.weights import locate
 
 
@@ -116,6 +121,23 @@ def test_resume_from_the_command_line(dataset, tmp_path):
     trains("--resume", "--out", run, "--max-steps", 2)
     assert (run / "checkpoints" / "step-00000002").is_dir()
     fails(emote("--resume", "--out", tmp_path / "none"), "holds no run to resume")
+
+
+def test_a_run_is_claimed_until_it_ends(tmp_path):
+    run, request = tmp_path / "run", Request(stage="1", data="d")
+    with claimed(request, run, resume=False):
+        with pytest.raises(OutputError, match="another run is writing"), claimed(request, run, resume=True):
+            pass
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+    try:  # a worker that outlives the run does not keep the lock
+        with claimed(request, run, resume=True):
+            assert (run / "request.yaml").is_file()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_dry_run_trains_nothing(dataset, tmp_path):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from emote_cli.data.dataset import ClipArrays
 from emote_cli.errors import DataError
 from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import load_preset
 from emote_cli.training import lips
-from emote_cli.training.examples import open_audio_layers
+from emote_cli.training.examples import heard_lips, open_audio_layers
 from emote_cli.training.lips import HeardLips, fit_teacher, gathered, mean_tokens, places_of, warm_up
 from emote_cli.types import AudioFeatures
 
@@ -71,6 +72,21 @@ def test_clips_are_heard_as_often_as_they_weigh(monkeypatch):
     warm_up(model().audio_projector, unequal, SETTINGS.audio, steps=8)
     share = np.bincount(heard, minlength=3) / len(heard)
     assert share == pytest.approx([0.25, 0, 0.75], abs=0.05)
+
+
+def test_frames_of_long_clips_are_heard_no_more_often():
+    """A clip's weight grows with its length, that of its frames does not."""
+
+    def clip_of(frames: int, factor: float) -> ClipArrays:
+        audio, four = SETTINGS.audio, np.zeros((frames, 4), np.float32)
+        return ClipArrays(
+            id="c", latents=torch.zeros(frames, 4, 8, 8), boxes_px=four, mouths_px=four, speed=four[:, 0],
+            features=AudioFeatures(np.zeros((frames, audio.layers, audio.embed), np.float32), 25.0),
+            pose=np.zeros((frames, 5), np.float32), found=np.ones(frames, bool), lips=four[:, :3],
+            weight=factor * frames,
+        )  # fmt: skip
+
+    assert [each.weight for each in heard_lips([clip_of(10, 6), clip_of(50, 6), clip_of(20, 1)])] == [6, 6, 1]
 
 
 def test_the_teacher_makes_tokens_tell_the_true_lips():

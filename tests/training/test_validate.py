@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from emote_cli.data.manifest import read_records
+from emote_cli.data.sync import correlation
 from emote_cli.errors import WeightsError
 from emote_cli.media.video import probe, read_frames
 from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import load_preset
-from emote_cli.training.figures import Identity, correlation, psnr_db
+from emote_cli.training.figures import Identity, psnr_db
 from emote_cli.training.loop import StepReport
 from emote_cli.training.runlog import CURVES, RunLog, read_log
 from emote_cli.training.settings import ValidationSettings
