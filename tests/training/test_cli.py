@@ -128,10 +128,13 @@ def test_a_run_is_claimed_until_it_ends(tmp_path):
     with claimed(request, run, resume=False):
         with pytest.raises(OutputError, match="another run is writing"), claimed(request, run, resume=True):
             pass
+        ready, tell = os.pipe()
         child = os.fork()
         if not child:
+            os.write(tell, b".")
             time.sleep(60)
             os._exit(0)
+        os.read(ready, 1)
     try:  # a worker that outlives the run does not keep the lock
         with claimed(request, run, resume=True):
             assert (run / "request.yaml").is_file()
