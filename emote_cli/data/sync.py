@@ -1,7 +1,7 @@
 """Whether sound and picture of a clip belong together in time: the loudness of the voice against the open mouth.
 
 Edited footage often has its sound some frames late, and a network that is taught so cannot find the lips in it.
-Loudness is a coarse guide, but it needs no weights, and whole frames are seen with it in a few seconds.
+Loudness is a coarse guide, but it needs no weights, and two frames or more show in it within seconds of speech.
 """
 
 from __future__ import annotations
