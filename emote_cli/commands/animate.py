@@ -90,10 +90,11 @@ def animate(
 
 def _animate_many(batch: Path, asked: dict[str, Any]) -> None:
     from emote_cli import console
-    from emote_cli.animation.batch import read_batch
+    from emote_cli.animation.batch import make_folder, read_batch
     from emote_cli.errors import InputError
 
     rows = read_batch(batch)
+    make_folder(asked["output"] or Path())
     counts = {"made": 0, "there": 0, "failed": 0}
     with console.progress("animating", len(rows), "videos") as advance:
         for outcome in _outcomes(rows, asked, advance):

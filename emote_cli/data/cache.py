@@ -339,7 +339,7 @@ def cached_clips(
         )
 
 
-def is_current(path: Path, record: ClipRecord, view: View = PLAIN) -> bool:
+def is_current(path: Path, record: ClipRecord, view: View) -> bool:
     """Whether a cache entry is there, whole, and of the clip as it was last prepared; else it is made again."""
     try:
         with safe_open(path, "pt") as file:
@@ -348,7 +348,7 @@ def is_current(path: Path, record: ClipRecord, view: View = PLAIN) -> bool:
         return False
 
 
-def made_from(record: ClipRecord, view: View = PLAIN) -> dict[str, str]:
+def made_from(record: ClipRecord, view: View) -> dict[str, str]:
     """What an entry depends on, but for the model: the stretch of video, how it was prepared, how it was altered."""
     stretch = [record.start_s, record.end_s, record.crop_px, record.measured.get("sound_late_s", 0.0)]
     return {
@@ -359,7 +359,7 @@ def made_from(record: ClipRecord, view: View = PLAIN) -> dict[str, str]:
     }
 
 
-def store(tensors: dict[str, Tensor], path: Path, record: ClipRecord, view: View = PLAIN) -> None:
+def store(tensors: dict[str, Tensor], path: Path, record: ClipRecord, view: View) -> None:
     """Write a cache entry that is never seen half-written."""
     part = part_name(path)
     try:

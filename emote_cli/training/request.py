@@ -13,7 +13,7 @@ from pydantic import Field
 from emote_cli.errors import OutputError, SettingsError, TrainingError
 from emote_cli.media.output import only_writer
 from emote_cli.settings import Settings, load_settings, override, parse_settings, save_settings
-from emote_cli.training.settings import ORDER, StageName, TrainSettings, load_recipe
+from emote_cli.training.settings import ORDER, StageName, TrainSettings, load_recipe, recipe_stages
 from emote_cli.training.stages import NUMBERS
 from emote_cli.training.start import NEW_MODELS, split_assignments, stage_of
 from emote_cli.training.state import checkpoint_folders
@@ -77,18 +77,6 @@ def recipe_name(model: str, start: str | None) -> str:
         return model
     folder = locate(start or model)
     return model if folder is None else load_settings(folder / SETTINGS_NAME).name
-
-
-def recipe_stages(name: str) -> list[StageName]:
-    """The stages that a model's recipe has."""
-    stages: list[StageName] = []
-    for stage in ORDER:
-        try:
-            load_recipe(name, stage)
-        except SettingsError:
-            continue
-        stages.append(stage)
-    return stages
 
 
 def plan(request: Request, out: Path) -> list[StageRun]:

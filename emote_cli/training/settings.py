@@ -124,17 +124,25 @@ def load_recipe(model: str, stage: StageName) -> TrainSettings:
     Raises:
         SettingsError: the recipe has no such stage, or does not validate.
     """
+    name, content = read_recipe(model)
+    if stage not in content:
+        raise SettingsError(f"{model} has no stage {stage}", f"it has {', '.join(recipe_stages(model))}")
+    values = merged(content.get("common", {}), content[stage])
+    return parse_settings(TrainSettings, {"stage": stage, **values}, f"recipe {name}, {stage}")
+
+
+def recipe_stages(model: str) -> list[StageName]:
+    """The stages that a model's recipe has, in the order of training."""
+    return [stage for stage in ORDER if stage in read_recipe(model)[1]]
+
+
+def read_recipe(model: str) -> tuple[str, dict[str, Any]]:
+    """A recipe's file name, and what it says: common values, and those of each stage."""
     place = resources.files("emote_cli").joinpath("presets")
     file = place.joinpath(f"train-{model}.yaml")
     if not file.is_file():
         file = place.joinpath("train-sd15.yaml")
-    content: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if stage not in content:
-        raise SettingsError(
-            f"{model} has no stage {stage}", f"it has {', '.join(k for k in content if k in ORDER)}"
-        )
-    values = merged(content.get("common", {}), content[stage])
-    return parse_settings(TrainSettings, {"stage": stage, **values}, f"recipe {file.name}, {stage}")
+    return file.name, yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from emote_cli.cli import app
 from emote_cli.commands.train_view import view
 from emote_cli.data.manifest import read_records, write_records
-from emote_cli.errors import OutputError
+from emote_cli.errors import OutputError, SettingsError
 from emote_cli.media.output import only_writer
-from emote_cli.training.request import Request, claimed
+from emote_cli.training.request import Request, claimed, plan, stage_names
 from emote_cli.weights import locate
 
 
@@ -121,6 +121,15 @@ def test_resume_from_the_command_line(dataset, tmp_path):
     trains("--resume", "--out", run, "--max-steps", 2)
     assert (run / "checkpoints" / "step-00000002").is_dir()
     fails(emote("--resume", "--out", tmp_path / "none"), "holds no run to resume")
+
+
+def test_a_stage_that_a_recipe_spoils_is_not_left_out(monkeypatch):
+    """It was: all stages trained but that one."""
+    broken = {"vae": {}, "image": {"batch": 8, "sampling": {"crop": 6, "crop_examples": 12}}, "speed": {}}
+    monkeypatch.setattr("emote_cli.training.settings.read_recipe", lambda model: ("train-x.yaml", broken))
+    assert stage_names("all", "tiny") == ["vae", "image", "speed"]
+    with pytest.raises(SettingsError, match="train-x.yaml, image: .*crop_examples 12 is not a multiple"):
+        plan(Request(stage="all", model="tiny", data="d"), Path("run"))
 
 
 def test_a_run_is_claimed_until_it_ends(tmp_path):
