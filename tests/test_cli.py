@@ -450,7 +450,9 @@ def test_a_batch_loads_the_model_once_and_outlives_a_bad_job(fake, here, portrai
     rows = f"{portrait_path},{tiny_speech},a.mp4,3\nmissing.png,{tiny_speech},b.mp4,\n"
     table.write_text(f"portrait,audio,output,seed\n{rows}")
     (here / "taken").touch()
-    fails(emote("animate", "--batch", table, "-o", "taken"), "cannot make taken: File exists", "choose a folder")
+    fails(
+        emote("animate", "--batch", table, "-o", "taken"), "cannot make taken: File exists", "choose a folder"
+    )
     args = ("animate", "--batch", table, "-o", "out", "--model", "tiny")
     result = emote(*args)
     assert result.exit_code == 1

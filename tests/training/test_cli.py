@@ -128,7 +128,7 @@ def test_a_stage_that_a_recipe_spoils_is_not_left_out(monkeypatch):
     broken = {"vae": {}, "image": {"batch": 8, "sampling": {"crop": 6, "crop_examples": 12}}, "speed": {}}
     monkeypatch.setattr("emote_cli.training.settings.read_recipe", lambda model: ("train-x.yaml", broken))
     assert stage_names("all", "tiny") == ["vae", "image", "speed"]
-    with pytest.raises(SettingsError, match="train-x.yaml, image: .*crop_examples 12 is not a multiple"):
+    with pytest.raises(SettingsError, match=r"train-x\.yaml, image: .*crop_examples 12 is not a multiple"):
         plan(Request(stage="all", model="tiny", data="d"), Path("run"))
 
 
