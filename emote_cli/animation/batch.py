@@ -12,7 +12,7 @@ from typing import Any
 
 from emote_cli.animation.metadata import inputs_and_settings, read_making
 from emote_cli.animation.render import Job, check, render, tuning_of
-from emote_cli.errors import EmoteError, InputError, OutputError
+from emote_cli.errors import EmoteError, InputError
 
 COLUMNS = ("portrait", "audio", "output", "seed", "steps", "guidance", "head_speed", "start", "duration")
 """What a row may say; portrait and audio it must."""
@@ -94,20 +94,6 @@ def _job_values(row: Mapping[str, Any], folder: Path, place: str) -> dict[str, A
     portrait, audio = (folder / str(given[key]) for key in ("portrait", "audio"))
     name = given.get("output") or f"{portrait.stem}.{audio.stem}.mp4"
     return {**values, "portrait": portrait, "audio": audio, "output": str(name)}
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder that the videos go to.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make {folder}: {error.strerror}", hint="choose a folder that you may write to"
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)

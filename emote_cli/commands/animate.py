@@ -90,8 +90,9 @@ def animate(
 
 def _animate_many(batch: Path, asked: dict[str, Any]) -> None:
     from emote_cli import console
-    from emote_cli.animation.batch import make_folder, read_batch
+    from emote_cli.animation.batch import read_batch
     from emote_cli.errors import InputError
+    from emote_cli.media.output import make_folder
 
     rows = read_batch(batch)
     make_folder(asked["output"] or Path())

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from emote_cli.errors import OutputError
 from emote_cli.media.image import crop_and_resize, resize
-from emote_cli.media.output import PART_PREFIX, part_name, write_file
+from emote_cli.media.output import PART_PREFIX, make_folder, part_name, write_file
 from emote_cli.perception.faces import mouth_box
 from emote_cli.perception.tracking import head_speed_deg_s, mouth_open
 from emote_cli.types import Box, FaceTrack, Pixels
@@ -50,13 +50,7 @@ def make_folders(dataset_dir: Path) -> None:
     Raises:
         OutputError: they cannot be made, or not be written to.
     """
-    try:
-        for name in FOLDERS:
-            (dataset_dir / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make {dataset_dir}: {error.strerror}", hint="choose a folder that you may write to"
-        ) from error
+    make_folder(dataset_dir, FOLDERS)
     part_name(dataset_dir / "probe").unlink()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -14,6 +14,21 @@ from emote_cli.errors import OutputError
 
 PART_PREFIX = ".part-"
 """Files that are being written start with this; one that stays behind belongs to a killed run."""
+
+
+def make_folder(folder: Path, inside: Iterable[str] = ()) -> None:
+    """Make a folder, and those of these names inside it, where they are not there.
+
+    Raises:
+        OutputError: one cannot be made.
+    """
+    try:
+        for place in (folder, *(folder / name for name in inside)):
+            place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make {folder}: {error.strerror}", hint="choose a folder that you may write to"
+        ) from error
 
 
 def part_name(path: Path) -> Path:
