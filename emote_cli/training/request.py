@@ -63,7 +63,7 @@ def stage_names(stage: str, model: str) -> list[StageName]:
     """
     stage = NUMBERS.get(stage, stage)
     if stage == "all":
-        return [name for name in ORDER if name != "distill" and name in recipe_stages(model)]
+        return [name for name in recipe_stages(model) if name != "distill"]
     if stage not in ORDER:
         raise SettingsError(
             f"unknown stage '{stage}'", "one of vae, 1 (image), 2 (video), 3 (speed), distill, all"

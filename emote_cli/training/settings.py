@@ -133,7 +133,8 @@ def load_recipe(model: str, stage: StageName) -> TrainSettings:
 
 def recipe_stages(model: str) -> list[StageName]:
     """The stages that a model's recipe has, in the order of training."""
-    return [stage for stage in ORDER if stage in read_recipe(model)[1]]
+    _, content = read_recipe(model)
+    return [stage for stage in ORDER if stage in content]
 
 
 def read_recipe(model: str) -> tuple[str, dict[str, Any]]:
