@@ -194,6 +194,9 @@ class ModelSettings(Settings):
     articulation: float = Field(
         1.0, gt=0, le=5, description="default of how far speech moves the lips away from silence (mini)"
     )
+    smoothing: int = Field(
+        0, ge=0, le=5, description="default of how many frames on either side each one is averaged with"
+    )
     idle_motion: bool = Field(False, description="default of the quality aid in animation/idle.py")
     head_speed: float = Field(0.4, ge=0, le=2, description="default head speed, degrees per frame at 30 fps")
 

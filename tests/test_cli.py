@@ -89,6 +89,7 @@ class FakeOptions:
     solver: str | None = None
     detail: bool | None = None
     articulation: float | None = None
+    smoothing: int | None = None
     quality: str | None = None
 
 
@@ -248,14 +249,14 @@ def test_animate_writes_the_portraits_name_in_this_folder(fake, here, portrait_p
 def test_options_reach_the_animator(fake, here, portrait_path, tiny_speech):
     options = (
         "--steps 3 --guidance 2.5 --seed 7 --head-speed 0.7 --motion-region full --device cpu "
-        "--dtype bf16 --no-detail --quality fast --low-memory --articulation 1.5"
+        "--dtype bf16 --no-detail --quality fast --low-memory --articulation 1.5 --smoothing 3"
     )
     result = emote("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", "tiny", *options.split())
     assert result.exit_code == 0, result.output
     call = fake.calls[0]
     assert (call["model"], call["device"], call["dtype"]) == ("tiny", "cpu", "bf16")
     assert call["options"] == FakeOptions(
-        3, 2.5, 7, 0.7, "full", detail=False, articulation=1.5, quality="fast"
+        3, 2.5, 7, 0.7, "full", detail=False, articulation=1.5, smoothing=3, quality="fast"
     )
     assert (call["tuning"].low_memory, call["tuning"].compile, call["tuning"].variant) == (True, False, None)
 

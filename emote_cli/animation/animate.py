@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.animation.articulation import Articulation, articulate, mouth
+from emote_cli.animation.articulation import Articulation, articulate, loudest, mouth
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.compose import cut_portrait, find_faces
 from emote_cli.animation.detail import color_limits, color_locked, held, lower_face, transfer_detail
@@ -29,6 +29,7 @@ from emote_cli.animation.device import (
 from emote_cli.animation.likeness import with_identity
 from emote_cli.animation.memory import Guard, Residence, check_fits, forget_unused, free_bytes, need
 from emote_cli.animation.quality import SIX_STEP, Quality, Recipe, recipe
+from emote_cli.animation.smoothing import Track
 from emote_cli.diffusion.sampler import chunk_noise, guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import SettingsError
@@ -61,6 +62,8 @@ class AnimateOptions:
         detail: whether still places get the portrait's own detail back.
         articulation: how far speech moves the lips away from where silence has them: 1 is as the model says. For
             models that predict a change against the portrait (the mini); others ignore it.
+        smoothing: how many frames on either side each one is averaged with, the farther the less: steadier, and
+            quick closures of the lips are softer.
         quality: sets solver, steps and the reach of guidance where they are not named; see `quality.recipe`.
     """
 
@@ -72,6 +75,7 @@ class AnimateOptions:
     solver: Literal["ddim", "dpm"] | None = None
     detail: bool | None = None
     articulation: float | None = None
+    smoothing: int | None = None
     quality: Quality | None = None
 
     def recipe(self, settings: DiffusionSettings) -> Recipe:
@@ -248,23 +252,25 @@ class Animator:
             picture = to_tensor(portrait.pixels[None]).to(self.device)
             reference = self.model.encode_reference(self.model.autoencoder.encode(picture))
             decoded = self.model.autoencoder.decode(reference.latents)
-            lips = self._articulation(portrait, reference, region, options)
+            lips = self._articulation(portrait, reference, speech, features, region, options)
         finish = self._finisher(portrait, picture, decoded.float(), options)
-        motion: MotionLatents | None = (
-            None if after is None else torch.from_numpy(after.motion).to(self.device)
-        )
+        reach = settings.smoothing if options.smoothing is None else options.smoothing
+        reach = min(reach, settings.temporal.chunk_frames // 2)
+        so_far = reference.latents[:, None][:, :0] if after is None else torch.from_numpy(after.motion)
+        track = Track(reach, settings.temporal.motion_frames, so_far.to(self.device))
         for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
-            if after is not None and chunk.start < after.frame:
+            if after is not None and chunk.start < after.frame + reach:
                 continue
+            is_last = chunk.stop >= features.n_frames
             with torch.inference_mode(), self.precision.autocast(self.device):
-                conditioning = self._condition(reference, motion, features, region, chunk, options)
+                conditioning = self._condition(reference, track.motion, features, region, chunk, options)
                 latents = self.guard(partial(self._sample, reference, conditioning, chunk, options))
-                kept = latents[:, : chunk.keep]
-                shown = kept if lips is None else lips.shown(kept)
+                smooth, track = track.followed_by(latents[:, : chunk.keep], is_last=is_last)
+                shown = smooth if lips is None else lips.shown(smooth)
                 frames = self.guard(partial(self.model.decode, shown))[0].float()
-            motion = latents[:, -settings.temporal.motion_frames :]
-            carry = Carry(chunk.stop, to_numpy(motion))
-            yield MadeChunk(chunk.start, to_bytes(finish(frames)), carry, chunk.stop >= features.n_frames)
+            start = max(chunk.start - reach, 0)
+            carry = Carry(start + len(frames), to_numpy(track.latents))
+            yield MadeChunk(start, to_bytes(finish(frames)), carry, is_last)
 
     def _finisher(
         self,
@@ -296,6 +302,8 @@ class Animator:
         self,
         portrait: Portrait,
         reference: Reference,
+        speech: Sound,
+        features: SpeechFeatures,
         region: Float[Tensor, "1 1 image_height image_width"],
         options: AnimateOptions,
     ) -> Articulation | None:
@@ -307,10 +315,18 @@ class Animator:
         count = settings.temporal.chunk_frames
         nothing = np.zeros(round(SAMPLE_RATE_HZ * count / settings.fps), np.float32)
         silence = hear(Waveform(nothing, SAMPLE_RATE_HZ), settings.audio, settings.fps)
-        chunk = Chunk(index=0, start=0, stop=count, keep=count)
-        conditioning = self._condition(reference, None, silence, region, chunk, options)
-        silent = self.guard(partial(self._sample, reference, conditioning, chunk, options))
-        return articulate(silent, times, portrait.face, self.size, settings.autoencoder.scaling_factor)
+        loud = loudest(speech, plan_chunks(features.n_frames, count), settings.fps)
+
+        def made(heard: SpeechFeatures, chunk: Chunk) -> VideoLatents:
+            conditioning = self._condition(reference, None, heard, region, chunk, options)
+            return self.guard(partial(self._sample, reference, conditioning, chunk, options))
+
+        silent, speaking = (
+            made(silence, Chunk(index=0, start=0, stop=count, keep=count)),
+            made(features, loud),
+        )
+        scale = settings.autoencoder.scaling_factor
+        return articulate(silent, speaking, times, portrait.face, self.size, scale)
 
     def _condition(
         self,

@@ -2,10 +2,13 @@
 
 The way from what silence makes of the portrait to what speech makes of it is shown longer than it is: at the mouth,
 and where it is short. Longer ways are stretched less, since the autoencoder draws stains where latents lie far off.
+Dark skin and beards make for short ways, with lips that would not part: how far loud speech moves the lips of this
+portrait says how much they need.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +19,16 @@ from torch.nn import functional
 
 from emote_cli.animation.detail import CHIN, soft_hull
 from emote_cli.perception.regions import LIPS
+from emote_cli.perception.speech import SAMPLE_RATE_HZ
 from emote_cli.shapes import VideoLatents
-from emote_cli.types import Face
+from emote_cli.types import Chunk, Face, Sound
 
 FAR = 5.0
 """Length of the way, over a cell's channels in the autoencoder's own unit, at which half of the stretching is left."""
+USUAL = 2.4
+"""Mean length of the way at a mouth while the sound is loud, in the same unit: such lips are stretched as told."""
+LEAST, MOST = 0.75, 3.0
+"""How many times that much others are stretched."""
 ROOM, SOFT = 0.05, 0.05
 """How far the mouth's surroundings reach beyond lips and chin, and how soft they end, over the face's height."""
 
@@ -60,16 +68,49 @@ def mouth(face: Face, size: int, *, chin: bool = True) -> Float[np.ndarray, "siz
     return soft_hull(points, size, SOFT * height, round(ROOM * height))
 
 
-def articulate(silent: VideoLatents, times: float, face: Face, size: int, scale: float) -> Articulation:
-    """From what the model makes of the portrait in silence.
+def loudest(speech: Sound, chunks: Sequence[Chunk], fps: int) -> Chunk:
+    """Where the sound has the most power.
+
+    Args:
+        speech: at 16 kHz.
+        chunks: to choose from.
+        fps: of their frames.
+    """
+
+    def power(chunk: Chunk) -> float:
+        first, last = (round(SAMPLE_RATE_HZ * frame / fps) for frame in (chunk.start, chunk.stop))
+        return float((speech.read(first, last).astype(np.float64) ** 2).sum())
+
+    return max(chunks, key=power)
+
+
+def articulate(
+    silent: VideoLatents, loud: VideoLatents, times: float, face: Face, size: int, scale: float
+) -> Articulation:
+    """From what the model makes of the portrait in silence, and how far it goes from there.
 
     Args:
         silent: a chunk of it.
-        times: how many times a short way from there is shown, at the mouth.
+        loud: a chunk of loud speech.
+        times: how many times a short way from there is shown at a mouth of the usual kind; 1 is as the model says.
         face: of the portrait.
         size: of the portrait's side in pixels.
         scale: of the latents: the autoencoder's scaling factor.
     """
     place = torch.from_numpy(mouth(face, size))[None, None]
-    cells = functional.adaptive_avg_pool2d(place, (silent.shape[-2], silent.shape[-1]))[0, 0]
-    return Articulation(silent.mean(1, keepdim=True), 1 + (times - 1) * cells.to(silent.device), FAR * scale)
+    cells = functional.adaptive_avg_pool2d(place, (silent.shape[-2], silent.shape[-1]))[0, 0].to(silent)
+    rest = silent.mean(1, keepdim=True)
+    share = stretching(loud - rest, cells, scale) if face.blendshapes else 1.0
+    return Articulation(rest, 1 + (times - 1) * share * cells, FAR * scale)
+
+
+def stretching(way: VideoLatents, cells: Float[Tensor, "h w"], scale: float) -> float:
+    """How much of the usual stretching this mouth gets: the more, the shorter its way is.
+
+    Args:
+        way: from silence to loud speech.
+        cells: where the mouth is, 0 ... 1.
+        scale: of the latents.
+    """
+    length = (way.square().sum(2).sqrt().mean((0, 1)) * cells).sum() / cells.sum().clamp_min(1e-6)
+    return min(max(USUAL * scale / max(float(length), 1e-6), LEAST), MOST)

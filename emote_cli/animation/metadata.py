@@ -19,7 +19,7 @@ NOTE = "AI-generated video"
 
 REPEATABLE = (
     "model", "steps", "guidance", "seed", "head_speed", "motion_region", "detail",
-    "articulation", "idle",
+    "articulation", "smoothing", "idle",
     "start", "duration", "fps", "frame", "size", "dtype", "quality", "separate_vocals",
 )  # fmt: skip
 """The settings that `--like` takes over."""

@@ -58,6 +58,7 @@ class Job:
         motion_region: how far the head may move.
         detail: whether still places get the portrait's own detail back.
         articulation: how far speech moves the lips; for models that predict a change (mini).
+        smoothing: how many frames on either side each one is averaged with.
         idle: whether the finished head sways and blinks (idle.py).
         face: which face; None is the largest, and several are told.
         start: where in the recording to begin, in seconds.
@@ -87,6 +88,7 @@ class Job:
     motion_region: FaceRegion = "wide"
     detail: bool | None = None
     articulation: float | None = None
+    smoothing: int | None = None
     idle: bool | None = None
     face: FaceChoice | None = None
     start: float = 0.0
@@ -197,6 +199,8 @@ def check(job: Job) -> Plan:
         raise SettingsError(
             f"{settings.name} has no articulation to set", hint="leave --articulation out; it is for mini"
         )
+    if job.smoothing and settings.family.long_video != "motion_frames":
+        raise SettingsError(f"{settings.name} cannot smooth its frames", hint="leave --smoothing out")
     if job.size and job.size % 2:
         even = f"{job.size - 1} or {job.size + 1}"
         raise SettingsError(f"size {job.size} is odd", hint=f"H.264 needs an even size: {even}")
@@ -277,8 +281,7 @@ def _write_frames(
     finish = finisher(
         plan.photo, plan.portrait, job.frame, plan.size, job.detail is not False, livening(plan)
     )
-    per_segment = max(round(SEGMENT_S * settings.fps / settings.temporal.chunk_frames), 1)
-    per_segment *= settings.temporal.chunk_frames
+    per_segment, unsaved = round(SEGMENT_S * settings.fps), 0
     state = writer.state
     after = None if state is None else Carry(int(state["frame"]), state["motion"])
     rates = (Fraction(settings.fps), plan.fps, plan.n_frames)
@@ -286,7 +289,9 @@ def _write_frames(
         for frame in showing(list(chunk.frames), chunk.start, chunk.is_last, *rates):
             writer.write(finish(frame, float(writer.n_frames / plan.fps)))
             on_frame(1)
-        if chunk.is_last or chunk.carry.frame % per_segment == 0:
+        unsaved += len(chunk.frames)
+        if chunk.is_last or unsaved >= per_segment:
+            unsaved = 0
             writer.end_segment({"frame": np.array(chunk.carry.frame), "motion": chunk.carry.motion})
 
 
@@ -336,6 +341,7 @@ def _options(job: Job) -> AnimateOptions:
         motion_region=job.motion_region,
         detail=job.detail,
         articulation=job.articulation,
+        smoothing=job.smoothing,
         quality=job.quality,
     )
 

@@ -29,6 +29,7 @@ def animate(
     motion_region: options.Region = options.MotionRegion.wide,
     detail: options.Detail = None,
     articulation: options.Articulation = None,
+    smoothing: options.Smoothing = None,
     idle: options.Idle = None,
     face: options.WhichFace = None,
     start: options.Start = 0.0,

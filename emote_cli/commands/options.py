@@ -161,6 +161,15 @@ Articulation = Annotated[
         help="How far speech moves the lips: 1 is what the model says, more is livelier and rougher (mini).",
     ),
 ]
+Smoothing = Annotated[
+    int | None,
+    typer.Option(
+        "--smoothing",
+        min=0,
+        max=5,
+        help="Frames on either side that each one is averaged with: steadier lips, softer closures.",
+    ),
+]
 Idle = Annotated[
     bool | None,
     typer.Option("--idle/--no-idle", help="Let the head sway and the eyes blink (default: the model's)."),

@@ -144,6 +144,25 @@ def small_mini() -> Animator:
     return Animator(model, choose_device("cpu"), choose_precision("fp32", choose_device("cpu")))
 
 
+@pytest.mark.parametrize("reach", [0, 1, 5])
+def test_smoothed_frames_are_as_many_and_go_on_from_any_chunk(small_mini, reach):
+    options = AnimateOptions(detail=False, smoothing=reach)
+    picture, sound = portrait(small_mini.size), speech()
+    chunks = list(small_mini.chunks(picture, sound, options))
+    frames = np.concatenate([chunk.frames for chunk in chunks])
+    assert len(frames) == 13
+    assert [chunk.start for chunk in chunks] == np.cumsum([0] + [len(c.frames) for c in chunks])[:-1].tolist()
+    rest = small_mini.chunks(picture, sound, options, after=chunks[0].carry)
+    assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[chunks[0].carry.frame :])
+
+
+def test_smoothed_frames_tremble_less(small_mini):
+    def change(reach: int) -> float:
+        return float(np.abs(np.diff(made(small_mini, smoothing=reach).astype(float), axis=0)).mean())
+
+    assert 0 < change(2) < 0.8 * change(0)
+
+
 def test_articulation_lengthens_the_way_from_silence_to_speech(small_mini):
     def shown(**changes: object) -> list[np.ndarray]:
         frames: list[np.ndarray] = []

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from emote_cli.animation.articulation import FAR, Articulation, articulate, mouth
+from emote_cli.animation.articulation import FAR, LEAST, MOST, USUAL, Articulation, articulate, loudest, mouth
+from emote_cli.animation.chunks import plan_chunks
 from emote_cli.animation.detail import CHIN
 from emote_cli.perception.regions import LIPS
-from emote_cli.types import Box, Face
+from emote_cli.types import Box, Face, Waveform
 
 
 def face(*, found: bool = True) -> Face:
@@ -44,8 +45,38 @@ def test_short_ways_are_stretched_and_long_ones_less(times):
 
 def test_only_the_mouth_is_stretched():
     silent, speech = torch.zeros(1, 3, 2, 16, 16), torch.ones(1, 3, 2, 16, 16)
-    near = articulate(silent, 2.0, face(), 64, 0.01).shown(speech)
+    loud = speech * USUAL / 2**0.5
+    near = articulate(silent, loud * 0.01, 2.0, face(), 64, 0.01).shown(speech)
     assert near.max() < 1.01, "in latents of a smaller scale the same way is long"
-    shown = articulate(silent, 2.0, face(), 64, 1.0).shown(speech)
+    shown = articulate(silent, loud, 2.0, face(), 64, 1.0).shown(speech)
     assert shown[..., 11, 8].min() > 1.85
     assert torch.equal(shown[..., :4, :], speech[..., :4, :])
+
+
+@pytest.mark.parametrize(
+    ("length", "share"),
+    [(USUAL, 1), (USUAL / 2, 2), (USUAL / 1.5, 1.5), (USUAL / 90, MOST), (0, MOST), (99, LEAST)],
+)
+def test_lips_that_go_less_far_are_stretched_more(length, share):
+    silent = torch.full((1, 3, 2, 16, 16), 5.0)
+    loud = silent + length / 2**0.5
+    times = articulate(silent, loud, 3.0, face(), 64, 1.0).times
+    assert times[11, 8] == pytest.approx(1 + 2 * share, rel=0.05)
+    assert articulate(silent, loud, 1.0, face(), 64, 1.0).times.unique().tolist() == [1], (
+        "1 is as the model says"
+    )
+
+
+def test_where_the_mouth_is_not_known_all_is_stretched_as_told():
+    silent = torch.zeros(1, 3, 2, 16, 16)
+    times = articulate(silent, silent + 0.01, 3.0, face(found=False), 64, 1.0).times
+    assert times.unique().tolist() == [3]
+
+
+def test_the_loudest_chunk_is_found():
+    samples = np.zeros(16_000, np.float32)
+    samples[9_000:9_600] = 0.5
+    samples[2_000:9_000] = 0.01
+    chunks = plan_chunks(25, 4)
+    assert loudest(Waveform(samples, 16_000), chunks, 25) == chunks[3]
+    assert loudest(Waveform(samples[:8_000] * 0, 16_000), chunks[:3], 25) in chunks[:3]
