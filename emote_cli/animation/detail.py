@@ -128,9 +128,10 @@ class ColorLimits:
 def color_limits(
     portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"], lips: Float[Tensor, "h w"]
 ) -> ColorLimits:
-    """What the portrait has at that place; at the lips also all that it has at the mouth, and grey: teeth and shadow.
+    """What the portrait has at that place; at the lips also all that it has at the mouth.
 
-    Away from the lips it is the skin around them that counts: a grey chin would be a stain.
+    Away from the lips it is the skin around them that counts: a grey chin would be a stain. Nor are teeth and shadow
+    greyer than the palest place at the mouth: beside warm skin grey looks blue.
 
     Args:
         portrait: in [-1, 1].
@@ -142,7 +143,6 @@ def color_limits(
     if not (mask > 0.5).any():
         return ColorLimits(torch.full_like(own, -torch.inf), torch.full_like(own, torch.inf))
     low, high = usual(own, mask > 0.5, RARE)
-    low, high = low.clamp(max=0), high.clamp(min=0)
     skin = (mask > 0.5) & (lips < 0.5)
     if skin.any():
         low, high = (
