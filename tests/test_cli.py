@@ -33,6 +33,7 @@ from emote_cli.media.audio import read_audio
 from emote_cli.media.ffmpeg import ffmpeg_exe
 from emote_cli.media.video import probe, read_frames
 from emote_cli.model.checkpoint import random_model, save_model
+from emote_cli.settings import override
 from emote_cli.weights import sha256_of
 from tests.small_models import paper_settings
 
@@ -268,6 +269,15 @@ def test_articulation_is_for_models_that_predict_a_change(fake, here, portrait_p
     args = ("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", folder)
     fails(emote(*args, "--articulation", 2), "has no articulation to set", "leave --articulation out")
     assert emote(*args).exit_code == 0
+
+
+def test_public_models_do_not_smooth(fake, here, portrait_path, tiny_speech):
+    folder = here / "public"
+    folder.mkdir()
+    save_model(random_model(override(paper_settings(), ["family.audio=text_slot"])), folder)
+    args = ("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", folder)
+    fails(emote(*args, "--smoothing", 1), "cannot smooth its frames", "leave --smoothing out")
+    assert emote(*args, "--smoothing", 0).exit_code == 0
 
 
 def test_the_finished_head_sways_where_that_is_asked_for(fake, here, portrait_path, tiny_speech):

@@ -199,7 +199,7 @@ def check(job: Job) -> Plan:
         raise SettingsError(
             f"{settings.name} has no articulation to set", hint="leave --articulation out; it is for mini"
         )
-    if job.smoothing and settings.family.long_video != "motion_frames":
+    if job.smoothing and settings.family.audio != "own_layer":
         raise SettingsError(f"{settings.name} cannot smooth its frames", hint="leave --smoothing out")
     if job.size and job.size % 2:
         even = f"{job.size - 1} or {job.size + 1}"
