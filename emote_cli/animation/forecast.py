@@ -1,4 +1,4 @@
-"""What a job would do, how long it would take and what it needs, from its first two chunks."""
+"""What a job would do, how long it would take and what it needs, from its first chunks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import time
 from itertools import islice
 
 from emote_cli.animation.choice import corners
-from emote_cli.animation.render import Plan, generate
+from emote_cli.animation.render import Plan, finishing, generate
+
+MEASURED = 3
+"""Chunks that are made; the first takes longer, since the start is in it."""
 
 
 def describe(plan: Plan) -> dict[str, str]:
@@ -21,7 +24,7 @@ def describe(plan: Plan) -> dict[str, str]:
     chunk = settings.temporal.chunk_frames
     n_made = round(plan.speech.duration_s * settings.fps)
     n_chunks = -(-n_made // chunk)
-    seconds, gigabytes = measure(plan, n_chunks, chunk)
+    seconds, gigabytes = measure(plan, n_chunks)
     return {
         "portrait": f"{job.portrait}, square {corners(plan.portrait.crop_px)}",
         "face": f"{corners(plan.portrait.face.box_px)} of the {side} x {side} square",
@@ -33,15 +36,16 @@ def describe(plan: Plan) -> dict[str, str]:
     }
 
 
-def measure(plan: Plan, n_chunks: int, chunk_frames: int) -> tuple[float, float]:
-    """Expected seconds of the whole job, and peak gigabytes of this process so far."""
+def measure(plan: Plan, n_chunks: int) -> tuple[float, float]:
+    """Expected seconds of the whole job but for the encoder, and peak gigabytes of this process so far."""
     begin = time.monotonic()
-    frames = generate(plan)
-    next(frames)
-    first = time.monotonic()
-    rest = len(list(islice(frames, 2 * chunk_frames - 1)))
-    each = (time.monotonic() - first) * chunk_frames / max(rest, chunk_frames)
-    return (first - begin) + each * (n_chunks - 1), _peak_bytes() / 1e9
+    finish, ends = finishing(plan), []
+    for chunk in islice(generate(plan), MEASURED):
+        for frame in chunk.frames:
+            finish(frame, 0.0)
+        ends.append(time.monotonic())
+    each = (ends[-1] - ends[0]) / max(len(ends) - 1, 1)
+    return (ends[0] - begin) + each * (n_chunks - 1), _peak_bytes() / 1e9
 
 
 def _peak_bytes() -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emote_cli.animation.choice import FaceChoice, write_preview
-from emote_cli.animation.chunks import Carry
+from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.compose import cut_portrait, doubts, find_faces
 from emote_cli.animation.idle import Idle
 from emote_cli.animation.likeness import with_identity
@@ -285,7 +285,7 @@ def _write_frames(
     state = writer.state
     after = None if state is None else Carry(int(state["frame"]), state["motion"])
     rates = (Fraction(settings.fps), plan.fps, plan.n_frames)
-    for chunk in animator.chunks(plan.portrait, heard(plan), _options(job), after):
+    for chunk in generate(plan, animator, after):
         for frame in showing(list(chunk.frames), chunk.start, chunk.is_last, *rates):
             writer.write(finish(frame, float(writer.n_frames / plan.fps)))
             on_frame(1)
@@ -324,10 +324,16 @@ def tuning_of(plan: Plan) -> Tuning:
     return Tuning(variant=plan.variant, compile=plan.job.compile, low_memory=plan.job.low_memory)
 
 
-def generate(plan: Plan, animator: Animator | None = None) -> Iterator[Pixels]:
-    """Load the model, unless it is given, and yield its frames, at its own rate and size."""
+def finishing(plan: Plan) -> Callable[[Pixels, float], Pixels]:
+    """From the model's frames, and their times, to those of the plan's video."""
+    job = plan.job
+    return finisher(plan.photo, plan.portrait, job.frame, plan.size, job.detail is not False, livening(plan))
+
+
+def generate(plan: Plan, animator: Animator | None = None, after: Carry | None = None) -> Iterator[MadeChunk]:
+    """Load the model, unless it is given, and yield its frames, chunk by chunk, at its own rate and size."""
     animator = animator or load_animator(plan)
-    return animator.frames(plan.portrait, heard(plan), _options(plan.job))
+    return animator.chunks(plan.portrait, heard(plan), _options(plan.job), after)
 
 
 def _options(job: Job) -> AnimateOptions:
