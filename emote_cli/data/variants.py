@@ -109,8 +109,8 @@ def variant_of(clip: str, number: int) -> Variant | None:
         return None
     seed = int.from_bytes(hashlib.sha256(f"{clip} {number}".encode()).digest()[:8], "little")
     rng = np.random.default_rng(seed)
-    gain = rng.uniform(0.8, 1.2) * rng.uniform(0.92, 1.08, 3)
-    lift = rng.uniform(-18, 18) + rng.uniform(-6, 6, 3)
+    gain = rng.uniform(0.6, 1.2) * rng.uniform(0.92, 1.08, 3)
+    lift = rng.uniform(-26, 18) + rng.uniform(-6, 6, 3)
     across, down = rng.uniform(-0.04, 0.04, 2)
     return Variant(
         mirrored=bool(number % 2),

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from emote_cli.errors import TrainingError
 from emote_cli.training.settings import TrainSettings
@@ -68,10 +69,9 @@ class Average:
 
     @torch.no_grad()
     def follow(self, parameters: Mapping[str, nn.Parameter], step: int, decay: float) -> None:
-        """Move towards the parameters; faster in the first steps."""
-        weight = 1 - min(decay, (1 + step) / (10 + step))
-        for name, value in parameters.items():
-            self.values[name].lerp_(value, weight)
+        """Move towards the parameters, all at once; faster in the first steps."""
+        follow = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))
+        follow([self.values[name] for name in parameters], list(parameters.values()), None)
 
     @torch.no_grad()
     def swap(self, parameters: Mapping[str, nn.Parameter]) -> None:

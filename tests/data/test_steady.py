@@ -83,3 +83,11 @@ def test_lips_count_from_their_usual_place():
     assert np.allclose(lips[3] * USUAL_DEVIATION, [0.3, 0.075, 0], atol=1e-6)
     assert np.isnan(lips[4]).all()
     assert np.isfinite(lips[:4]).all()
+
+
+def test_lips_that_the_data_set_knows_count_as_they_are():
+    known = np.random.default_rng(0).normal(size=(4, 3))
+    tracks = {"landmarks_px": np.zeros((4, 478, 3)), "box_px": np.ones((4, 4)), "jaw_open": np.zeros(4)}
+    assert np.allclose(lip_values({**tracks, "found": np.ones(4, bool), "lips": known}), known)
+    with pytest.raises(ValueError, match=r"shape \(3, 3\), not \(4, 3\)"):
+        lip_values({**tracks, "found": np.ones(4, bool), "lips": known[:3]})
