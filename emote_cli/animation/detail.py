@@ -27,7 +27,7 @@ BLUR_SHARE = 1 / 64
 
 LUMA = (0.299, 0.587, 0.114)
 """How bright red, green and blue are (BT.601)."""
-RARE, STRANGE, LEEWAY = 0.005, 0.15, 0.04
+RARE, STRANGE, LEEWAY = 0.02, 0.15, 0.025
 """Shares of the portrait's colors that are left out at either end, of the mouth and of the skin around it (where a
 collar may be), and what is added again, in units of [-1, 1]."""
 NEXT = 1
