@@ -26,7 +26,7 @@ from emote_cli.types import Chunk, Face, Sound
 FAR = 5.0
 """Length of the way, over a cell's channels in the autoencoder's own unit, at which half of the stretching is left."""
 USUAL = 1.4
-"""Mean length of the way at a mouth while the sound is loud, in the same unit: such lips are stretched as told."""
+"""Length of a usual way at a mouth while the sound is loud, in the same unit: such lips are stretched as told."""
 LEAST, MOST = 0.75, 4.0
 """How many times that much others are stretched."""
 ROOM, SOFT = 0.05, 0.05
