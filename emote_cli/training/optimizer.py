@@ -70,7 +70,8 @@ class Average:
     @torch.no_grad()
     def follow(self, parameters: Mapping[str, nn.Parameter], step: int, decay: float) -> None:
         """Move towards the parameters, all at once; faster in the first steps."""
-        follow = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))
+        kept = min(decay, (1 + step) / (10 + step))
+        follow = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
         follow([self.values[name] for name in parameters], list(parameters.values()), None)
 
     @torch.no_grad()
