@@ -102,9 +102,12 @@ def test_the_table_names_every_part_of_the_sketch():
     assert [name for name in sketch.split() if name not in first_column] == []
 
 
-def test_the_changelog_is_up_to_date():
-    newest = re.findall(r"^## \[?([^\]\s]+)\]?", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[0]
-    assert newest in ("Unreleased", __version__)
+def test_the_changelog_tells_of_this_version():
+    """Newest first: what is not released yet, then this version with its date."""
+    heads = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert heads[0] == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d", heads[1]), heads[1]
+    assert len(set(heads)) == len(heads)
 
 
 def test_the_assets_are_named_with_their_origin():
