@@ -17,7 +17,7 @@ from torch import Tensor
 
 from emote_cli.animation.articulation import Articulation, articulate, loudest, mouth
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
-from emote_cli.animation.compose import cut_portrait, find_faces
+from emote_cli.animation.compose import cut_portrait
 from emote_cli.animation.detail import color_limits, color_locked, held, lower_face, transfer_detail
 from emote_cli.animation.device import (
     LARGE_MODEL,
@@ -40,7 +40,8 @@ from emote_cli.model.checkpoint import random_model
 from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.model.emo import Emo
 from emote_cli.model.imports import load_folder
-from emote_cli.perception.faces import FaceAnalyzer, FaceRegion, region_mask
+from emote_cli.perception.faces import FaceAnalyzer, find_faces
+from emote_cli.perception.geometry import FaceRegion, region_mask
 from emote_cli.perception.speech import SAMPLE_RATE_HZ, hear, listen
 from emote_cli.settings import DiffusionSettings, load_preset, load_settings
 from emote_cli.shapes import MotionLatents, VideoLatents

@@ -11,7 +11,8 @@ from PIL import Image
 
 from emote_cli.errors import FaceError
 from emote_cli.media.output import write_file
-from emote_cli.perception.faces import N_LANDMARKS, overlap
+from emote_cli.perception.geometry import overlap
+from emote_cli.perception.landmarks import N_LANDMARKS
 from emote_cli.types import Box, Face, Pixels
 
 FaceChoice = Literal["largest"] | int | Box

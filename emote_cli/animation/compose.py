@@ -12,20 +12,10 @@ from jaxtyping import UInt8
 
 from emote_cli.animation.choice import FaceChoice, choose_face
 from emote_cli.media.image import crop_and_resize, read_image, resize
-from emote_cli.perception.faces import (
-    CROP_EXPAND,
-    FaceAnalyzer,
-    crop_square,
-    euler_deg,
-    face_box,
-    to_crop,
-)
+from emote_cli.perception.faces import FaceAnalyzer, find_faces
+from emote_cli.perception.geometry import CROP_EXPAND, crop_square, euler_deg, face_box, to_crop
+from emote_cli.perception.landmarks import EYE_CORNERS
 from emote_cli.types import Box, Face, Pixels, Portrait
-
-_TILE_SHARES = (1.0, 0.5, 0.3)
-"""Sides of the squares to search, over the picture's shorter side: small faces need small squares."""
-
-_EYE_CORNERS = [33, 263]
 
 _LEVEL_DEG = 12
 """Heads that lean further are cut out upright."""
@@ -33,9 +23,6 @@ _LEVEL_DEG = 12
 _SMALL_SHARE = 0.6
 _PROFILE_DEG = 40
 _BLURRED = 0.05
-
-_SMALLEST_TILE_PX = 144
-"""In smaller squares MediaPipe sees faces where there are none."""
 
 
 def make_portrait(path: Path, size: int, analyzer: FaceAnalyzer, choice: FaceChoice = "largest") -> Portrait:
@@ -79,7 +66,7 @@ def square_of(pixels: Pixels, crop: Box, roll: float, size: int) -> UInt8[np.nda
 
 def roll_deg(face: Face) -> float:
     """How far the head leans, from the line through the outer corners of the eyes: clockwise is positive."""
-    (x0, y0), (x1, y1) = face.landmarks_px[_EYE_CORNERS, :2].astype(float)
+    (x0, y0), (x1, y1) = face.landmarks_px[list(EYE_CORNERS), :2].astype(float)
     return math.degrees(math.atan2(y1 - y0, x1 - x0)) if face.blendshapes else 0.0
 
 
@@ -137,37 +124,3 @@ def sharpness(pixels: Pixels) -> float:
     """Standard deviation of the Laplacian over that of the brightness: below 0.05 a photo looks blurred."""
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return float(cv2.Laplacian(gray, cv2.CV_32F).std() / max(float(gray.std()), 1.0))
-
-
-def find_faces(pixels: Pixels, analyzer: FaceAnalyzer) -> list[Face]:
-    """All faces of a photo, largest first.
-
-    MediaPipe overlooks faces below a tenth of the picture's side, and some in very long pictures: where it
-    sees none at all, ever smaller squares of the picture are searched.
-    """
-    faces = analyzer.analyze(pixels)
-    height, width = pixels.shape[:2]
-    for share in _TILE_SHARES:
-        if faces:
-            break
-        side = round(min(height, width) * share)
-        for tile in _tiles(width, height, side) if side >= _SMALLEST_TILE_PX else ():
-            faces += [_shifted(face, tile) for face in analyzer.analyze(crop_and_resize(pixels, tile, side))]
-    return sorted(faces, key=lambda face: -face.box_px.area)
-
-
-def _tiles(width: int, height: int, side: int) -> Iterator[Box]:
-    """Squares that cover a picture and overlap by half."""
-    for y in _starts(height, side):
-        for x in _starts(width, side):
-            yield Box(x, y, x + side, y + side)
-
-
-def _starts(length: int, side: int) -> list[int]:
-    return [*range(0, length - side, max(side // 2, 1)), length - side]
-
-
-def _shifted(face: Face, tile: Box) -> Face:
-    """A face found in a tile, in coordinates of the whole picture: a crop the other way round."""
-    inverse = Box(-tile.x0, -tile.y0, tile.width - tile.x0, tile.height - tile.y0)
-    return to_crop(face, inverse, round(tile.width))

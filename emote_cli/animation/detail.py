@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from emote_cli.perception.landmarks import CHEEKS, CHIN, JAW, NOSE
 from emote_cli.types import Face
 
 STILL = 0.05
@@ -33,11 +34,6 @@ collar may be), and what is added again, in units of [-1, 1]."""
 NEXT = 1
 """How many pixels away a color of the portrait is still at that place: a dark collar begins right below a chin."""
 
-JAW = (93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323)
-"""MediaPipe's landmarks along the jaw, ear to ear."""
-NOSE, CHIN = 4, 152
-CHEEKS = (205, 425, NOSE)
-"""The cheeks' and the nose's foremost points: the eyes are above them."""
 DROP, SOFT = 0.12, 0.05
 """How far the chin may drop, and the deviation of the mask's edge, over the face's height."""
 

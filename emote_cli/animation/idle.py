@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emote_cli.animation.paste import head_mask
+from emote_cli.perception.landmarks import EYES
 from emote_cli.types import Box, Face
 
 Square = Float[np.ndarray, "side side 3"]
@@ -38,15 +39,6 @@ SHUT = 0.94
 """How much of the eye's opening the lid covers at most."""
 LID = 0.6
 """How much of the skin between lid and brow is drawn down with it."""
-EYES = (
-    ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133), (52, 65)),
-    (
-        (362, 398, 384, 385, 386, 387, 388, 466, 263),
-        (362, 382, 381, 380, 374, 373, 390, 249, 263),
-        (282, 295),
-    ),
-)
-"""MediaPipe's landmarks of the right and the left eye, by the picture's left: upper lid, lower lid, brow."""
 
 
 def sway_deg(time_s: float, head_speed: float, seed: int) -> tuple[float, float, float]:

@@ -25,7 +25,8 @@ from emote_cli.diffusion.sampler import chunk_noise, guided
 from emote_cli.model.adapters import GuidedConditioning, echomimic
 from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.model.conditioning import KeysValues, RegionWeights
-from emote_cli.perception.regions import SILHOUETTE, box_mask, enlarged_box, hallo_regions, resized
+from emote_cli.perception.landmarks import SILHOUETTE
+from emote_cli.perception.regions import box_mask, enlarged_box, hallo_regions, resized
 from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features
 from emote_cli.perception.whisper import WhisperFeatureExtractor, whisper_features
 from emote_cli.settings import ModelSettings

@@ -14,7 +14,7 @@ import numpy as np
 
 from emote_cli.animation.choice import FaceChoice, write_preview
 from emote_cli.animation.chunks import Carry, MadeChunk
-from emote_cli.animation.compose import cut_portrait, doubts, find_faces
+from emote_cli.animation.compose import cut_portrait, doubts
 from emote_cli.animation.idle import Idle
 from emote_cli.animation.likeness import with_identity
 from emote_cli.animation.metadata import making_of, settings_of, to_tags
@@ -27,7 +27,8 @@ from emote_cli.media.encoding import encoding_of
 from emote_cli.media.image import read_image
 from emote_cli.media.pngs import check_png_folder, is_png_folder
 from emote_cli.media.segments import SegmentedWriter
-from emote_cli.perception.faces import FaceAnalyzer, FaceRegion
+from emote_cli.perception.faces import FaceAnalyzer, find_faces
+from emote_cli.perception.geometry import FaceRegion
 from emote_cli.settings import ModelSettings, load_preset, load_settings
 from emote_cli.types import Pixels, Portrait, Sound
 from emote_cli.weights import SETTINGS_NAME, bundled, locate, separator

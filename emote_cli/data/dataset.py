@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from emote_cli.errors import DataError, EmoteError
-from emote_cli.perception.faces import euler_deg, region_mask, union_box
+from emote_cli.perception.geometry import euler_deg, region_mask, union_box
 from emote_cli.settings import ModelSettings, Settings
 from emote_cli.types import AudioFeatures, Box
 

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from emote_cli.errors import OutputError
 from emote_cli.media.image import crop_and_resize, resize
 from emote_cli.media.output import PART_PREFIX, make_folder, part_name, write_file
-from emote_cli.perception.faces import mouth_box
+from emote_cli.perception.geometry import mouth_box
 from emote_cli.perception.tracking import head_speed_deg_s, mouth_open
 from emote_cli.types import Box, FaceTrack, Pixels
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from emote_cli.perception.faces import euler_deg
+from emote_cli.perception.geometry import euler_deg
 from emote_cli.perception.tracking import head_speed_deg_s
 from emote_cli.types import Box, Face, FaceTrack, Pixels
 

@@ -20,7 +20,8 @@ from emote_cli.errors import InputError
 from emote_cli.media.audio import SPEECH_RATE_HZ, read_audio, write_flac
 from emote_cli.media.image import crop_and_resize
 from emote_cli.media.video import write_video
-from emote_cli.perception.faces import FaceAnalyzer, crop_square, union_box
+from emote_cli.perception.faces import FaceAnalyzer
+from emote_cli.perception.geometry import crop_square, union_box
 from emote_cli.perception.tracking import follow, track_to_crop
 from emote_cli.types import Box, FaceTrack, Waveform
 

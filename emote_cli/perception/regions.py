@@ -14,13 +14,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-SILHOUETTE = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
-    149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-"""MediaPipe's landmarks on the face's outline."""
-LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 146, 91, 181, 84, 17, 314, 405, 321, 375)
-"""MediaPipe's landmarks around the lips."""
+from emote_cli.perception.landmarks import LIPS, SILHOUETTE
+
 FACE_RATIO, LIP_RATIO = 1.2, 2.0
 MASK_SIDE = 64
 FACE_BLUR, LIP_BLUR = 51, 31

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.perception.faces import N_LANDMARKS, FaceAnalyzer, overlap, points_to_crop, rotation
+from emote_cli.perception.faces import FaceAnalyzer
+from emote_cli.perception.geometry import overlap, points_to_crop, rotation
+from emote_cli.perception.landmarks import EYE_CORNERS, LOWER_LIP, N_LANDMARKS, UPPER_LIP
 from emote_cli.types import Box, Face, FaceTrack, Pixels
 
 SPEED_SMOOTHING_S = 0.06
@@ -15,11 +17,6 @@ SPEED_SMOOTHING_S = 0.06
 
 On drawn heads with known motion it lifts the correlation with the true speed from 0.78 to 0.92.
 """
-
-_UPPER_LIP, _LOWER_LIP = 13, 14
-"""Landmarks in the middle of the lips' inner edges."""
-
-_EYE_CORNERS = (33, 263)
 
 
 def track(frames: Iterable[Pixels], fps: float, analyzer: FaceAnalyzer) -> FaceTrack:
@@ -99,8 +96,8 @@ def mouth_open(face_track: FaceTrack) -> Float[np.ndarray, " frames"]:
     MediaPipe's jawOpen does (0.80).
     """
     points = face_track.landmarks_px
-    gap = np.linalg.norm(points[:, _UPPER_LIP] - points[:, _LOWER_LIP], axis=1)
-    eyes = np.linalg.norm(points[:, _EYE_CORNERS[0]] - points[:, _EYE_CORNERS[1]], axis=1)
+    gap = np.linalg.norm(points[:, UPPER_LIP] - points[:, LOWER_LIP], axis=1)
+    eyes = np.linalg.norm(points[:, EYE_CORNERS[0]] - points[:, EYE_CORNERS[1]], axis=1)
     return np.asarray(gap / np.maximum(eyes, 1e-6), np.float32)
 
 

@@ -7,9 +7,8 @@ from einops import rearrange
 from golden_models import WORST, agree, regions
 
 from emote_cli.animation import hallo as loop
+from emote_cli.perception.landmarks import LIPS, SILHOUETTE
 from emote_cli.perception.regions import (
-    LIPS,
-    SILHOUETTE,
     blurred,
     box_mask,
     branch_masks,

@@ -1,3 +1,6 @@
+import math
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,12 +8,11 @@ from hypothesis import strategies as st
 
 from emote_cli.errors import WeightsError
 from emote_cli.media.image import read_image, resize
-from emote_cli.perception.faces import (
+from emote_cli.perception.faces import MOST_LOOKS, FaceAnalyzer, find_faces, plan_squares
+from emote_cli.perception.geometry import (
     CROP_EXPAND,
-    FaceAnalyzer,
     box_to_crop,
     crop_square,
-    draw_pose_axes,
     euler_deg,
     mouth_box,
     overlap,
@@ -164,18 +166,74 @@ def test_two_faces_come_largest_first(portrait, face, analyzer):
     assert faces[0].box_px.x0 > small.shape[1] > faces[1].box_px.x1
 
 
-def test_a_small_face_in_a_large_picture_is_found_in_place(portrait, face, analyzer):
+def test_a_face_that_one_look_overlooks_is_found_in_place(portrait, face, analyzer):
     large = np.full((900, 1700, 3), 90, np.uint8)
     large[300:812, 700:1212] = portrait
-    faces = analyzer.analyze(large)
+    assert analyzer.analyze(large) == []
+    faces = find_faces(large, analyzer)
     assert len(faces) == 1
     there = face.box_px
     assert overlap(faces[0].box_px, Box(there.x0 + 700, there.y0 + 300, there.x1 + 700, there.y1 + 300)) > 0.8
 
 
+@pytest.mark.parametrize("corner", [(60, 70), (513, 641), (990, 1390)])
+def test_a_face_of_40_pixels_is_found_once(portrait, face, analyzer, corner):
+    y, x = corner
+    large = np.full((1200, 1600, 3), 128, np.uint8)
+    large[y : y + 200, x : x + 200] = resize(portrait, (200, 200))
+    faces = find_faces(large, analyzer)
+    assert len(faces) == 1
+    assert 36 < faces[0].box_px.height < 48
+    expected = np.array(face.box_px.center) * 200 / 512 + (x, y)
+    assert np.abs(np.array(faces[0].box_px.center) - expected).max() < 4
+
+
+def test_two_small_faces_stay_two(portrait, analyzer):
+    large = np.full((1200, 1600, 3), 128, np.uint8)
+    small = resize(portrait, (200, 200))
+    large[300:500, 400:600] = large[700:900, 1000:1200] = small
+    assert len(find_faces(large, analyzer)) == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "most"),
+    [
+        ((480, 640), 18),
+        ((512, 512), 12),
+        ((1080, 1920), MOST_LOOKS),
+        ((300, 30_000), 1),
+        ((1, 1), 1),
+        ((70, 9), 1),
+    ],
+)
+def test_a_picture_without_a_face_costs_few_looks(shape, most):
+    looks = []
+
+    class Blind(FaceAnalyzer):
+        def __init__(self):
+            pass
+
+        def analyze(self, rgb, timestamp_ms=None):
+            looks.append(rgb.shape)
+            return []
+
+    assert find_faces(np.zeros((*shape, 3), np.uint8), Blind()) == []
+    assert 1 <= len(looks) <= most
+
+
+@given(sizes, sizes, st.floats(0.1, 1), st.floats(0.1, 0.6))
+def test_squares_cover_the_picture_and_overlap(width, height, share, shared):
+    side = round(min(width, height) * share)
+    corners = plan_squares(width, height, side, shared)
+    for length, starts in ((width, {x for x, _ in corners}), (height, {y for _, y in corners})):
+        ordered = sorted(starts)
+        assert (ordered[0], ordered[-1]) == (0, length - side)
+        assert all(side - (b - a) >= math.floor(shared * side) - 1 for a, b in pairwise(ordered))
+
+
 @pytest.mark.parametrize("shape", [(97, 61, 3), (1, 1, 3)])
 def test_no_face_is_an_empty_list(analyzer, shape, rng):
-    assert analyzer.analyze(rng.integers(0, 255, shape, np.uint8)) == []
+    assert find_faces(rng.integers(0, 255, shape, np.uint8), analyzer) == []
 
 
 def test_times_may_repeat_in_video_mode(portrait):
@@ -197,13 +255,6 @@ def test_a_missing_or_broken_model_says_so(tmp_path):
         with pytest.raises(WeightsError, match="face model") as raised:
             FaceAnalyzer(path)
         assert raised.value.hint
-
-
-def test_axes_are_drawn_on_a_copy(portrait, face):
-    before = portrait.copy()
-    drawn = draw_pose_axes(portrait, face)
-    np.testing.assert_array_equal(portrait, before)
-    assert (drawn != portrait).any()
 
 
 def test_overlap_of_boxes():

@@ -1,0 +1,136 @@
+"""The geometry of faces: poses, boxes, regions, and coordinates of crops. No torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from emote_cli.perception.landmarks import LIPS
+from emote_cli.types import Box, Face
+
+CROP_EXPAND = 1.7
+"""Side of the square crop over the longer side of the face box."""
+
+WIDE_FACTOR = 1.6
+"""Sides of the wide face region over those of the tight one."""
+
+FaceRegion = Literal["tight", "wide", "full"]
+"""How far the head may move from where it is in the portrait (paper 4.5)."""
+
+
+# ------------------------------------------------------------------------------------------------ pose
+
+
+def rotation(pose: Float[np.ndarray, "*batch rows columns"]) -> Float[np.ndarray, "*batch 3 3"]:
+    """The nearest pure rotations to the upper left 3x3 of poses (which also scale)."""
+    u, _, vt = np.linalg.svd(np.asarray(pose, np.float64)[..., :3, :3])
+    u[..., 2] *= np.sign(np.linalg.det(u @ vt))[..., None]
+    return np.asarray(u @ vt)
+
+
+def euler_deg(pose_4x4: Float[np.ndarray, "4 4"]) -> tuple[float, float, float]:
+    """Pitch, yaw and roll in degrees.
+
+    Pitch is positive with the nose down, yaw with the nose to the right of the picture, roll when the head
+    leans counter-clockwise in the picture.
+    """
+    r = rotation(pose_4x4)
+    pitch = np.arcsin(np.clip(-r[1, 2], -1, 1))
+    yaw, roll = np.arctan2(r[0, 2], r[2, 2]), np.arctan2(r[1, 0], r[1, 1])
+    return float(np.degrees(pitch)), float(np.degrees(yaw)), float(np.degrees(roll))
+
+
+# -------------------------------------------------------------------------------------- boxes and regions
+
+
+def face_box(landmarks_px: Float[np.ndarray, "points 3"]) -> Box:
+    """The smallest box around landmarks."""
+    (x0, y0), (x1, y1) = landmarks_px[:, :2].min(axis=0), landmarks_px[:, :2].max(axis=0)
+    return Box(float(x0), float(y0), float(x1), float(y1))
+
+
+def mouth_box(landmarks_px: Float[np.ndarray, "478 3"]) -> Box:
+    """The smallest box around the outer lips."""
+    return face_box(landmarks_px[list(LIPS)])
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+    both = max(width, 0.0) * max(height, 0.0)
+    return both / max(a.area + b.area - both, 1e-9)
+
+
+def union_box(boxes_px: Float[np.ndarray, "boxes 4"]) -> Box:
+    """The smallest box around all boxes; rows with NaN do not count.
+
+    Raises:
+        ValueError: no row is without NaN.
+    """
+    good = boxes_px[~np.isnan(boxes_px).any(axis=1)]
+    if len(good) == 0:
+        raise ValueError("there is no box to unite")
+    return Box(*(float(v) for v in (*good[:, :2].min(axis=0), *good[:, 2:].max(axis=0))))
+
+
+def crop_square(box: Box, image_width: int, image_height: int, expand: float = CROP_EXPAND) -> Box:
+    """The square to crop around a face: `expand` times the longer side of its box, in whole pixels.
+
+    It is shifted into the picture; only what cannot fit stays outside, and is padded when cropping.
+    """
+    side = max(round(max(box.width, box.height) * expand), 2)
+    x0 = _shifted_inside(box.center[0] - side / 2, side, image_width)
+    y0 = _shifted_inside(box.center[1] - side / 2, side, image_height)
+    return Box(x0, y0, x0 + side, y0 + side)
+
+
+def _shifted_inside(start: float, side: int, length: int) -> float:
+    low, high = min(0, length - side), max(0, length - side)
+    return float(min(max(round(start), low), high))
+
+
+def region_mask(box: Box, size: int, face_region: FaceRegion = "tight") -> Float[np.ndarray, "1 size size"]:
+    """Where the face may be, as 0 and 1.
+
+    Args:
+        box: the face (or the union of its boxes), in pixels of the square picture.
+        size: side of that picture.
+        face_region: `tight` is the box, `wide` 1.6 times its sides, `full` the whole picture.
+    """
+    mask = np.zeros((1, size, size), np.float32)
+    if face_region == "full":
+        return mask + 1
+    area = box if face_region == "tight" else box.scaled(WIDE_FACTOR)
+    x0, y0, x1, y1 = (min(max(round(v), 0), size) for v in (area.x0, area.y0, area.x1, area.y1))
+    mask[:, y0:y1, x0:x1] = 1
+    return mask
+
+
+# ----------------------------------------------------------------------------------------- coordinates
+
+
+def box_to_crop(box: Box, crop_px: Box, size: int) -> Box:
+    """A box of the picture, in pixels of the square `crop_px` scaled to `size`."""
+    k = size / crop_px.width
+    return Box(
+        *(
+            (v - o) * k
+            for v, o in zip((box.x0, box.y0, box.x1, box.y1), (crop_px.x0, crop_px.y0) * 2, strict=True)
+        )
+    )
+
+
+def to_crop(face: Face, crop_px: Box, size: int) -> Face:
+    """The same face in pixels of the square `crop_px` scaled to `size`; the pose stays the camera's."""
+    points = points_to_crop(face.landmarks_px, crop_px, size)
+    return Face(box_to_crop(face.box_px, crop_px, size), points, face.pose_4x4, face.blendshapes)
+
+
+def points_to_crop(
+    points_px: Float[np.ndarray, "*points 3"], crop_px: Box, size: int
+) -> Float[np.ndarray, "*points 3"]:
+    """Landmarks of the picture, in pixels of the square `crop_px` scaled to `size`."""
+    origin = np.array([crop_px.x0, crop_px.y0, 0], np.float64)
+    return ((points_px - origin) * (size / crop_px.width)).astype(np.float32)
