@@ -21,7 +21,7 @@ _SAME_FACE = 0.3
 """Overlap from which on two boxes are one face, seen twice."""
 
 _LEVELS = ((1.0, 0.5, 64), (0.5, 0.5, 64), (0.22, 0.4, 144))
-"""Sides of the squares to search, over the picture's shorter side; how much neighbors share; the smallest side in pixels.
+"""Sides of the squares to search, over the picture's shorter side; how much neighbors share; the smallest, in pixels.
 
 In smaller ones MediaPipe sees faces where there are none.
 """
