@@ -29,7 +29,7 @@ class Settings(BaseModel):
 
 
 class AutoencoderSettings(Settings):
-    """The image autoencoder: diffusers' AutoencoderKL, optionally on pixels folded `patch` x `patch`."""
+    """The image autoencoder: SD's VAE, optionally on pixels folded `patch` x `patch`."""
 
     block_channels: tuple[int, ...] = Field((128, 256, 512, 512), description="widths, finest first")
     layers_per_block: int = Field(2, gt=0)

@@ -13,13 +13,13 @@ trained.
 
 from __future__ import annotations
 
-from diffusers.models.attention import FeedForward
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emote_cli.model.conditioning import Heard, KeysValues
-from emote_cli.model.layers import NOT_HEARD, attend, attend_silence, cross_attention, keys_values
+from emote_cli.model.attention import Attention, attend, attend_silence, keys_values
+from emote_cli.model.blocks import FeedForward
+from emote_cli.model.conditioning import NOT_HEARD, Heard, KeysValues
 from emote_cli.settings import UNetSettings
 
 BRANCHES = ("full", "face", "lip")
@@ -31,16 +31,16 @@ class AudioModuleBlock(nn.Module):
     def __init__(self, *, width: int, shape: UNetSettings, audio_width: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attn1 = cross_attention(width, shape.heads)
+        self.attn1 = Attention(width, shape.heads)
         self.norm2 = nn.LayerNorm(width)
         for index, branch in enumerate(BRANCHES):
-            setattr(self, f"attn2_{index}", cross_attention(width, shape.heads, audio_width))
+            setattr(self, f"attn2_{index}", Attention(width, shape.heads, audio_width))
             conv = nn.Conv2d(width, width, 1)
             nn.init.zeros_(conv.weight)
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
             setattr(self, f"zero_conv_{branch}", conv)
         self.norm3 = nn.LayerNorm(width)
-        self.ff = FeedForward(width, mult=shape.feed_forward_mult, activation_fn="geglu")
+        self.ff = FeedForward(width, shape.feed_forward_mult)
 
     def forward(
         self,

@@ -1,4 +1,4 @@
-"""Pictures to latents and back: diffusers' AutoencoderKL, scaled in one place only.
+"""Pictures to latents and back: SD's VAE, scaled in one place only.
 
 With `shortcut` a linear path runs beside the network: each latent cell also sees its own patch of pixels
 through one matrix, and gives its patch back through another. Started from the principal components of the
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emote_cli.model.vae import Vae
 from emote_cli.settings import AutoencoderSettings
 from emote_cli.shapes import ImageLatents, ImagePixels
 
@@ -38,17 +38,12 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.patch = settings.patch
         self.scaling_factor = settings.scaling_factor
-        levels = len(settings.block_channels)
-        self.vae = AutoencoderKL(
-            in_channels=3 * settings.patch**2,
-            out_channels=3 * settings.patch**2,
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-            block_out_channels=settings.block_channels,
-            layers_per_block=settings.layers_per_block,
+        self.vae = Vae(
+            channels=3 * settings.patch**2,
             latent_channels=settings.latent_channels,
-            norm_num_groups=settings.norm_groups,
-            sample_size=settings.tile_above,
+            widths=settings.block_channels,
+            blocks=settings.layers_per_block,
+            groups=settings.norm_groups,
         )
         self.shortcut_in: nn.Conv2d | None = None
         if settings.shortcut:
@@ -56,14 +51,14 @@ class Autoencoder(nn.Module):
             self.shortcut_in = nn.Conv2d(3, channels, factor, stride=factor)
             self.shortcut_out = nn.ConvTranspose2d(channels, 3, factor, stride=factor)
             for layer in (self.vae.quant_conv, self.vae.decoder.conv_out):
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
+                for parameter in layer.parameters():
+                    nn.init.zeros_(parameter)
 
     def encode(self, pixels: ImagePixels) -> ImageLatents:
         """Pixels in [-1, 1] -> scaled latents (the posterior's mean)."""
         pixels = pixels.to(self.vae.quant_conv.weight.dtype)
         folded = functional.pixel_unshuffle(pixels, self.patch) if self.patch > 1 else pixels
-        latents: Tensor = self.vae.encode(folded).latent_dist.mode()
+        latents: Tensor = self.vae.encode(folded)
         if self.shortcut_in is not None:
             latents = latents + self.shortcut_in(pixels)
         return latents * self.scaling_factor
@@ -71,7 +66,7 @@ class Autoencoder(nn.Module):
     def decode(self, latents: ImageLatents) -> ImagePixels:
         """Scaled latents -> pixels, about [-1, 1] (not clamped)."""
         latents = latents.to(self.vae.quant_conv.weight.dtype) / self.scaling_factor
-        folded: Tensor = self.vae.decode(latents).sample
+        folded: Tensor = self.vae.decode(latents)
         pixels = functional.pixel_shuffle(folded, self.patch) if self.patch > 1 else folded
         return pixels if self.shortcut_in is None else pixels + self.shortcut_out(latents)
 

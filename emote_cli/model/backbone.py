@@ -18,15 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from emote_cli.model.attention import keys_values
 from emote_cli.model.audio_module import AudioModuleBlock
-from emote_cli.model.conditioning import Conditioning, Heard, KeysValues, ReferenceFeatures
-from emote_cli.model.layers import (
-    NOT_HEARD,
-    SpatialTransformer,
-    TemporalModule,
-    TransformerBlock,
-    keys_values,
-)
+from emote_cli.model.conditioning import NOT_HEARD, Conditioning, Heard, KeysValues, ReferenceFeatures
+from emote_cli.model.layers import SpatialTransformer, TemporalModule, TransformerBlock
 from emote_cli.model.unet import UNet, UNetLevel
 from emote_cli.settings import FamilySettings, TemporalSettings, UNetSettings
 from emote_cli.shapes import Maps, VideoLatents

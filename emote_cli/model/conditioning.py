@@ -71,6 +71,9 @@ class Heard(NamedTuple):
     branches: tuple[KeysValues, ...] = ()
 
 
+NOT_HEARD = Heard()
+
+
 @dataclass(frozen=True, slots=True)
 class Conditioning:
     """Everything a denoising step needs besides the noisy latents.

@@ -16,107 +16,23 @@ import math
 from typing import Any
 
 import torch
-from diffusers.models.attention import FeedForward
-from diffusers.models.attention_processor import Attention
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-from emote_cli.model.conditioning import Heard, KeysValues
+from emote_cli.model.attention import (
+    Attention,
+    attend,
+    attend_joined,
+    attend_rows,
+    attend_silence,
+    keys_values,
+    zero_output,
+)
+from emote_cli.model.blocks import FeedForward
+from emote_cli.model.conditioning import NOT_HEARD, Heard, KeysValues
 from emote_cli.settings import FamilySettings, TemporalSettings, UNetSettings
 from emote_cli.shapes import Maps, Tokens
-
-NOT_HEARD = Heard()
-
-
-def cross_attention(width: int, heads: int, memory_width: int | None = None) -> Attention:
-    """SD's attention layer: queries, keys and values without bias. `memory_width`: of what is attended to."""
-    return Attention(width, cross_attention_dim=memory_width, heads=heads, dim_head=width // heads)
-
-
-def zero_output(attention: Attention) -> Attention:
-    """Start an added attention layer as the identity of its residual block."""
-    nn.init.zeros_(attention.to_out[0].weight)
-    nn.init.zeros_(attention.to_out[0].bias)
-    return attention
-
-
-def keys_values(attention: Attention, memory: Tokens) -> KeysValues:
-    """Project what is attended to, once, for many queries."""
-    return KeysValues(attention.to_k(memory), attention.to_v(memory))
-
-
-def attend(
-    attention: Attention, tokens: Float[Tensor, "b q d"], memory: KeysValues
-) -> Float[Tensor, "b q d"]:
-    """Scaled dot-product attention with the layer's own projections."""
-
-    def split(value: Tensor) -> Tensor:
-        return rearrange(value, "b k (m d) -> b m k d", m=attention.heads)
-
-    mixed = functional.scaled_dot_product_attention(
-        split(attention.to_q(tokens)), split(memory.keys), split(memory.values)
-    )
-    out: Tensor = attention.to_out[0](rearrange(mixed, "b m k d -> b k (m d)"))
-    return out
-
-
-def attend_silence(attention: Attention) -> Float[Tensor, " d"]:
-    """What attention to zero tokens gives everywhere: without biases their values are zero, so only the output's."""
-    bias: Tensor = attention.to_out[0].bias
-    return bias
-
-
-def attend_rows(
-    attention: Attention, tokens: Float[Tensor, "bf k d"], memory: KeysValues, rows: tuple[bool, ...] | None
-) -> Float[Tensor, "bf k d"]:
-    """Cross-attention to memory that the frames of a batch row share; rows that see none get zeros."""
-    per_row = len(tokens) // len(memory.keys)
-    shared = rearrange(tokens, "(b f) k d -> b (f k) d", f=per_row)
-    if rows is None or all(rows):
-        out = attend(attention, shared, memory)
-    else:
-        seen = torch.tensor(
-            [row for row, sees in enumerate(rows) if sees], device=tokens.device, dtype=torch.long
-        )
-        out = torch.zeros_like(shared)
-        if len(seen):
-            part = KeysValues(memory.keys[seen], memory.values[seen])
-            out = out.index_copy(0, seen, attend(attention, shared[seen], part).to(out.dtype))
-    return rearrange(out, "b (f k) d -> (b f) k d", f=per_row)
-
-
-def attend_joined(
-    attention: Attention, tokens: Float[Tensor, "bf k d"], memory: KeysValues, rows: tuple[bool, ...] | None
-) -> Float[Tensor, "bf k d"]:
-    """Self-attention with the reference's keys in one softmax; rows that see none see only themselves."""
-    own = keys_values(attention, tokens)
-    keys, values = (_per_frame(value, len(tokens)) for value in memory)
-
-    def joined(index: Tensor | slice) -> Tensor:
-        both = KeysValues(
-            torch.cat([own.keys[index], keys[index].to(own.keys.dtype)], 1),
-            torch.cat([own.values[index], values[index].to(own.values.dtype)], 1),
-        )
-        return attend(attention, tokens[index], both)
-
-    if rows is None or all(rows):
-        return joined(slice(None))
-    sees = torch.tensor(rows, device=tokens.device).repeat_interleave(len(tokens) // len(rows))
-    alone = ~sees
-    out = torch.empty_like(tokens)
-    if bool(alone.any()):
-        out[alone] = attend(attention, tokens[alone], KeysValues(own.keys[alone], own.values[alone])).to(
-            out.dtype
-        )
-    if bool(sees.any()):
-        out[sees] = joined(sees).to(out.dtype)
-    return out
-
-
-def _per_frame(value: Tensor, count: int) -> Tensor:
-    return value if len(value) == count else repeat(value, "b k d -> (b f) k d", f=count // len(value))
 
 
 class TransformerBlock(nn.Module):
@@ -134,22 +50,22 @@ class TransformerBlock(nn.Module):
         super().__init__()
         self.audio_ratio, self.slot_is_audio = family.audio_ratio, family.audio == "text_slot"
         self.norm1 = nn.LayerNorm(width)
-        self.attn1 = cross_attention(width, shape.heads)
+        self.attn1 = Attention(width, shape.heads)
         self.reference_attn: Attention | None = None
         self.audio_attn: Attention | None = None
         self.attn2: Attention | None = None
         if family.reference == "own_attention" and not is_reference:
             self.reference_norm = nn.LayerNorm(width)
-            self.reference_attn = cross_attention(width, shape.heads)
+            self.reference_attn = Attention(width, shape.heads)
         text_width = self._text_width(family, audio_width, is_reference)
         if text_width is not None:
             self.norm2 = nn.LayerNorm(width)
-            self.attn2 = cross_attention(width, shape.heads, text_width)
+            self.attn2 = Attention(width, shape.heads, text_width)
         if family.audio == "own_layer" and audio_width is not None and not is_reference:
             self.audio_norm = nn.LayerNorm(width)
-            self.audio_attn = zero_output(cross_attention(width, shape.heads, audio_width))
+            self.audio_attn = zero_output(Attention(width, shape.heads, audio_width))
         self.norm3 = nn.LayerNorm(width)
-        self.ff = FeedForward(width, mult=shape.feed_forward_mult, activation_fn="geglu")
+        self.ff = FeedForward(width, shape.feed_forward_mult)
 
     @staticmethod
     def _text_width(family: FamilySettings, audio_width: int | None, is_reference: bool) -> int | None:
@@ -268,11 +184,11 @@ class PositionEncoder(nn.Module):
         return tokens + self.pe[:, : tokens.shape[1]].to(tokens.dtype)
 
 
-class TemporalAttention(Attention):  # type: ignore[misc]
+class TemporalAttention(Attention):
     """Self-attention over frames at one place of the picture."""
 
     def __init__(self, width: int, heads: int, length: int) -> None:
-        super().__init__(width, heads=heads, dim_head=width // heads)
+        super().__init__(width, heads)
         self.pos_encoder = PositionEncoder(width, length)
 
     def forward(self, tokens: Tokens) -> Tokens:
@@ -291,7 +207,7 @@ class TemporalBlock(nn.Module):
             for _ in range(temporal.attention_blocks)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(temporal.attention_blocks))
-        self.ff = FeedForward(width, mult=shape.feed_forward_mult, activation_fn="geglu")
+        self.ff = FeedForward(width, shape.feed_forward_mult)
         self.ff_norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tokens) -> Tokens:
@@ -340,7 +256,7 @@ class TemporalModule(nn.Module):
             self.speed_norm = nn.LayerNorm(width)
             self.speed_position = PositionEncoder(width, temporal.max_frames)
             self.speed_token_position = PositionEncoder(speed_width, temporal.max_frames)
-            self.speed_attn = zero_output(cross_attention(width, shape.heads, speed_width))
+            self.speed_attn = zero_output(Attention(width, shape.heads, speed_width))
 
     def forward(
         self,

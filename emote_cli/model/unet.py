@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from diffusers.models.downsampling import Downsample2D
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.upsampling import Upsample2D
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from emote_cli.model.blocks import Downsample, ResidualBlock, TimeEmbedding, Upsample
 from emote_cli.settings import UNetSettings
 
 MakeLayer = Callable[["UNetLevel", int, int], nn.Module | None]
@@ -85,22 +82,16 @@ class UNet(nn.Module):
         self._makers = {"attentions": attention, "audio_modules": audio_module, "motion_modules": motion}
         widths = shape.block_channels
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
-        self.time_proj = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0])
+        self.time_embedding = TimeEmbedding(widths[0], 4 * widths[0])
         skips = [widths[0]]
         self.down_blocks = nn.ModuleList(self._down_level(depth, skips) for depth in range(len(widths)))
         self.mid_block = self._mid_level()
         self.up_blocks = nn.ModuleList(self._up_level(index, skips) for index in range(len(widths)))
         del self._makers
 
-    def _resnet(self, width_in: int, width_out: int) -> ResnetBlock2D:
-        return ResnetBlock2D(
-            in_channels=width_in,
-            out_channels=width_out,
-            temb_channels=4 * self.shape.block_channels[0],
-            eps=1e-5,
-            groups=self.shape.norm_groups,
-        )
+    def _resnet(self, width_in: int, width: int) -> ResidualBlock:
+        time_width = 4 * self.shape.block_channels[0]
+        return ResidualBlock(width_in, width, groups=self.shape.norm_groups, eps=1e-5, time_width=time_width)
 
     def _add_sites(self, level: UNetLevel, width: int, incoming: int) -> None:
         for kind, make in self._makers.items():
@@ -117,7 +108,7 @@ class UNet(nn.Module):
             incoming = width
             skips.append(width)
         if depth < len(widths) - 1:
-            level.downsamplers = nn.ModuleList([Downsample2D(width, use_conv=True, padding=1, name="op")])
+            level.downsamplers = nn.ModuleList([Downsample(width, padding=1)])
             skips.append(width)
         return level
 
@@ -140,12 +131,12 @@ class UNet(nn.Module):
             incoming = width
             self._add_sites(level, width, widths[min(index + 1, len(widths) - 1)])
         if index < len(widths) - 1:
-            level.upsamplers = nn.ModuleList([Upsample2D(width, use_conv=True)])
+            level.upsamplers = nn.ModuleList([Upsample(width)])
         return level
 
     def embed_time(self, timestep: Int[Tensor, " b"], like: Tensor) -> Float[Tensor, "b d"]:
         """Timestep (0 ... 999) -> embedding in the dtype of `like`."""
-        embedded: Tensor = self.time_embedding(self.time_proj(timestep).to(like.dtype))
+        embedded: Tensor = self.time_embedding(timestep, like.dtype)
         return embedded
 
     def levels(self) -> Iterator[UNetLevel]:

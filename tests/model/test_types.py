@@ -5,13 +5,13 @@ import pytest
 import torch
 from small_models import build, condition, make_batch, timesteps
 
-from emote_cli.model.layers import attend, cross_attention, keys_values
+from emote_cli.model.attention import Attention, attend, keys_values
 from emote_cli.model.speed import SpeedEncoder
 from emote_cli.settings import SpeedSettings
 
 
 def test_a_wrong_shape_raises():
-    layer = cross_attention(14, 2, 11)
+    layer = Attention(14, 2, 11)
     memory = keys_values(layer, torch.zeros(3, 5, 11))
     assert attend(layer, torch.zeros(3, 7, 14), memory).shape == (3, 7, 14)
     with pytest.raises(jaxtyping.TypeCheckError):
