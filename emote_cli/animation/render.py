@@ -27,6 +27,7 @@ from emote_cli.media.encoding import encoding_of
 from emote_cli.media.image import read_image
 from emote_cli.media.pngs import check_png_folder, is_png_folder
 from emote_cli.media.segments import SegmentedWriter
+from emote_cli.media.video import Soundtrack
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.geometry import FaceRegion
 from emote_cli.settings import ModelSettings, load_preset, load_settings
@@ -254,9 +255,7 @@ def render(
         job={**made, "face": str(job.face), "device": job.device, "segment_s": SEGMENT_S},
         resume=job.resume,
         keep=job.resume or job.keep_partial,
-        audio=job.audio,
-        audio_start_s=job.start,
-        audio_duration_s=job.duration,
+        sound=Soundtrack(job.audio, job.start, job.duration),
         tags=to_tags(made),
     )
     with writing as writer:

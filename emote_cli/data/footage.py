@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emote_cli.data.scenes import SCENE_WIDTH
 from emote_cli.media.image import resize
-from emote_cli.media.video import probe, read_frames
+from emote_cli.media.video import picture_kind, probe, read_frames
 from emote_cli.types import Pixels, VideoInfo
 
 KEEP_BYTES = 700 * 2**20
@@ -38,6 +38,7 @@ class Footage:
     ) -> None:
         self.path, self.fps = path, fps
         self.info: VideoInfo = probe(path)
+        self.kind = picture_kind(path, start_s)
         self.first = round(start_s * fps)
         self._last = None if end_s is None else max(round(end_s * fps), self.first + 1)
         self._keep_bytes = keep_bytes
@@ -96,6 +97,7 @@ class Footage:
             size=size,
             start_s=first / self.fps,
             duration_s=None if last is None else (last - first) / self.fps,
+            kind=self.kind,
         )
 
 

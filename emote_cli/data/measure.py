@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from emote_cli.media.banner import PictureKind
 from emote_cli.perception.geometry import euler_deg
 from emote_cli.perception.tracking import head_speed_deg_s
 from emote_cli.types import Box, Face, FaceTrack, Pixels
@@ -113,3 +114,23 @@ def _largest_jump(track: FaceTrack) -> float:
     steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)[both]
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)[1:][both]
     return float((steps / sides).max()) if len(steps) else 0.0
+
+
+STORAGE = {
+    "hdr": "HDR (PQ or HLG), tone-mapped",
+    "interlaced": "interlaced, made whole",
+    "rotation_deg": "rotated, turned upright",
+    "pixel_aspect": "pixels not square, stretched",
+}
+"""How footage may be stored otherwise than it is shown, in words."""
+
+
+def storage_values(kind: PictureKind) -> dict[str, float]:
+    """How the footage is stored, where that is not how it is shown; by the names of `STORAGE`."""
+    values = {
+        "hdr": float(kind.is_hdr),
+        "interlaced": float(bool(kind.fields)),
+        "rotation_deg": float(kind.rotation_deg),
+        "pixel_aspect": float(kind.pixel_aspect) if kind.pixel_aspect != 1 else 0.0,
+    }
+    return {name: value for name, value in values.items() if value}

@@ -11,7 +11,7 @@ from emote_cli.data import files, filters
 from emote_cli.data.filters import Verdict, judge
 from emote_cli.data.footage import Footage
 from emote_cli.data.manifest import ClipRecord
-from emote_cli.data.measure import FrameStatistics, track_values
+from emote_cli.data.measure import FrameStatistics, storage_values, track_values
 from emote_cli.data.prepare_settings import PrepareSettings
 from emote_cli.data.scenes import Segment, find_cuts, plan_segments
 from emote_cli.data.sources import Source
@@ -152,7 +152,7 @@ def _prepare_segment(video: _Video, segment: Segment, work: Work) -> ClipRecord:
     look = _look_at(video, segment, work)
     late = _lateness(video, segment, look.track)
     sound = _cut_sound(video, segment, late.get("sound_late_s", 0.0) if settings.fix_sync else 0.0)
-    measured = {**look.measured, **_sound_values(video, sound), **late}
+    measured = {**look.measured, **_sound_values(video, sound), **late, **storage_values(video.footage.kind)}
     record = replace(record, measured={name: round(value, 4) for name, value in sorted(measured.items())})
     look.thumbs.write(files.thumb_path(work.dataset_dir, record.id), look.crop_px)
     verdicts = _cut_verdicts(video, segment) + judge(measured, settings)

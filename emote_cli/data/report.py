@@ -13,6 +13,7 @@ import numpy as np
 from emote_cli.data import files
 from emote_cli.data.filters import REASONS, RULES
 from emote_cli.data.manifest import ClipRecord
+from emote_cli.data.measure import STORAGE
 from emote_cli.data.prepare_settings import PrepareSettings
 from emote_cli.media.output import write_text
 
@@ -87,6 +88,7 @@ def render(dataset_dir: Path, records: list[ClipRecord], settings: PrepareSettin
         _cards(kept, dropped),
         _reasons(kept, dropped),
         _histograms(kept, dropped, settings),
+        _storage(kept, dropped),
         _section("Accepted, a sample", _strips(dataset_dir, _spread(kept, _ACCEPTED_SHOWN))),
         *_rejected_samples(dataset_dir, dropped),
         "<h2>Settings</h2><details><summary>all of them</summary>"
@@ -142,6 +144,18 @@ def _histograms(kept: list[ClipRecord], dropped: list[ClipRecord], settings: Pre
         '<span class="key" style="background:var(--bad)"></span>rejected; dashed: the limit</p>'
     )
     return _section("What was measured", key + f'<div class="grid">{"".join(charts)}</div>')
+
+
+def _storage(kept: list[ClipRecord], dropped: list[ClipRecord]) -> str:
+    """How many clips come from footage that had to be converted, a column for each kind of it."""
+    head = "".join(f"<th class=number>{escape(words)}</th>" for words in STORAGE.values())
+    rows = [
+        f"<tr><td>{title}</td>"
+        + "".join(f"<td class=number>{sum(name in r.measured for r in records)}</td>" for name in STORAGE)
+        + "</tr>"
+        for title, records in (("accepted clips", kept), ("rejected clips", dropped))
+    ]
+    return _section("Footage that was converted", f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>")
 
 
 def _chart(

@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import functools
 import re
+import stat
 import subprocess
-from dataclasses import dataclass
-from fractions import Fraction
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from emote_cli.errors import EmoteError, InputError
+from emote_cli.media.banner import MediaInfo, parse_banner
 
-_VIDEO_LINE = re.compile(r"Stream #\d+:\d+.*?: Video: (.*)")
-_AUDIO_LINE = re.compile(r"Stream #\d+:\d+.*?: Audio: (\w*)")
-_SIZE = re.compile(r"(?:^|[ ,])(\d{1,6})x(\d{1,6})(?:[ ,]|$)")
-_ASPECT = re.compile(r"\bSAR (\d+):(\d+)")
-_RATE = re.compile(r"([\d.]+)(k?) fps")
-_TIME_BASE_RATE = re.compile(r"([\d.]+)(k?) tbr")
-_DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
-_ROTATION = re.compile(r"rotation of (-?[\d.]+) degrees|rotate\s*: (-?\d+)")
-_NTSC_RATES = {"23.98": Fraction(24000, 1001), "29.97": Fraction(30000, 1001), "59.94": Fraction(60000, 1001)}
+CONTAINERS = (
+    *"aac ac3 aiff amr amrnb amrwb ape asf au av1 avi caf dts dv eac3 flac flv gif gsm h264 hevc ivf m4v".split(),
+    *"matroska mov mp3 mpc mpc8 mpeg mpegts mpegvideo mxf nut obu ogg oma qcp rm shn sox tak tta voc w64".split(),
+    *"wav wtv wv yuv4mpegpipe".split(),
+)
+"""ffmpeg's names of the formats that are opened. Each is one file that holds its own sound and pictures; the others
+are pictures, texts, devices, and playlists, which make ffmpeg open what they name."""
 
+_PLAYLISTS = tuple(b"#extm3u ffconcat <?xml <mpd <asx <smil [playlist] [reference] v=0 rtsp: http".split())
+"""How they begin, in small letters."""
 
-@dataclass(frozen=True, slots=True)
-class MediaInfo:
-    """What ffmpeg says of a file before decoding it; sizes with rotation and pixel aspect applied.
+PROBE_LIMIT_S = 60.0
+"""A file that takes longer to look into is refused."""
 
-    Attributes:
-        duration_s: None where the container does not tell.
-        size: width and height in square pixels, None without a picture stream.
-        fps: average frame rate, None without a picture stream.
-        has_audio: whether there is a sound stream.
-        audio_codec: of the first sound stream; empty without one.
-    """
-
-    duration_s: float | None
-    size: tuple[int, int] | None
-    fps: Fraction | None
-    has_audio: bool
-    audio_codec: str = ""
+STALL_LIMIT_S = 300.0
+"""An ffmpeg that says nothing for this long is ended."""
 
 
 @functools.cache
@@ -64,18 +57,147 @@ def url(path: Path) -> str:
     return f"file:{path}"
 
 
+def source(path: Path) -> list[str]:
+    """Ffmpeg's arguments for reading a user's file, and nothing but that file."""
+    return ["-protocol_whitelist", "file", "-format_whitelist", ",".join(CONTAINERS), "-i", url(path)]
+
+
 def require_file(path: Path, kind: str) -> None:
-    """Check that `path` is a file with something in it.
+    """Check that `path` is a file with something in it, which can be read as often as needed.
 
     Raises:
-        InputError: it is missing, a folder, or empty.
+        InputError: it is missing, a folder, a pipe, a device, empty, or may not be read.
     """
-    if not path.exists():
-        raise InputError(f"{kind} {path} does not exist", hint="check the path")
-    if path.is_dir():
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size:
+            path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{kind} {path} does not exist", hint="check the path") from None
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{kind} {path} cannot be opened: {what}", hint="check the path and its permissions"
+        ) from error
+    if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{kind} {path} is a folder", hint="name a file")
-    if path.is_file() and path.stat().st_size == 0:
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(
+            f"{kind} {path} is a pipe or a device", hint="save it to a file first: it is read more than once"
+        )
+    if status.st_size == 0:
         raise InputError(f"{kind} {path} is empty (0 bytes)", hint="copy or record it again")
+
+
+def run_ffmpeg(
+    arguments: list[str], path: Path, limit_s: float = PROBE_LIMIT_S
+) -> subprocess.CompletedProcess[bytes]:
+    """Run ffmpeg to its end and collect what it says.
+
+    Raises:
+        InputError: it takes longer than `limit_s`.
+    """
+    command = [ffmpeg_exe(), "-hide_banner", "-nostdin", *arguments]
+    try:
+        return subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=limit_s
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InputError(
+            f"ffmpeg did not finish with {path} within {limit_s:g} s",
+            hint="save the recording again, as WAV or MP4",
+        ) from error
+
+
+class Complaints:
+    """Collects the end of what a running ffmpeg says of its troubles, without a file.
+
+    Args:
+        stderr: of the process; it is read to its end by a thread.
+    """
+
+    _KEPT = 8192
+
+    def __init__(self, stderr: IO[bytes]) -> None:
+        self._text = b""
+        self._stderr = stderr
+        self._thread = threading.Thread(target=self._collect, daemon=True)
+        self._thread.start()
+
+    def _collect(self) -> None:
+        with self._stderr:
+            for line in self._stderr:
+                self._text = (self._text + line)[-self._KEPT :]
+
+    def last(self) -> str:
+        """The last line that says something; call it when the process has ended."""
+        self._thread.join(1.0)
+        return last_line(self._text.decode("utf-8", errors="replace"))
+
+
+@contextmanager
+def reading(arguments: list[str], path: Path, hint: str) -> Iterator[Callable[[int], bytes]]:
+    """Run an ffmpeg and read what it writes, to the end; it never outlives the block, and is ended if it stalls.
+
+    Args:
+        arguments: ffmpeg's, up to the output's format.
+        path: what it reads, for messages.
+        hint: what to do if that fails.
+
+    Yields:
+        A function that reads that many bytes, less only at the end.
+
+    Raises:
+        InputError: when the block ends, if ffmpeg failed.
+    """
+    command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", *arguments, "-"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    stdout, complaints, watch = process.stdout, Complaints(process.stderr), _Watch(process)
+
+    def read(count: int) -> bytes:
+        with watch:
+            return stdout.read(count)
+
+    try:
+        yield read
+        if process.wait() != 0:
+            stalled = f"ffmpeg said nothing for {STALL_LIMIT_S:g} s"
+            what = stalled if watch.barked else complaints.last()
+            raise InputError(f"{path} could not be decoded: {what}", hint=hint)
+    finally:
+        watch.over.set()
+        stdout.close()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+class _Watch:
+    """Ends a process that lets a read wait for `STALL_LIMIT_S`; use it as a context manager around each read."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._since: float | None = None
+        self.over = threading.Event()
+        self.barked = False
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def __enter__(self) -> None:
+        self._since = time.monotonic()
+
+    def __exit__(self, *what: object) -> None:
+        self._since = None
+
+    def _look(self) -> None:
+        while not self.over.wait(STALL_LIMIT_S / 20):
+            since = self._since
+            if since is not None and time.monotonic() - since > STALL_LIMIT_S:
+                self.barked = True
+                self._process.kill()
+                return
 
 
 def last_line(stderr: str) -> str:
@@ -96,62 +218,23 @@ def inspect(path: Path, kind: str = "file") -> MediaInfo:
         InputError: the file is missing, empty, or nothing that ffmpeg reads.
     """
     require_file(path, kind)
-    result = subprocess.run(
-        [ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", url(path)],
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    result = run_ffmpeg(source(path), path)
     text = result.stderr.decode("utf-8", errors="replace")
     if "Input #0" not in text:
         raise InputError(
-            f"{kind} {path} is not readable: {last_line(text)}",
+            f"{kind} {path} is not readable: {_refusal(path, text)}",
             hint="give a video or audio file that ffmpeg can play",
         )
     return parse_banner(text)
 
 
-def parse_banner(text: str) -> MediaInfo:
-    """Read the stream table that `ffmpeg -i` prints."""
-    duration = _DURATION.search(text)
-    sound = _AUDIO_LINE.search(text)
-    video = next((m.group(1) for m in _VIDEO_LINE.finditer(text) if "(attached pic)" not in m.group(0)), None)
-    return MediaInfo(
-        duration_s=_seconds(duration) if duration else None,
-        size=_display_size(video, text) if video else None,
-        fps=_frame_rate(video) if video else None,
-        has_audio=sound is not None,
-        audio_codec=sound.group(1) if sound else "",
-    )
-
-
-def _seconds(match: re.Match[str]) -> float:
-    hours, minutes, seconds = match.groups()
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-
-
-def _display_size(line: str, text: str) -> tuple[int, int] | None:
-    found = _SIZE.search(line)
-    if found is None:
-        return None
-    width, height = int(found.group(1)), int(found.group(2))
-    aspect = _ASPECT.search(line)
-    if aspect and int(aspect.group(1)) > 0 and int(aspect.group(2)) > 0:
-        width = max(1, round(width * int(aspect.group(1)) / int(aspect.group(2))))
-    rotation = _ROTATION.search(text)
-    turned = rotation is not None and round(float(rotation.group(1) or rotation.group(2))) % 180 == 90
-    return (height, width) if turned else (width, height)
-
-
-def _frame_rate(line: str) -> Fraction | None:
-    found = _RATE.search(line) or _TIME_BASE_RATE.search(line)
-    if found is None:
-        return None
-    number, kilo = found.groups()
-    if not kilo and number in _NTSC_RATES:
-        return _NTSC_RATES[number]
-    rate = Fraction(number).limit_denominator(1000) * (1000 if kilo else 1)
-    return rate if rate > 0 else None
+def _refusal(path: Path, text: str) -> str:
+    """Why ffmpeg does not open a file, in our words where ffmpeg only obeys us."""
+    with path.open("rb") as file:
+        head = file.read(256).lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if head.startswith(_PLAYLISTS):
+        return "it is a playlist, which names other files"
+    return "it is no recording and no video" if "not on whitelist" in text else last_line(text)
 
 
 def read_tags(path: Path) -> dict[str, str]:
@@ -161,10 +244,7 @@ def read_tags(path: Path) -> dict[str, str]:
         InputError: the file is missing, or nothing that ffmpeg reads.
     """
     require_file(path, "file")
-    command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", "-i", url(path)]
-    done = subprocess.run(
-        [*command, "-f", "ffmetadata", "-"], capture_output=True, stdin=subprocess.DEVNULL, check=False
-    )
+    done = run_ffmpeg(["-loglevel", "error", *source(path), "-f", "ffmetadata", "-"], path)
     if done.returncode != 0:
         complaint = last_line(done.stderr.decode("utf-8", errors="replace"))
         raise InputError(f"{path} is not readable: {complaint}", hint="give a video or audio file")

@@ -4,69 +4,165 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
+import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from emote_cli.errors import InputError
 from emote_cli.media.ffmpeg import require_file
 from emote_cli.types import Box, Pixels
 
+FORMATS = tuple("AVIF BMP DIB GIF HEIF ICO JPEG JPEG2000 MPO PCX PNG PPM PSD QOI SGI TGA TIFF WEBP".split())
+"""Pillow's names of what is opened. Others run programs (EPS), or are no pictures of people (FITS, GRIB, MPEG)."""
+
+TIME_LIMIT_S = 60.0
+"""A picture that takes longer to decode is refused."""
+
 _WHITE = (255, 255, 255)
+_ENDINGS = "JPEG, PNG, WebP, AVIF, TIFF, BMP or GIF"
+_PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
+"""Color space of an ICC profile: the picture's mode that it can describe."""
 
 
 def read_image(path: Path, background: tuple[int, int, int] = _WHITE) -> Pixels:
-    """Read a photo as 8-bit RGB, turned upright as its EXIF data says.
+    """Read a photo as 8-bit sRGB, turned upright as its EXIF data says; an embedded color profile is obeyed.
 
     Args:
-        path: any format that Pillow reads: also grayscale, palette, CMYK, 16-bit and transparent ones.
+        path: a file of one of `FORMATS`: also grayscale, palette, CMYK, 16-bit and transparent ones.
         background: what shows through transparent pixels.
 
     Raises:
-        InputError: missing, not an image, truncated, or of an absurd size.
+        InputError: missing, not an image, truncated, of an absurd size, or too slow to decode.
     """
     path = Path(path)
     require_file(path, "image")
-    _allow_heif()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a file's flaws; what matters is an error
-            with Image.open(path) as opened:
-                picture = ImageOps.exif_transpose(opened)
-                picture.load()
+        picture = _within(TIME_LIMIT_S, lambda: _decode(path))
+        return np.asarray(_to_rgb(picture, background), np.uint8)
+    except TimeoutError as error:
+        raise InputError(
+            f"{path} was not decoded within {TIME_LIMIT_S:g} s", hint="save it again as PNG"
+        ) from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} is too large: {error}", hint="shrink it below 100 megapixels") from error
     except UnidentifiedImageError as error:
         more = "install pillow-heif to read HEIC" if path.suffix.lower() in (".heic", ".heif") else ""
-        raise InputError(f"{path} is not an image", hint=more or "give a JPEG, PNG or WebP file") from error
+        raise InputError(
+            f"{path} is not an image that can be opened", hint=more or f"save it as {_ENDINGS}"
+        ) from error
     except Exception as error:  # Pillow's decoders raise errors of many kinds on damaged files
         raise InputError(
             f"{path} could not be read: {error}", hint="the file may be damaged: save it again"
         ) from error
-    return np.asarray(_to_rgb(picture, background), np.uint8)
+
+
+def _decode(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a file's flaws; what matters is an error
+        with Image.open(path, formats=_known_formats()) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            picture.load()
+    return picture
+
+
+def _within(limit_s: float, work: Callable[[], Image.Image]) -> Image.Image:
+    """The result of `work`; decoders cannot be stopped, but they can be left behind.
+
+    Raises:
+        TimeoutError: it took longer than `limit_s`.
+    """
+    results: list[Image.Image | Exception] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except Exception as error:
+            results.append(error)
+
+    worker = threading.Thread(target=run, daemon=True)
+    worker.start()
+    worker.join(limit_s)
+    if not results:
+        raise TimeoutError
+    if isinstance(results[0], Exception):
+        raise results[0]
+    return results[0]
 
 
 @functools.cache
-def _allow_heif() -> None:
-    """Teach Pillow HEIC where the optional package is there."""
+def _known_formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow knows; HEIC where the optional package is there."""
     with contextlib.suppress(ImportError):
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _to_rgb(picture: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    profile = picture.info.get("icc_profile")
     if picture.mode.startswith(("I", "F")):
         picture = _to_eight_bits(picture)
+    alpha = None
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, (*background, 255))
-        return Image.alpha_composite(ground, layer).convert("RGB")
-    return picture.convert("RGB")
+        gray = picture.mode in ("LA", "La", "L")
+        picture = picture.convert("RGBA")
+        alpha = picture.getchannel("A")
+        picture = picture.convert("RGB").convert("L") if gray else picture.convert("RGB")
+    picture = _to_srgb(picture, profile)
+    if alpha is None:
+        return picture
+    ground = Image.new("RGBA", picture.size, (*background, 255))
+    picture.putalpha(alpha)
+    return Image.alpha_composite(ground, picture).convert("RGB")
+
+
+def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """The picture in sRGB, by its embedded profile; one that is damaged or of another color space is ignored."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else None
+        mode = _PROFILE_MODES.get(source.profile.xcolor_space.strip()) if source else picture.mode
+        if mode == "LAB" or picture.mode == "LAB":
+            source, mode = source or ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "LAB"
+        if (
+            source is None
+            or mode is None
+            or ({mode, picture.mode} & {"CMYK", "LAB"} and mode != picture.mode)
+        ):
+            return picture.convert("RGB")
+        if mode == "L" and picture.mode not in ("L", "1"):
+            return picture.convert("RGB")
+        change = ImageCms.buildTransform(
+            source,
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        if mode == "RGB" and _changes_nothing(change):
+            return picture.convert("RGB")
+        changed = ImageCms.applyTransform(picture.convert(mode), change)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture.convert("RGB")
+    return changed if changed is not None else picture.convert("RGB")
+
+
+def _changes_nothing(change: ImageCms.ImageCmsTransform) -> bool:
+    """Whether a profile is sRGB's under another name: then every pixel stays as it is stored."""
+    values = (
+        np.stack(np.meshgrid(*[np.linspace(0, 255, 9)] * 3), -1).reshape(27, 27, 3).round().astype(np.uint8)
+    )
+    changed = ImageCms.applyTransform(Image.fromarray(values), change)
+    return changed is not None and bool(np.abs(np.asarray(changed, int) - values).max() <= 2)
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:

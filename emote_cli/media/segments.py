@@ -12,6 +12,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ from emote_cli.media.encoding import Encoding, encoding_of
 from emote_cli.media.output import PART_PREFIX, only_writer, write_file, write_text
 from emote_cli.media.pngs import PngFolder, is_png_folder
 from emote_cli.media.sink import Sink
-from emote_cli.media.video import audio_arguments, raw_input, tag_arguments, x264_quality
+from emote_cli.media.video import Soundtrack, audio_arguments, raw_input, tag_arguments, x264_quality
 from emote_cli.types import Pixels
 
 State = Mapping[str, np.ndarray]
@@ -69,7 +70,7 @@ class SegmentedWriter:
         job: everything that the frames depend on, in JSON's types; only the same job can go on.
         resume: whether to go on after the segments that are there, instead of removing them.
         keep: whether finished segments outlive an exception.
-        audio: a recording to mux, from `audio_start_s`, at most `audio_duration_s` long.
+        sound: the recording to mux.
         tags: what the file says of itself.
     """
 
@@ -81,9 +82,7 @@ class SegmentedWriter:
         job: Mapping[str, Any],
         resume: bool = False,
         keep: bool = False,
-        audio: Path | None = None,
-        audio_start_s: float = 0.0,
-        audio_duration_s: float | None = None,
+        sound: Soundtrack | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
         self.path, self._fps = path, fps
@@ -95,7 +94,6 @@ class SegmentedWriter:
         if is_png_folder(path):
             self._pictures: Pictures = PngFolder(self._folder / "frames", dict(tags or {}))
         else:
-            sound = (audio, audio_start_s, audio_duration_s)
             self._pictures = _VideoSegments(self._folder, encoding_of(path), fps, sound, dict(tags or {}))
         self.n_segments = 0
         self.n_frames = self._first_frame = 0
@@ -229,12 +227,11 @@ class _VideoSegments:
         folder: Path,
         encoding: Encoding,
         fps: Fraction,
-        sound: tuple[Path | None, float, float | None],
+        sound: Soundtrack | None,
         tags: dict[str, str],
     ) -> None:
         self._folder, self._encoding, self._fps = folder, encoding, fps
-        self._audio, self._start_s, self._duration_s = sound
-        self._tags = tags
+        self._sound, self._tags = sound, tags
         self._sink: Sink | None = None
         self._number = 0
 
@@ -260,8 +257,10 @@ class _VideoSegments:
 
     def join(self, n_segments: int, n_frames: int, path: Path, *, whole: bool) -> None:
         seconds = float(n_frames / self._fps)
-        span = self._duration_s if whole else min(seconds, self._duration_s or seconds)
-        audio, sound = audio_arguments(self._audio, self._start_s, span, self._encoding)
+        heard = self._sound
+        if heard is not None and not whole:
+            heard = replace(heard, duration_s=min(seconds, heard.duration_s or seconds))
+        audio, sound = audio_arguments(heard, self._encoding)
         source, picture = self._encoding.joined(self._fps)
         command = [*source, *audio, *picture, *sound, *tag_arguments(self._tags), *self._encoding.container]
         sink = Sink(path, command, self._folder)

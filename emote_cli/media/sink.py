@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from emote_cli.errors import OutputError
-from emote_cli.media.ffmpeg import ffmpeg_exe, last_line, url
+from emote_cli.media.ffmpeg import Complaints, ffmpeg_exe, url
 from emote_cli.media.output import part_name
 
 
@@ -25,15 +24,16 @@ class Sink:
     def __init__(self, path: Path, arguments: Sequence[str], folder: Path | None = None) -> None:
         self.path = path
         self._part = part_name(path if folder is None else folder / path.name)
-        self._stderr = tempfile.TemporaryFile()
         # Its own session: Ctrl-C must reach this process only, which then ends ffmpeg.
         self._process = subprocess.Popen(
             [ffmpeg_exe(), "-hide_banner", "-y", "-loglevel", "error", *arguments, url(self._part)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=self._stderr,
+            stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        assert self._process.stderr is not None
+        self._complaints = Complaints(self._process.stderr)
 
     def write(self, data: bytes | memoryview) -> None:
         """Feed some bytes.
@@ -75,13 +75,10 @@ class Sink:
                 self._process.stdin.close()
             except BrokenPipeError:
                 pass  # the bytes still buffered for a killed process
-        self._stderr.close()
         self._part.unlink(missing_ok=True)
 
     def _failure(self) -> OutputError:
-        self._stderr.seek(0)
-        complaint = last_line(self._stderr.read().decode("utf-8", errors="replace"))
         return OutputError(
-            f"ffmpeg could not write {self.path}: {complaint}",
-            hint="check free space and write permission of the folder, and the audio file",
+            f"ffmpeg could not write {self.path} into {self.path.parent}: {self._complaints.last()}",
+            hint="check free space and write permission of that folder, and the audio file",
         )

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 import numpy as np
 
 from emote_cli.errors import InputError
+from emote_cli.media.banner import MediaInfo, PictureKind
 from emote_cli.media.encoding import SCALE_FLAGS, Encoding, encoding_of
-from emote_cli.media.ffmpeg import MediaInfo, ffmpeg_exe, inspect, last_line, url
+from emote_cli.media.ffmpeg import inspect, reading, run_ffmpeg, source
 from emote_cli.media.output import part_name
 from emote_cli.media.sink import Sink
 from emote_cli.types import Pixels, VideoInfo
 
 _PREROLL_S = 2
 """Seeking lands this much early, so that the frames wanted never depend on where the seek landed."""
+
+_LOOKED_AT_S = 4.0
+_JUDGED = 10
+"""Interlacing is looked for in this much of a video, and believed if so many frames tell."""
+
+_REFERENCE_WHITE_NITS = 203
+"""The brightness of white paper in HDR video (ITU-R BT.2408), which becomes white here."""
+
+_WIDE = ("bt2020", "smpte431", "smpte432")
+"""Primaries of larger color spaces than that of usual video."""
 
 
 def probe(path: Path) -> VideoInfo:
@@ -46,6 +56,28 @@ def _video_info(path: Path, info: MediaInfo) -> VideoInfo:
     )
 
 
+def picture_kind(path: Path, start_s: float = 0.0) -> PictureKind:
+    """How a video's pictures are stored; whether they are interlaced is also looked for in the pictures.
+
+    Args:
+        path: the video.
+        start_s: where to look.
+
+    Raises:
+        InputError: missing, or unreadable.
+    """
+    kind = inspect(path, "video").kind
+    if kind.fields:
+        return kind
+    span = ["-ss", f"{start_s:.3f}", "-t", f"{_LOOKED_AT_S:g}"]
+    done = run_ffmpeg([*span, *source(path), "-map", "0:v:0", "-vf", "idet", "-f", "null", "-"], path)
+    told = re.findall(rb"Multi frame detection: TFF: *(\d+) BFF: *(\d+) Progressive: *(\d+)", done.stderr)
+    top, bottom, whole = (int(number) for number in told[-1]) if told else (0, 0, 0)
+    if max(top, bottom) < _JUDGED or top + bottom <= whole:
+        return kind
+    return replace(kind, fields="tff" if top >= bottom else "bff")
+
+
 def read_frames(
     path: Path,
     *,
@@ -53,8 +85,9 @@ def read_frames(
     size: tuple[int, int] | None = None,
     start_s: float = 0.0,
     duration_s: float | None = None,
+    kind: PictureKind | None = None,
 ) -> Iterator[Pixels]:
-    """Decode a video frame by frame, upright and with square pixels.
+    """Decode a video frame by frame, upright, with square pixels, whole pictures and the usual colors.
 
     Args:
         path: the video.
@@ -63,6 +96,7 @@ def read_frames(
         size: width and height to scale to; None keeps the displayed size.
         start_s: where to begin; rounded to a whole frame when `fps` is given.
         duration_s: how much to read; rounded to whole frames when `fps` is given.
+        kind: how its pictures are stored, if more is known than the file says.
 
     Yields:
         RGB pictures, uint8 [height, width, 3].
@@ -70,14 +104,17 @@ def read_frames(
     Raises:
         InputError: missing, unreadable, without a picture stream, or no frame in the asked-for span.
     """
-    info = probe(path)
+    media = inspect(path, "video")
+    info = _video_info(path, media)
     width, height = size or (info.width, info.height)
-    command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error"]
-    command += _span_and_filters(path, fps, (width, height), start_s, duration_s)
-    command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    count = 0
-    for count, raw in enumerate(_pipe_out(command, width * height * 3, path), start=1):  # noqa: B007
-        yield np.frombuffer(raw, np.uint8).reshape(height, width, 3)
+    filters = _stored_to_shown(kind or media.kind, (width, height))
+    arguments = _span_and_filters(path, fps, filters, start_s, duration_s)
+    arguments += ["-map", "0:v:0", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    n_bytes, count = width * height * 3, 0
+    with reading(arguments, path, "re-encode or copy the file again") as read:
+        while len(raw := read(n_bytes)) == n_bytes:
+            count += 1
+            yield np.frombuffer(raw, np.uint8).reshape(height, width, 3)
     if count == 0:
         raise InputError(
             f"{path} has no frame from {start_s:g} s on (its length is {info.duration_s:g} s)",
@@ -85,14 +122,37 @@ def read_frames(
         )
 
 
-def _span_and_filters(
-    path: Path, fps: Fraction | float | None, size: tuple[int, int], start_s: float, duration_s: float | None
-) -> list[str]:
+def _stored_to_shown(kind: PictureKind, size: tuple[int, int]) -> tuple[str, str]:
+    """Filters before and after frames are chosen: whole pictures first, then their size and colors."""
+    whole = f"bwdif=mode=send_frame:parity={kind.fields}:deint=all," if kind.fields else ""
     scale = f"scale={size[0]}:{size[1]}:{SCALE_FLAGS},setsar=1"
+    return whole, scale + _to_usual_colors(kind)
+
+
+def _to_usual_colors(kind: PictureKind) -> str:
+    """HDR is mapped to the brightness and colors of usual video, highlights rolled off; wide colors are converted."""
+    if not kind.is_hdr and kind.primaries not in _WIDE:
+        return ""
+    primaries = kind.primaries or "bt2020"
+    named = f"setparams=color_primaries={primaries}"
+    named += f":colorspace=bt2020nc:color_trc={kind.transfer}" if kind.is_hdr else ":color_trc=bt709"
+    linear = f"zscale=t=linear:npl={_REFERENCE_WHITE_NITS},format=gbrpf32le,zscale=p=bt709"
+    rolled = ",tonemap=mobius:param=0.7:desat=0" if kind.is_hdr else ""
+    return f",{named},{linear}{rolled},zscale=t=bt709:m=bt709:r=tv:d=none,format=yuv444p"
+
+
+def _span_and_filters(
+    path: Path,
+    fps: Fraction | float | None,
+    filters: tuple[str, str],
+    start_s: float,
+    duration_s: float | None,
+) -> list[str]:
+    whole, shown = filters
     if fps is None:
         span = ["-ss", f"{start_s:.6f}"] if start_s > 0 else []
         span += ["-t", f"{duration_s:.6f}"] if duration_s is not None else []
-        return [*span, "-i", url(path), "-vf", scale]
+        return [*span, *source(path), "-vf", whole + shown]
     rate = Fraction(fps).limit_denominator(100_000)
     first = round(start_s * rate)
     skip = min(first, round(_PREROLL_S * rate))
@@ -100,32 +160,7 @@ def _span_and_filters(
     last = "" if duration_s is None else f":end_frame={skip + round(duration_s * rate)}"
     # start_time=0 repeats the first frame where the picture begins after the sound.
     timing = f"fps=fps={rate.numerator}/{rate.denominator}:start_time=0,trim=start_frame={skip}{last}"
-    return [*seek, "-i", url(path), "-vf", f"{timing},{scale}"]
-
-
-def _pipe_out(command: list[str], n_bytes: int, path: Path) -> Iterator[bytes]:
-    """Run ffmpeg and cut its output into pieces of `n_bytes`; the process never outlives the iterator."""
-    with tempfile.TemporaryFile() as stderr:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
-        assert process.stdout is not None
-        try:
-            while len(piece := process.stdout.read(n_bytes)) == n_bytes:
-                yield piece
-            if process.wait() != 0:
-                raise InputError(
-                    f"{path} could not be decoded: {_complaint(stderr)}",
-                    hint="re-encode or copy the file again",
-                )
-        finally:
-            process.stdout.close()
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-
-
-def _complaint(stderr: IO[bytes]) -> str:
-    stderr.seek(0)
-    return last_line(stderr.read().decode("utf-8", errors="replace"))
+    return [*seek, *source(path), "-vf", f"{whole}{timing},{shown}"]
 
 
 class VideoWriter:
@@ -141,6 +176,7 @@ class VideoWriter:
         path: where the video goes; its folder must exist.
         fps: frames per second, exact as a Fraction.
         audio: a recording to mux, from `audio_start_s`, at most `audio_duration_s` long.
+        audio_stream: which of its sound streams, from 1; None is the one that players would choose.
         crf: x264 quality, 0 (lossless) to 51; other formats have their own.
         preset: x264 speed ("ultrafast" ... "veryslow").
         threads: encoder threads; 1 gives the same bytes on every machine; None lets x264 choose.
@@ -155,6 +191,7 @@ class VideoWriter:
         audio: Path | None = None,
         audio_start_s: float = 0.0,
         audio_duration_s: float | None = None,
+        audio_stream: int | None = None,
         crf: int = 18,
         preset: str = "medium",
         threads: int | None = None,
@@ -165,8 +202,8 @@ class VideoWriter:
         self.fps = Fraction(fps).limit_denominator(100_000)
         self.n_frames = 0
         self._encoding = encoding_of(self.path)
-        span = (audio_start_s, audio_duration_s)
-        self._audio, self._sound = audio_arguments(audio, *span, self._encoding)
+        sound = None if audio is None else Soundtrack(audio, audio_start_s, audio_duration_s, audio_stream)
+        self._audio, self._sound = audio_arguments(sound, self._encoding)
         self._quality = x264_quality(crf, preset, threads)
         self._sink: Sink | None = None
         self._shape: tuple[int, ...] = ()
@@ -225,22 +262,36 @@ def tag_arguments(tags: Mapping[str, str]) -> list[str]:
     return ["-map_metadata", "-1", *given]
 
 
-def audio_arguments(
-    audio: Path | None, start_s: float, duration_s: float | None, encoding: Encoding
-) -> tuple[list[str], list[str]]:
+@dataclass(frozen=True, slots=True)
+class Soundtrack:
+    """The part of a recording that a video gets.
+
+    Attributes:
+        path: the recording.
+        start_s: where in it to begin.
+        duration_s: how much of it to use at most; None is all.
+        stream: which of its sound streams, from 1; None is the one that players would choose.
+    """
+
+    path: Path
+    start_s: float = 0.0
+    duration_s: float | None = None
+    stream: int | None = None
+
+
+def audio_arguments(sound: Soundtrack | None, encoding: Encoding) -> tuple[list[str], list[str]]:
     """Arguments for reading the sound, and for writing it: copied where it is whole and fits."""
-    if audio is None or not encoding.sound:
+    if sound is None or not encoding.sound:
         return [], []
-    info = inspect(audio, "recording")
-    if not info.has_audio:
-        raise InputError(f"{audio} holds no audio stream", hint="give a recording, or write without sound")
-    span = ["-ss", f"{start_s:.6f}"] if start_s > 0 else []
-    span += ["-t", f"{duration_s:.6f}"] if duration_s is not None else []
-    whole = not span and info.size is None and audio.suffix.lower() in encoding.copied_from
-    codec = ["copy"] if whole and info.audio_codec in encoding.copies else encoding.sound
+    info = inspect(sound.path, "recording")
+    index = info.choose_sound(sound.stream, sound.path)
+    span = ["-ss", f"{sound.start_s:.6f}"] if sound.start_s > 0 else []
+    span += ["-t", f"{sound.duration_s:.6f}"] if sound.duration_s is not None else []
+    whole = not span and info.size is None and sound.path.suffix.lower() in encoding.copied_from
+    codec = ["copy"] if whole and info.sounds[index].codec in encoding.copies else encoding.sound
     # Silence goes before sound that begins later than the file.
     start = [] if codec == ["copy"] else ["-af", "aresample=async=1:first_pts=0"]
-    return [*span, "-i", url(audio)], ["-map", "1:a:0", *start, "-c:a", *codec]
+    return [*span, *source(sound.path)], ["-map", f"1:a:{index}", *start, "-c:a", *codec]
 
 
 def write_video(

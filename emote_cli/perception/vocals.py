@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emote_cli.errors import WeightsError
+from emote_cli.media.mixing import mix_down
 from emote_cli.perception.onnx import open_session
 from emote_cli.types import Waveform
 
@@ -114,6 +115,6 @@ def voice_at(separator: VocalSeparator, mix: Stereo, sample_rate_hz: int, n_samp
     """The voice in a recording, mono, at another rate, with exactly so many samples."""
     import librosa
 
-    mono = separator.voice(mix).mean(0)
+    mono = mix_down(separator.voice(mix), RATE_HZ // 4)
     samples = librosa.resample(mono, orig_sr=RATE_HZ, target_sr=sample_rate_hz)[:n_samples]
     return Waveform(np.pad(samples, (0, n_samples - len(samples))).astype(np.float32), sample_rate_hz)

@@ -9,7 +9,7 @@ import pytest
 from emote_cli.errors import OutputError
 from emote_cli.media.image import read_image
 from emote_cli.media.segments import SegmentedWriter, segments_folder
-from emote_cli.media.video import probe, read_frames
+from emote_cli.media.video import Soundtrack, probe, read_frames
 
 JOB = {"seed": 3, "portrait": {"sha256": "a"}}
 FPS = Fraction(24000, 1001)
@@ -53,7 +53,7 @@ def content(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("name", ["a.mp4", "a b.webm", "a.mov", "frames"])
 def test_joined_and_continued(tmp_path, name, tiny_speech):
     whole, broken = tmp_path / name, tmp_path / f"2{name}"
-    make(whole, audio=tiny_speech, tags={"comment": "how"})
+    make(whole, sound=Soundtrack(tiny_speech), tags={"comment": "how"})
     expected = content(whole)
     assert len(expected) == N
     assert np.abs(expected.astype(int) - [frame(index) for index in range(N)]).mean() < 4
@@ -62,7 +62,7 @@ def test_joined_and_continued(tmp_path, name, tiny_speech):
             make(broken, stop_at, resume=True, keep=True)
         assert not broken.exists()
         assert segments_folder(broken).is_dir()
-    make(broken, resume=True, audio=tiny_speech, tags={"comment": "how"})
+    make(broken, resume=True, sound=Soundtrack(tiny_speech), tags={"comment": "how"})
     assert np.array_equal(content(broken), expected)
     assert {path.name for path in tmp_path.iterdir()} == {name, f"2{name}", tiny_speech.name}
     if name != "frames":
@@ -101,7 +101,7 @@ def test_another_job_is_refused_and_keeps_what_is_there(tmp_path):
 
 
 def make_part(path: Path, part: Path, audio: Path) -> None:
-    with SegmentedWriter(path, FPS, job=JOB, keep=True, audio=audio) as writer:
+    with SegmentedWriter(path, FPS, job=JOB, keep=True, sound=Soundtrack(audio)) as writer:
         try:
             fill(writer, 9)
         except Stop:
