@@ -611,7 +611,7 @@ def bad(here, rng, make_wav) -> Path:
         ({"audio": "empty.wav"}, "empty.wav is empty", "again"),
         ({"audio": "none.wav"}, "none.wav", ""),
         ({"audio": "short.wav"}, "short.wav is shorter than one frame: 0.019 s at 25 fps", "longer"),
-        ({"audio": "noise.png"}, "noise.png holds no audio stream", "recording"),
+        ({"audio": "noise.png"}, "noise.png is not readable: it is no recording", "video or audio file"),
         ({"-o": "nowhere/x.mp4"}, "output folder nowhere does not exist", "make it"),
         ({"-o": "sub"}, "output sub is a folder", "name a file"),
         ({"-o": "x.avi"}, "cannot write x.avi: the name must end in .mp4", "-o video.mp4"),

@@ -20,9 +20,12 @@ NOTE = "AI-generated video"
 REPEATABLE = (
     "model", "steps", "guidance", "seed", "head_speed", "motion_region", "detail",
     "articulation", "smoothing", "idle",
-    "start", "duration", "fps", "frame", "size", "dtype", "quality", "separate_vocals",
+    "start", "duration", "audio_stream", "fps", "frame", "size", "dtype", "quality", "separate_vocals",
 )  # fmt: skip
 """The settings that `--like` takes over."""
+
+_ONLY_WHERE_SET = ("audio_stream",)
+"""Settings that earlier versions did not have: they are named only where they are set."""
 
 
 def weights_hash(model: Path | str) -> str:
@@ -61,7 +64,11 @@ def making_of(
 def inputs_and_settings(settings: Mapping[str, Any], portrait: Path, audio: Path) -> dict[str, Any]:
     """The part of the making that is known before anything is loaded; see `making_of`."""
     return {
-        "settings": {key: _plain(settings[key]) for key in REPEATABLE},
+        "settings": {
+            key: _plain(settings[key])
+            for key in REPEATABLE
+            if settings[key] is not None or key not in _ONLY_WHERE_SET
+        },
         "portrait": {"name": portrait.name, "sha256": sha256_of(portrait)},
         "audio": {"name": audio.name, "sha256": sha256_of(audio)},
     }

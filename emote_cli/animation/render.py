@@ -65,6 +65,7 @@ class Job:
         face: which face; None is the largest, and several are told.
         start: where in the recording to begin, in seconds.
         duration: how much of it to use at most, in seconds.
+        audio_stream: which of its sound streams, from 1; None: the one that players would choose.
         fps: frames per second of the output.
         frame: the animated square, or the whole photo with the animated head in it.
         size: side of the output in pixels, even; of the whole photo, its longest side.
@@ -95,6 +96,7 @@ class Job:
     face: FaceChoice | None = None
     start: float = 0.0
     duration: float | None = None
+    audio_stream: int | None = None
     fps: Fraction | None = None
     frame: FrameKind = "crop"
     size: int | None = None
@@ -184,7 +186,7 @@ def check(job: Job) -> Plan:
             hint="--duration is above 0, --start not below",
         )
     pixels = read_image(job.portrait)
-    speech = open_audio(job.audio, start_s=job.start, duration_s=job.duration)
+    speech = open_audio(job.audio, start_s=job.start, duration_s=job.duration, stream=job.audio_stream)
     folder = locate(job.model)
     settings = load_preset(job.model) if folder is None else load_settings(folder / SETTINGS_NAME)
     variant = SIX_STEP if is_six_step(job.model, settings, job.quality, folder) else None
@@ -212,7 +214,7 @@ def check(job: Job) -> Plan:
         faces = find_faces(pixels, analyzer)
     portrait = cut_portrait(pixels, job.portrait, settings.image_size, faces, job.face or "largest")
     portrait, unknown = with_identity(portrait, pixels, folder, settings)
-    warnings = [*doubts(portrait, settings.image_size), *unknown]
+    warnings = [*doubts(portrait, settings.image_size), *unknown, *speech.notes]
     if len(faces) > 1 and job.face is None:
         preview = job.output.with_suffix(".faces.png")
         if job.force or not preview.exists():
@@ -255,7 +257,7 @@ def render(
         job={**made, "face": str(job.face), "device": job.device, "segment_s": SEGMENT_S},
         resume=job.resume,
         keep=job.resume or job.keep_partial,
-        sound=Soundtrack(job.audio, job.start, job.duration),
+        sound=Soundtrack(job.audio, job.start, job.duration, job.audio_stream),
         tags=to_tags(made),
     )
     with writing as writer:
@@ -359,7 +361,8 @@ def heard(plan: Plan) -> Sound:
     from emote_cli.perception.vocals import RATE_HZ, VocalSeparator, voice_at
 
     job, speech = plan.job, plan.speech
-    mix = read_stereo(job.audio, RATE_HZ, start_s=job.start, duration_s=job.duration)
+    span = {"start_s": job.start, "duration_s": job.duration}
+    mix = read_stereo(job.audio, RATE_HZ, **span, stream=job.audio_stream)
     return voice_at(VocalSeparator(plan.separator), mix, speech.sample_rate_hz, speech.n_samples)
 
 

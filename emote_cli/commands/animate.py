@@ -34,6 +34,7 @@ def animate(
     face: options.WhichFace = None,
     start: options.Start = 0.0,
     duration: options.Duration = None,
+    audio_stream: options.AudioStream = None,
     fps: options.FrameRate = None,
     frame: options.WhichFrame = options.Frame.crop,
     size: options.Size = None,

@@ -182,6 +182,15 @@ Duration = Annotated[
     float | None,
     typer.Option("--duration", parser=parse_seconds, metavar="TIME", help="How much of it to use."),
 ]
+AudioStream = Annotated[
+    int | None,
+    typer.Option(
+        "--audio-stream",
+        min=1,
+        metavar="N",
+        help="Which sound stream (default: the one that players choose).",
+    ),
+]
 WhichFrame = Annotated[
     Frame, typer.Option("--frame", help="Show the animated square, or the whole photo with it pasted in.")
 ]
