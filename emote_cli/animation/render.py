@@ -361,8 +361,7 @@ def heard(plan: Plan) -> Sound:
     from emote_cli.perception.vocals import RATE_HZ, VocalSeparator, voice_at
 
     job, speech = plan.job, plan.speech
-    span = {"start_s": job.start, "duration_s": job.duration}
-    mix = read_stereo(job.audio, RATE_HZ, **span, stream=job.audio_stream)
+    mix = read_stereo(job.audio, RATE_HZ, job.start, job.duration, job.audio_stream)
     return voice_at(VocalSeparator(plan.separator), mix, speech.sample_rate_hz, speech.n_samples)
 
 
