@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.diffusion.solvers import make_solver
 from emote_cli.shapes import VideoLatents
 
-DenoiseWindow = Callable[[VideoLatents, Int[Tensor, " b"], list[int]], VideoLatents]
+DenoiseWindow = Callable[[VideoLatents, int, list[int]], VideoLatents]
 
 
 def plan_windows(
@@ -64,16 +63,13 @@ def sample_overlapping(
         solver: "ddim" or "dpm".
         turn_short: whether the cuts also move in a video no longer than one window.
     """
-    scheduler = schedule.solver(solver)
-    scheduler.set_timesteps(steps, device=noise.device)
-    latents = noise * scheduler.init_noise_sigma
-    for number, timestep in enumerate(scheduler.timesteps):
+    run, latents = make_solver(solver, schedule, steps), noise
+    for number, timestep in enumerate(run.timesteps):
         total = torch.zeros_like(latents, dtype=torch.float32)
         count = torch.zeros(latents.shape[1], device=latents.device)
-        rows = timestep.repeat(len(latents)).to(latents.device)
         for window in plan_windows(latents.shape[1], size, overlap, number * shift, turn_short):
-            total[:, window] += denoise(latents[:, window], rows, window).float()
+            total[:, window] += denoise(latents[:, window], timestep, window).float()
             count[window] += 1
         predicted = total / count[:, None, None, None]
-        latents = scheduler.step(predicted, timestep, latents.float()).prev_sample.to(noise.dtype)
+        latents = run.step(predicted, timestep, latents.float()).to(noise.dtype)
     return latents

@@ -167,7 +167,7 @@ class EchoMimicAnimator(Animator):
         settings, model, how = self.model.settings, self.model, options.recipe(self.model.settings.diffusion)
         reference, region = self.guard(partial(self._encode, portrait))
 
-        def denoise(noisy: VideoLatents, time: torch.Tensor, frames: list[int]) -> VideoLatents:
+        def denoise(noisy: VideoLatents, time: int, frames: list[int]) -> VideoLatents:
             both = self._condition_window(reference, region, features, frames, how.guidance != 1.0)
             window = guided(
                 partial(model, conditioning=both.conditional),

@@ -1,4 +1,4 @@
-"""From noise to latents by diffusers' solvers; the noise depends on (seed, frame) only."""
+"""From noise to latents; the noise depends on (seed, frame) only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.diffusion.solvers import make_solver
 from emote_cli.shapes import VideoLatents
 
-Denoise = Callable[[VideoLatents, Int[Tensor, " b"]], VideoLatents]
+Denoise = Callable[[VideoLatents, int | Int[Tensor, " b"]], VideoLatents]
+"""Noisy latents and their timestep (one number for all rows, or one per row) -> the network's prediction."""
 
 COMMON = 2**32 - 1
 """In place of a frame's number: the noise that all frames share."""
@@ -51,13 +53,14 @@ def guided(conditional: Denoise, unconditional: Denoise, scale: float, guided_fr
         conditional: told everything.
         unconditional: told next to nothing.
         scale: at 1 only the conditional network runs.
-        guided_from: at timesteps below this one, too, only the conditional network runs.
+        guided_from: at timesteps below this one, too, only the conditional network runs; the timestep must then
+            be one number for all rows.
     """
     if scale == 1.0:
         return conditional
 
-    def denoise(noisy: VideoLatents, timestep: Int[Tensor, " b"]) -> VideoLatents:
-        if guided_from and int(timestep[0]) < guided_from:
+    def denoise(noisy: VideoLatents, timestep: int | Int[Tensor, " b"]) -> VideoLatents:
+        if guided_from and timestep < guided_from:
             return conditional(noisy, timestep)
         base = unconditional(noisy, timestep).float()
         return base + scale * (conditional(noisy, timestep).float() - base)
@@ -71,17 +74,14 @@ def sample(
     """Denoise from pure noise to latents.
 
     Args:
-        denoise: noisy latents and timestep per row -> prediction (as the schedule's objective says).
+        denoise: noisy latents and timestep -> prediction (as the schedule's objective says).
         noise: standard normal.
         schedule: the schedule that the network was trained on.
         steps: denoising steps.
         solver: "ddim" or "dpm".
     """
-    scheduler = schedule.solver(solver)
-    scheduler.set_timesteps(steps, device=noise.device)
-    latents = noise * scheduler.init_noise_sigma
-    for timestep in scheduler.timesteps:
-        rows = timestep.repeat(len(latents)).to(latents.device)
-        predicted = denoise(latents, rows)
-        latents = scheduler.step(predicted.float(), timestep, latents.float()).prev_sample.to(noise.dtype)
+    run, latents = make_solver(solver, schedule, steps), noise
+    for timestep in run.timesteps:
+        predicted = denoise(latents, timestep)
+        latents = run.step(predicted.float(), timestep, latents.float()).to(noise.dtype)
     return latents

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from emote_cli.settings import DiffusionSettings
-
-PREDICTION = {"v": "v_prediction", "epsilon": "epsilon", "sample": "sample"}
 
 
 class NoiseSchedule:
@@ -19,27 +14,13 @@ class NoiseSchedule:
 
     def __init__(self, settings: DiffusionSettings) -> None:
         self.settings = settings
-        self.alphas_cumprod: Tensor = self.solver("ddim").alphas_cumprod
+        self.alphas_cumprod = make_alphas_cumprod(settings)
+        signal, noise = self.alphas_cumprod.sqrt(), (1 - self.alphas_cumprod).sqrt()
+        self._levels = list(zip(signal.tolist(), noise.tolist(), strict=True))
 
-    def solver(self, name: str) -> Any:
-        """A fresh diffusers scheduler on this schedule.
-
-        Args:
-            name: "ddim" (deterministic), or "dpm" (DPM-Solver++ multistep).
-        """
-        s = self.settings
-        common: dict[str, Any] = {
-            "num_train_timesteps": s.timesteps,
-            "beta_start": s.beta_start,
-            "beta_end": s.beta_end,
-            "beta_schedule": s.beta_schedule,
-            "prediction_type": PREDICTION[s.objective],
-            "rescale_betas_zero_snr": s.zero_terminal_snr,
-            "timestep_spacing": "trailing",
-        }
-        if name == "ddim":
-            return DDIMScheduler(**common, clip_sample=False, steps_offset=1)
-        return DPMSolverMultistepScheduler(**common, solver_order=2, euler_at_final=True)
+    def levels(self, timestep: int) -> tuple[float, float]:
+        """alpha_t and sigma_t of one timestep; below 0 lie the clean latents."""
+        return (1.0, 0.0) if timestep < 0 else self._levels[timestep]
 
     def alpha_sigma(self, timestep: Int[Tensor, " b"], like: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_t and sigma_t per batch row, shaped to multiply `like`; below 0 lie the clean latents."""
@@ -62,7 +43,16 @@ class NoiseSchedule:
         timestep: Int[Tensor, " b"],
     ) -> tuple[Float[Tensor, b * axes], Float[Tensor, b * axes]]:
         """What a prediction (as the objective says) takes for the clean latents, and for the noise."""
-        alpha, sigma = self.alpha_sigma(timestep, noisy)
+        return self.split(predicted, noisy, *self.alpha_sigma(timestep, noisy))
+
+    def split(
+        self,
+        predicted: Float[Tensor, b * axes],
+        noisy: Float[Tensor, b * axes],
+        alpha: float | Tensor,
+        sigma: float | Tensor,
+    ) -> tuple[Float[Tensor, b * axes], Float[Tensor, b * axes]]:
+        """The same where alpha and sigma are known."""
         if self.settings.objective == "v":
             return alpha * noisy - sigma * predicted, sigma * noisy + alpha * predicted
         if self.settings.objective == "sample":
@@ -76,7 +66,7 @@ class NoiseSchedule:
         now: Int[Tensor, " b"],
         then: Int[Tensor, " b"],
     ) -> Float[Tensor, b * axes]:
-        """One DDIM step from `now` to `then`; diffusers' knows no timesteps that differ by row."""
+        """One DDIM step from `now` to `then`, which may differ by row (distillation)."""
         clean, noise = self.clean_and_noise(predicted, noisy, now)
         return self.add_noise(clean, noise, then)
 
@@ -102,3 +92,21 @@ class NoiseSchedule:
     def random_timesteps(self, count: int, generator: torch.Generator) -> Int[Tensor, " count"]:
         """Uniform timesteps, drawn on the CPU."""
         return torch.randint(0, self.settings.timesteps, (count,), generator=generator)
+
+
+def make_alphas_cumprod(settings: DiffusionSettings) -> Float[Tensor, " timesteps"]:
+    """alpha_t^2 for every timestep: the product of 1 - beta up to it.
+
+    For a terminal SNR of zero alpha is shifted and scaled: its first value stays, its last one becomes 0
+    (arXiv 2305.08891, algorithm 1).
+    """
+    count, start, end = settings.timesteps, settings.beta_start, settings.beta_end
+    if settings.beta_schedule == "linear":
+        betas = torch.linspace(start, end, count)
+    else:
+        betas = torch.linspace(start**0.5, end**0.5, count) ** 2
+    products = torch.cumprod(1 - betas, 0)
+    if not settings.zero_terminal_snr:
+        return products
+    alpha = products.sqrt()
+    return ((alpha - alpha[-1]) * (alpha[0] / (alpha[0] - alpha[-1]))) ** 2

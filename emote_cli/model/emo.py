@@ -133,8 +133,10 @@ class Emo(nn.Module):
         return target + reference[:, None] if self.settings.family.reference_latents else target
 
     def forward(
-        self, noisy: VideoLatents, timestep: Int[Tensor, " b"], conditioning: Conditioning
+        self, noisy: VideoLatents, timestep: int | Int[Tensor, " b"], conditioning: Conditioning
     ) -> VideoLatents:
-        """One denoising step."""
+        """One denoising step; the timestep is one number for all rows, or one per row."""
+        if isinstance(timestep, int):  # filled on the device: nothing waits for the host
+            timestep = torch.full((len(noisy),), timestep, device=noisy.device)
         out: Tensor = self.backbone(noisy, timestep, conditioning)
         return out

@@ -31,9 +31,9 @@ def test_an_oracle_returns_the_clean_latents(frames: int):
     clean, noise = torch.randn(1, frames, 3, 2, 5), torch.randn(1, frames, 3, 2, 5)
 
     def denoise(noisy, timestep, window):
-        alpha, sigma = schedule.alpha_sigma(timestep, noisy)
+        alpha, sigma = schedule.levels(timestep)
         part = clean[:, window]
-        return target_for(schedule, part, (noisy - alpha * part) / sigma, timestep)
+        return target_for(schedule, part, (noisy - alpha * part) / sigma, torch.tensor([timestep]))
 
     out = sample_overlapping(denoise, noise, schedule, steps=5, size=7)
     torch.testing.assert_close(out, clean, atol=1e-4, rtol=1e-4)

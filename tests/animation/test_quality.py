@@ -9,6 +9,7 @@ from emote_cli.animation.overlap import plan_windows
 from emote_cli.animation.quality import SIX_STEP, SIX_STEP_FILES, Recipe, is_six_step, recipe
 from emote_cli.diffusion.sampler import guided
 from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.diffusion.solvers import make_solver
 from emote_cli.settings import load_preset
 
 HALLO = load_preset("hallo").diffusion
@@ -24,9 +25,8 @@ def test_each_quality_costs_less_than_the_one_before():
     passes = []
     for quality in ("paper", "balanced", "fast"):
         how = recipe(HALLO, quality)
-        scheduler = schedule.solver(how.solver)
-        scheduler.set_timesteps(how.steps)
-        passes.append(len(scheduler.timesteps) + sum(int(t) >= how.guided_from for t in scheduler.timesteps))
+        timesteps = make_solver(how.solver, schedule, how.steps).timesteps
+        passes.append(len(timesteps) + sum(timestep >= how.guided_from for timestep in timesteps))
     assert passes == [80, 35, 15]
 
 
@@ -50,8 +50,8 @@ def test_guidance_ends_at_its_timestep():
         250,
     )
     zeros = torch.zeros(1, 2, 3, 5, 7)
-    assert torch.equal(denoise(zeros, torch.tensor([250])), zeros + 2)
-    assert torch.equal(denoise(zeros, torch.tensor([249])), zeros + 1)
+    assert torch.equal(denoise(zeros, 250), zeros + 2)
+    assert torch.equal(denoise(zeros, 249), zeros + 1)
     assert calls == ["u", "c", "c"]
 
 
@@ -80,13 +80,11 @@ def test_six_steps_need_no_other_step_rule():
     That is the same v, at all of its six timesteps: plain DDIM is what it runs.
     """
     schedule = NoiseSchedule(load_preset(SIX_STEP).diffusion)
-    scheduler = schedule.solver("ddim")
-    scheduler.set_timesteps(6)
-    assert scheduler.timesteps.tolist() == [999, 832, 666, 499, 332, 166]
+    timesteps = make_solver("ddim", schedule, 6).timesteps
+    assert timesteps == (999, 832, 666, 499, 332, 166)
     noisy, velocity = torch.randn(2, 1, 3, 5, 7, dtype=torch.float64)
-    for time in scheduler.timesteps:
-        alpha = schedule.alphas_cumprod[time].double().sqrt()
-        sigma = (1 - schedule.alphas_cumprod[time].double()).sqrt()
+    for time in timesteps:
+        alpha, sigma = schedule.levels(time)
         clean = alpha * noisy - sigma * velocity
         torch.testing.assert_close((clean - alpha * noisy) / -sigma, velocity)
 

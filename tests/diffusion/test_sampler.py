@@ -2,19 +2,24 @@
 
 import pytest
 import torch
+from schedulers import diffusers_ddim
 
 from emote_cli.diffusion.objective import target_for
 from emote_cli.diffusion.sampler import chunk_noise, frame_noise, guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.diffusion.solvers import make_solver
+from emote_cli.errors import SettingsError
 from emote_cli.settings import DiffusionSettings
 
 
 def oracle(schedule: NoiseSchedule, clean: torch.Tensor):
     """The network that knows the answer: what noise leads from `clean` to the noisy latents?"""
 
-    def denoise(noisy: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        alpha, sigma = schedule.alpha_sigma(timestep, clean)
-        return target_for(schedule, clean, (noisy - alpha * clean) / sigma, timestep)
+    def denoise(noisy: torch.Tensor, timestep: int) -> torch.Tensor:
+        alpha, sigma = schedule.levels(timestep)
+        return target_for(
+            schedule, clean, (noisy - alpha * clean) / sigma, torch.tensor([timestep] * len(clean))
+        )
 
     return denoise
 
@@ -31,7 +36,7 @@ def test_an_oracle_returns_the_clean_latents(solver: str, objective: str, steps:
 
 
 def test_dpm_needs_no_divisor_of_the_schedule():
-    """DDIM does: diffusers' steps back are whole, so that 11 of them leave a little noise."""
+    """DDIM does: its steps back are whole, so that 11 of them leave a little noise."""
     schedule = NoiseSchedule(DiffusionSettings())
     clean = torch.randn(1, 3, 4, 5, 7)
     noise = torch.randn_like(clean)
@@ -45,9 +50,8 @@ def test_sampling_starts_at_the_last_timestep_and_counts_down():
     schedule = NoiseSchedule(DiffusionSettings())
     seen: list[int] = []
 
-    def denoise(noisy: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        seen.append(int(timestep[0]))
-        assert timestep.shape == (1,)
+    def denoise(noisy: torch.Tensor, timestep: int) -> torch.Tensor:
+        seen.append(timestep)
         return torch.zeros_like(noisy)
 
     sample(denoise, torch.randn(1, 2, 3, 5, 7), schedule, steps=4)
@@ -84,14 +88,34 @@ def test_guidance():
     assert torch.equal(guided(one, none, 3.5)(zeros, time), zeros + 6)
 
 
-def test_training_and_animation_build_the_same_schedule():
-    settings = DiffusionSettings(objective="sample", timesteps=1000)
-    first, second = NoiseSchedule(settings), NoiseSchedule(settings)
-    assert torch.equal(first.alphas_cumprod, second.alphas_cumprod)
-    for name in ("ddim", "dpm"):
-        solver = first.solver(name)
-        torch.testing.assert_close(solver.alphas_cumprod[:-1], first.alphas_cumprod[:-1])
-        assert solver.config.timestep_spacing == "trailing"
+@pytest.mark.parametrize("objective", ["v", "sample", "epsilon"])
+@pytest.mark.parametrize("beta_schedule", ["linear", "scaled_linear"])
+@pytest.mark.parametrize("steps", [1, 4, 11])
+def test_ddim_is_diffusers(objective: str, beta_schedule: str, steps: int):
+    settings = DiffusionSettings(
+        objective=objective, beta_schedule=beta_schedule, zero_terminal_snr=objective != "epsilon"
+    )
+    schedule, theirs = NoiseSchedule(settings), diffusers_ddim(settings, steps)
+    torch.testing.assert_close(schedule.alphas_cumprod, theirs.alphas_cumprod, atol=1e-6, rtol=1e-5)
+    ours = make_solver("ddim", schedule, steps)
+    assert ours.timesteps == tuple(theirs.timesteps.tolist())
+    latents = torch.randn(1, 2, 3, 5, 7)
+    for timestep in ours.timesteps:
+        predicted = torch.randn_like(latents)
+        expected = theirs.step(predicted, timestep, latents).prev_sample
+        latents = ours.step(predicted, timestep, latents)
+        torch.testing.assert_close(latents, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_dpm_has_the_same_schedule():
+    schedule = NoiseSchedule(DiffusionSettings())
+    scheduler = make_solver("dpm", schedule, 4).scheduler
+    torch.testing.assert_close(scheduler.alphas_cumprod[:-1], schedule.alphas_cumprod[:-1])
+
+
+def test_an_unknown_solver_is_refused():
+    with pytest.raises(SettingsError, match="euler"):
+        make_solver("euler", NoiseSchedule(DiffusionSettings()), 4)
 
 
 def test_shared_noise_is_still_and_as_strong():

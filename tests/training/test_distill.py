@@ -4,11 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+from schedulers import diffusers_ddim
 from small_models import build, condition, make_batch, paper_settings
 from training_runs import recipe
 
 from emote_cli.diffusion.sampler import guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.diffusion.solvers import make_solver
 from emote_cli.errors import SettingsError
 from emote_cli.settings import DiffusionSettings
 from emote_cli.training.distill import Original, check_grid, distill_loss, start_of_span
@@ -31,8 +33,7 @@ def rows(*shape: int, seed: int) -> torch.Tensor:
 @OBJECTIVES
 def test_a_step_is_the_step_of_diffusers(objective):
     schedule = schedule_of(objective)
-    solver = schedule.solver("ddim")
-    solver.set_timesteps(4)
+    solver = diffusers_ddim(schedule.settings, 4)
     noisy, predicted = rows(4, 3, 2, seed=0), rows(4, 3, 2, seed=1)
     ours = schedule.ddim_step(predicted, noisy, solver.timesteps, solver.timesteps - 250)
     for row, timestep in enumerate(solver.timesteps):
@@ -52,11 +53,10 @@ def test_one_step_gets_where_it_should(objective):
 
 
 def test_spans_begin_where_the_sampler_steps():
-    solver = schedule_of("v").solver("ddim")
     for steps in (1, 2, 4, 5, 8):
-        solver.set_timesteps(steps)
+        timesteps = make_solver("ddim", schedule_of("v"), steps).timesteps
         starts = start_of_span(torch.arange(1000), 1000 // steps)
-        assert sorted(set(starts.tolist()), reverse=True) == solver.timesteps.tolist()
+        assert sorted(set(starts.tolist()), reverse=True) == list(timesteps)
 
 
 def test_a_grid_that_does_not_fit_is_refused():
