@@ -6,6 +6,8 @@ Exit codes: 0 done, 1 an `EmoteError`, 2 wrong usage, 130 stopped with Ctrl-C.
 from __future__ import annotations
 
 import errno
+import io
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any
@@ -67,6 +69,7 @@ class EmoteGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand; show errors that a user can mend as one line and a hint."""
+        _take_any_letter()
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -80,15 +83,23 @@ class EmoteGroup(TyperGroup):
             raise typer.Exit(1) from None
 
 
+def _take_any_letter() -> None:
+    """Let no name that the terminal cannot write, or that is no text at all, cost finished work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _as_emote_error(error: EmoteError | OSError) -> EmoteError | None:
-    """A full disk can strike at any write; other errors of the system are dealt with where they arise."""
+    """The disk, or a permission, can fail anywhere: one line that names the place, if the system tells it."""
     if isinstance(error, EmoteError):
         return error
+    place = "" if error.filename is None else str(error.filename)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        place = f" for {error.filename}" if error.filename else ""
-        return OutputError(
-            f"no space left on the disk{place}", hint="free some space and run the command again"
-        )
+        text = "no space left on the disk" + (f" for {place}" if place else "")
+        return OutputError(text, hint="free some space and run the command again")
+    if place and error.strerror:
+        return OutputError(f"{place}: {error.strerror}", hint="check that file or folder and its permissions")
     return None
 
 

@@ -225,7 +225,7 @@ def load_preset(name: str) -> ModelSettings:
     """
     if name not in PRESETS:
         raise SettingsError(f"unknown preset '{name}'", f"known: {', '.join(PRESETS)}")
-    text = resources.files("emote_cli").joinpath("presets", f"{name}.yaml").read_text()
+    text = resources.files("emote_cli").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
     return parse_settings(ModelSettings, yaml.safe_load(text), f"preset {name}")
 
 
@@ -240,7 +240,7 @@ def load_settings(path: Path) -> ModelSettings:
             f"no settings at {path}", "a model folder holds settings.yaml and model.safetensors"
         )
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not a settings file", "a model folder holds settings.yaml") from error
     return parse_settings(ModelSettings, values, str(path))

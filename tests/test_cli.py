@@ -629,6 +629,57 @@ def test_one_line_and_a_hint(fake, bad, portrait_path, tiny_speech, changed, mes
     assert sorted(p.name for p in bad.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *"- x.MP4. .mp4 frames. a.b. link.mp4 dead.mp4 deadfolder pipe.mp4".split(),
+        "x" * 252 + ".mp4",
+        "长" * 90,
+    ],
+)
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_outputs_are_said_not_guessed(fake, here, portrait_path, tiny_speech, name, force):
+    target = here.parent / "target.mp4"
+    target.write_bytes(b"mine")
+    (here / "link.mp4").symlink_to(target)
+    (here / "dead.mp4").symlink_to(here / "nothing.mp4")
+    (here / "deadfolder").symlink_to(here / "nofolder")
+    os.mkfifo(here / "pipe.mp4")
+    before = sorted(p.name for p in here.iterdir())
+    result = emote("animate", portrait_path, tiny_speech, "--model", "tiny", "-o", name, *force)
+    fails(result, "", "link" if "dead" in name or "link" in name else "-o")
+    assert sorted(p.name for p in here.iterdir()) == before
+    assert target.read_bytes() == b"mine"
+    assert fake.calls == []
+
+
+def test_long_names_are_no_trouble(fake, here, portrait_path, tiny_speech):
+    name = "长" * 83 + ".mp4"
+    result = emote("animate", portrait_path, tiny_speech, "--model", "tiny", "-o", name, "--keep-partial")
+    assert result.exit_code == 0, result.output
+    assert [p.name for p in here.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("charset", ["cp1252", "latin-1", "ascii", "utf-8"])
+@pytest.mark.parametrize("name", ["人物.mp4", "b\udce9.mp4", "smile 🙂.mp4"])
+def test_no_name_costs_finished_work(fake, here, portrait_path, tiny_speech, charset, name):
+    arguments = ["animate", str(portrait_path), str(tiny_speech), "--model", "tiny", "-o", name]
+    result = CliRunner(charset=charset).invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert (here / name).is_file()
+    assert ".mp4" in result.stdout
+    again = CliRunner(charset=charset).invoke(app, arguments)
+    assert again.exit_code == 1
+    assert "already exists" in again.stderr
+
+
+def test_a_full_disk_is_named(fake, here, portrait_path, tiny_speech, monkeypatch):
+    usage = types.SimpleNamespace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    result = emote("animate", portrait_path, tiny_speech, "--model", "tiny", "-o", here / "a.mp4")
+    fails(result, f"no space left in {here}", "free some")
+
+
 def test_an_input_is_never_overwritten(fake, here, portrait_path, tiny_speech):
     sound = here / "talk.mp4"
     tiny_speech.rename(sound)

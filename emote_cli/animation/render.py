@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -25,6 +24,7 @@ from emote_cli.errors import InputError, OutputError, SettingsError
 from emote_cli.media.audio import open_audio, read_stereo
 from emote_cli.media.encoding import encoding_of
 from emote_cli.media.image import read_image
+from emote_cli.media.output import beside, check_place
 from emote_cli.media.pngs import check_png_folder, is_png_folder
 from emote_cli.media.segments import SegmentedWriter
 from emote_cli.media.video import Soundtrack
@@ -216,8 +216,8 @@ def check(job: Job) -> Plan:
     portrait, unknown = with_identity(portrait, pixels, folder, settings)
     warnings = [*doubts(portrait, settings.image_size), *unknown, *speech.notes]
     if len(faces) > 1 and job.face is None:
-        preview = job.output.with_suffix(".faces.png")
-        if job.force or not preview.exists():
+        preview = beside(job.output, ".faces.png")
+        if not preview.is_symlink() and (job.force or not preview.exists()):
             write_preview(preview, pixels, faces)
         warnings.insert(0, f"{len(faces)} faces: the largest is animated; {preview} numbers them for --face")
     if job.quality == "fast" and settings.name == "echomimic":
@@ -273,7 +273,7 @@ def render(
 
 def partial_name(output: Path) -> Path:
     """Where the frames made before a Ctrl-C go."""
-    return output.with_name(f"{output.stem}.partial{output.suffix}")
+    return beside(output, f".partial{output.suffix}")
 
 
 def _write_frames(
@@ -384,20 +384,15 @@ def check_output(job: Job) -> None:
         OutputError: its folder is missing or not writable, it exists, or its kind is unknown.
     """
     path = job.output
+    check_place(path)
+    if job.keep_partial:
+        check_place(partial_name(path))
     if is_png_folder(path):
         check_png_folder(path, job.force)
     elif path.is_dir():
         raise OutputError(f"output {path} is a folder", hint=f"name a file, for example {path / 'video.mp4'}")
     else:
         encoding_of(path)
-    if not path.parent.is_dir():
-        raise OutputError(
-            f"output folder {path.parent} does not exist", hint="make it first, or choose another"
-        )
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"output folder {path.parent} is not writable", hint="choose another folder with -o"
-        )
     if path.exists() and any(given.exists() and path.samefile(given) for given in (job.portrait, job.audio)):
         raise OutputError(f"output {path} is also an input", hint="choose another name with -o")
     if path.is_file() and not job.force:

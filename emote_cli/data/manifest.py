@@ -97,11 +97,11 @@ def read_records(path: Path) -> list[ClipRecord]:
     if not path.exists():
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a manifest: {error}", "prepare the data set again") from error
     records = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines if lines != [""] else [], start=1):
         try:
             records.append(from_dict(json.loads(line)))
         except (ValueError, TypeError, AttributeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import tempfile
@@ -17,7 +18,7 @@ from emote_cli.errors import InputError, OutputError
 from emote_cli.media.banner import MediaInfo
 from emote_cli.media.ffmpeg import inspect, reading, source
 from emote_cli.media.mixing import Mixer
-from emote_cli.media.output import part_name
+from emote_cli.media.output import write_file
 from emote_cli.media.wav import lengths_s
 from emote_cli.types import Waveform
 
@@ -264,13 +265,12 @@ def write_wav(path: Path, waveform: Waveform) -> None:
 
 
 def _write(path: Path, waveform: Waveform, kind: str) -> None:
-    part = part_name(path)
+    samples = np.clip(waveform.samples, -1, 1)
+    # Into an open file: libsndfile takes no name that is not UTF-8.
+    write = functools.partial(
+        soundfile.write, data=samples, samplerate=waveform.sample_rate_hz, subtype="PCM_16"
+    )
     try:
-        soundfile.write(
-            part, np.clip(waveform.samples, -1, 1), waveform.sample_rate_hz, "PCM_16", format=kind
-        )
-        os.replace(part, path)
-    except (OSError, soundfile.SoundFileError) as error:
+        write_file(path, lambda file: write(file, format=kind))
+    except soundfile.SoundFileError as error:
         raise OutputError(f"cannot write {path}: {error}", hint="check free space and permissions") from error
-    finally:
-        part.unlink(missing_ok=True)

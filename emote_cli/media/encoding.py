@@ -102,6 +102,10 @@ def encoding_of(path: Path) -> Encoding:
         OutputError: its ending is unknown.
     """
     encoding = _ENCODINGS.get(path.suffix.lower())
+    if path.name == "-":
+        raise OutputError(
+            "a video is written to a file, not to the terminal", hint="for example -o video.mp4"
+        )
     if encoding is None:
         raise OutputError(
             f"cannot write {path.name}: the name must end in {', '.join(VIDEO_SUFFIXES)}",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +17,69 @@ from emote_cli.errors import OutputError
 
 PART_PREFIX = ".part-"
 """Files that are being written start with this; one that stays behind belongs to a killed run."""
+
+_LEAST_FREE_BYTES = 1 << 20
+
+
+def check_place(path: Path) -> None:
+    """Make sure that a file or folder of this name can be written, as far as that can be seen beforehand.
+
+    Raises:
+        OutputError: its name is too long or a link, or its folder is missing, full or not writable.
+    """
+    folder = path.parent
+    if (n_bytes := len(os.fsencode(path.name))) > (most := _name_bytes(folder)):
+        raise OutputError(
+            f"the name {path.name[:20]}... is too long: {n_bytes} bytes, the disk takes {most}",
+            hint="choose a shorter name with -o",
+        )
+    try:
+        is_folder = folder.is_dir()
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or error
+        raise OutputError(
+            f"cannot write to {folder}: {what}", hint="choose another folder with -o"
+        ) from error
+    if path.is_symlink():
+        raise OutputError(
+            f"output {path} is a link to {os.readlink(path)}", hint="name that file, or remove the link"
+        )
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OutputError(f"output {path} is a pipe or a device", hint="name a file with -o")
+    if not is_folder:
+        raise OutputError(f"output folder {folder} does not exist", hint="make it first, or choose another")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"output folder {folder} is not writable", hint="choose another folder with -o")
+    if shutil.disk_usage(folder).free < _LEAST_FREE_BYTES:
+        raise no_space(folder)
+
+
+def no_space(folder: Path) -> OutputError:
+    """What to say of a full disk; the folder of working files is told by the name of the one around it."""
+    shown = next((place for place in (folder, *folder.parents) if PART_PREFIX not in place.name), folder)
+    return OutputError(f"no space left in {shown}", hint="free some there, or choose another folder with -o")
+
+
+def _name_bytes(folder: Path) -> int:
+    """How long a name may be."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError, AttributeError):
+        return 255
+
+
+def beside(path: Path, ending: str) -> Path:
+    """A name for a file that accompanies `path`: its own without the ending, cut where it would be too long."""
+    stem = path.stem
+    while len(os.fsencode(stem + ending)) > _name_bytes(path.parent):
+        stem = stem[:-1]
+    return path.with_name(stem + ending)
+
+
+def working_name(path: Path, ending: str) -> Path:
+    """A short name beside `path`, the same each time, for what will become it."""
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
+    return path.with_name(f"{PART_PREFIX}{path.stem[:20]}-{digest}{ending}")
 
 
 def make_folder(folder: Path, inside: Iterable[str] = ()) -> None:
@@ -39,9 +105,11 @@ def part_name(path: Path) -> Path:
     """
     try:
         handle, name = tempfile.mkstemp(
-            prefix=f"{PART_PREFIX}{path.stem[:40]}-", suffix=path.suffix, dir=path.parent
+            prefix=f"{PART_PREFIX}{path.stem[:20]}-", suffix=path.suffix, dir=path.parent
         )
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise no_space(path.parent) from error
         raise OutputError(
             f"cannot write to {path.parent}: {error.strerror}", hint="make the folder, or choose another"
         ) from error
@@ -59,10 +127,12 @@ def _umask() -> int:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file at once; one that says the same already is left alone.
 
+    Names of files that are no UTF-8 are written as escapes, which JSON reads back.
+
     Raises:
         OutputError: the folder is missing, full or not writable.
     """
-    data = text.encode("utf-8")
+    data = text.encode("utf-8", errors="backslashreplace")
     if not (path.is_file() and path.read_bytes() == data):
         write_file(path, lambda file: file.write(data))
 
@@ -79,6 +149,8 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(file)
         os.replace(part, path)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise no_space(path.parent) from error
         raise OutputError(
             f"cannot write {path}: {error.strerror}", hint="check free space and permissions"
         ) from error

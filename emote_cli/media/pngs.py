@@ -20,8 +20,8 @@ _OURS = re.compile(r"\d{6,}\.png|" + re.escape(NOTE_NAME))
 
 
 def is_png_folder(path: Path) -> bool:
-    """Whether an output's name asks for a folder of PNG files: it has no ending."""
-    return path.suffix == ""
+    """Whether an output's name asks for a folder of PNG files: it has no dot, and is a name."""
+    return "." not in path.name and path.name != "-"
 
 
 def check_png_folder(path: Path, force: bool) -> None:

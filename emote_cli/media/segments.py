@@ -22,7 +22,7 @@ import numpy as np
 
 from emote_cli.errors import OutputError
 from emote_cli.media.encoding import Encoding, encoding_of
-from emote_cli.media.output import PART_PREFIX, only_writer, write_file, write_text
+from emote_cli.media.output import only_writer, working_name, write_file, write_text
 from emote_cli.media.pngs import PngFolder, is_png_folder
 from emote_cli.media.sink import Sink
 from emote_cli.media.video import Soundtrack, audio_arguments, raw_input, tag_arguments, x264_quality
@@ -55,7 +55,7 @@ class Pictures(Protocol):
 
 def segments_folder(path: Path) -> Path:
     """Where the segments of an output lie until it is complete."""
-    return path.parent / f"{PART_PREFIX}{path.name}.segments"
+    return working_name(path, ".segments")
 
 
 class SegmentedWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from emote_cli.errors import OutputError
 from emote_cli.media.ffmpeg import Complaints, ffmpeg_exe, url
-from emote_cli.media.output import part_name
+from emote_cli.media.output import no_space, part_name
 
 
 class Sink:
@@ -78,7 +79,10 @@ class Sink:
         self._part.unlink(missing_ok=True)
 
     def _failure(self) -> OutputError:
+        complaint = self._complaints.last()
+        if os.strerror(errno.ENOSPC) in complaint or os.strerror(errno.EDQUOT) in complaint:
+            return no_space(self._part.parent)
         return OutputError(
-            f"ffmpeg could not write {self.path} into {self.path.parent}: {self._complaints.last()}",
-            hint="check free space and write permission of that folder, and the audio file",
+            f"ffmpeg could not write {self.path}: {complaint}",
+            hint="check free space and write permission of the folder, and the audio file",
         )

@@ -59,6 +59,21 @@ def test_a_run_keeps_books_and_a_second_does_nothing(raw, tmp_path):
     assert times(dataset) == before
 
 
+def test_names_that_are_no_text_are_booked(talking, tmp_path):
+    raw, dataset = tmp_path / "raw", tmp_path / "da\udce9ta"
+    raw.mkdir()
+    names = ["b\udce9.mp4", "new\nline.mp4", "separator\u2028.mp4", "人物.mp4"]
+    for name in names:
+        shutil.copy(talking, raw / name)
+    states = prepare(raw, dataset)
+    assert states[-1].accepted == 4, [r.detail for r in read_records(dataset / "rejected.jsonl")]
+    records = read_records(dataset / "manifest.jsonl")
+    assert sorted(r.source for r in records) == sorted(names)
+    assert (dataset / "manifest.jsonl").read_bytes().decode("utf-8").count("\n") == 4
+    assert "人物.mp4" in (dataset / "report.html").read_text("utf-8")
+    assert prepare(raw, dataset)[-1].resumed == 4
+
+
 def test_what_is_missing_or_changed_is_made_again(raw, tmp_path):
     dataset = tmp_path / "dataset"
     prepare(raw, dataset)
