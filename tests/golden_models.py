@@ -6,7 +6,6 @@ import torch
 
 from emote_cli.model import imports
 from emote_cli.model.adapters.hallo import HalloVideo, assemble, project_reference
-from emote_cli.model.checkpoint import fill_buffers
 from emote_cli.model.conditioning import RegionWeights
 from emote_cli.model.emo import Emo
 from emote_cli.settings import ModelSettings, load_preset
@@ -110,7 +109,6 @@ def hallo_model(description: dict, keys_file: Path, recipe) -> Emo:
     net = {key: shape for key, shape in keys.items() if not key.startswith("vae.")}
     fill(model, imports.HALLO_NET, net, recipe, "", seed)
     fill(model, imports.SD_VAE, keys, recipe, "vae.", seed)
-    fill_buffers(model)
     return model.eval()
 
 
@@ -144,7 +142,6 @@ def echomimic_model(description: dict, keys_file: Path, recipe) -> Emo:
     fill(model, imports.ECHOMIMIC_MOTION, motion, recipe, "echo_denoising_unet.", seed)
     fill(model, imports.ECHOMIMIC_REFERENCE, rest, recipe, "echo_reference_unet.", seed)
     fill(model, imports.ECHOMIMIC_FACE_LOCATOR, rest, recipe, "echo_face_locator.", seed)
-    fill_buffers(model)
     return model.eval()
 
 

@@ -44,7 +44,9 @@ class MelProjector(nn.Module):
         self.conv1 = nn.Conv1d(settings.embed, settings.hidden, 5, padding=2)
         self.conv2 = nn.Conv1d(settings.hidden, settings.hidden, 5, padding=2, stride=2)
         self.conv3 = nn.Conv1d(settings.hidden, width, 5, padding=2, stride=2)
-        self.position = nn.Parameter(torch.randn(settings.tokens, width) * 0.02)
+        self.position = nn.Parameter(torch.empty(settings.tokens, width))
+        if not self.position.is_meta:  # there torch would load its compiler for it
+            nn.init.normal_(self.position, std=0.02)
         self.mix = nn.Sequential(nn.Linear(width * settings.tokens, settings.hidden), nn.SiLU())
         self.summary = nn.Linear(settings.hidden, width)
         self.norm = nn.LayerNorm(width)

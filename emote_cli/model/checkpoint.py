@@ -52,7 +52,6 @@ def load_model(folder: Path) -> Emo:
         model = Emo(settings)
     _check_keys(model, tensors, path)
     model.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
-    fill_buffers(model)
     return model.eval()
 
 
@@ -66,21 +65,6 @@ def _check_keys(model: Emo, tensors: dict[str, torch.Tensor], path: Path) -> Non
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise WeightsError(f"{path} {problem} {names[0]}{more}", "the weights belong to another model")
-
-
-def fill_buffers(model: Emo) -> None:
-    """Tables that are computed, not stored (positions, bucket centers), do not survive the meta device."""
-    computed = {name for name, _ in model.named_buffers()} - model.state_dict().keys()
-    if not computed:
-        return
-    from emote_cli.model.layers import PositionEncoder, sinusoids
-    from emote_cli.model.speed import SpeedEncoder
-
-    for module in model.modules():
-        if isinstance(module, PositionEncoder):
-            module.pe = sinusoids(*module.shape)
-        elif isinstance(module, SpeedEncoder):
-            module.centers = module.make_centers(model.settings.speed)
 
 
 def random_model(settings: ModelSettings, seed: int = 0) -> Emo:

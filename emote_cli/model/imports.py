@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emote_cli.errors import WeightsError
-from emote_cli.model.checkpoint import SETTINGS, WEIGHTS, fill_buffers, load_model
+from emote_cli.model.checkpoint import SETTINGS, WEIGHTS, load_model
 from emote_cli.model.emo import Emo
 from emote_cli.settings import ModelSettings, load_preset, load_settings
 
@@ -321,7 +321,6 @@ def load_published(settings: ModelSettings, folder: Path, dtype: torch.dtype = t
     with torch.device("meta"):
         model = Emo(settings)
     load_parts(model, folder, PARTS[settings.name], dtype)
-    fill_buffers(model)
     empty = [name for name, value in model.state_dict().items() if value.is_meta]
     if empty:
         raise WeightsError(

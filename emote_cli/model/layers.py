@@ -160,13 +160,10 @@ class SpatialTransformer(nn.Module):
 
 
 def sinusoids(length: int, width: int) -> Float[Tensor, "1 length width"]:
-    """Sine on even channels, cosine on odd ones (AnimateDiff's position table)."""
-    position = torch.arange(length).unsqueeze(1)
-    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
-    table = torch.zeros(1, length, width)
-    table[0, :, 0::2] = torch.sin(position * rate)
-    table[0, :, 1::2] = torch.cos(position * rate)
-    return table
+    """Sine on even channels, cosine on odd ones (AnimateDiff's position table); on the CPU in any context."""
+    position = torch.arange(length, device="cpu").unsqueeze(1)
+    rate = torch.exp(torch.arange(0, width, 2, device="cpu") * (-math.log(10000.0) / width))
+    return torch.stack([torch.sin(position * rate), torch.cos(position * rate)], -1).flatten(1)[None]
 
 
 class PositionEncoder(nn.Module):
@@ -176,7 +173,6 @@ class PositionEncoder(nn.Module):
 
     def __init__(self, width: int, length: int) -> None:
         super().__init__()
-        self.shape = (length, width)
         self.register_buffer("pe", sinusoids(length, width), persistent=False)
 
     def forward(self, tokens: Tokens) -> Tokens:

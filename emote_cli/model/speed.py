@@ -21,16 +21,12 @@ class SpeedEncoder(nn.Module):
     def __init__(self, settings: SpeedSettings) -> None:
         super().__init__()
         self.radius = settings.radius
-        self.register_buffer("centers", self.make_centers(settings), persistent=False)
+        centers = torch.linspace(0.0, settings.top, settings.buckets, device="cpu")
+        self.register_buffer("centers", centers, persistent=False)
         inputs = (2 * settings.margin + 1) * settings.buckets
         self.mlp = nn.Sequential(
             nn.Linear(inputs, settings.width), nn.SiLU(), nn.Linear(settings.width, settings.width)
         )
-
-    @staticmethod
-    def make_centers(settings: SpeedSettings) -> Float[Tensor, " buckets"]:
-        """Bucket centers from 0 to the top speed, evenly spaced."""
-        return torch.linspace(0.0, settings.top, settings.buckets)
 
     def buckets(self, speed: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes buckets"]:
         """The bucket vector of each speed, in degrees per frame at 30 fps."""

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emote_cli.errors import InputError
+from emote_cli.perception.mel import mel_filters, spectra
 from emote_cli.settings import AudioSettings
 from emote_cli.types import AudioFeatures, Sound, Waveform, window_index
 
@@ -18,6 +19,7 @@ QUIETEST_RMS = 1e-3
 """Recordings below this level (-60 dBFS) count as silence and are not amplified."""
 _FRAME = 400
 _FFT = 512
+_BAND_HZ = (60.0, 7600.0)
 _MEL_FLOOR = 1e-5
 _BLOCK_S = 10.0
 _PIECE = _FRAME * 4000
@@ -112,18 +114,13 @@ def mel_blocks(sound: Sound, settings: AudioSettings, fps: int) -> BlockFeatures
     gain = np.float32(speech_gain(sound))
 
     def compute(start: int, stop: int) -> Float[np.ndarray, "frames layers embed"]:
-        import librosa
-
         first = start * settings.layers * hop - _FFT // 2
         samples = np.zeros((stop - start) * settings.layers * hop + _FFT, np.float32)
         heard = sound.read(first, min(first + len(samples), end)) * gain
         offset = max(-first, 0)
         samples[offset : offset + len(heard)] = heard
-        mel = librosa.feature.melspectrogram(
-            y=samples, sr=SAMPLE_RATE_HZ, n_fft=_FFT, win_length=_FRAME, hop_length=hop, n_mels=settings.embed,
-            fmin=60, fmax=7600, power=1.0, center=False,
-        )  # fmt: skip
-        columns = mel[:, : (stop - start) * settings.layers].T
+        magnitudes = spectra(samples, _FFT, _FRAME, hop)[: (stop - start) * settings.layers]
+        columns = magnitudes @ mel_filters(SAMPLE_RATE_HZ, _FFT, settings.embed, *_BAND_HZ).T
         scaled = (np.log10(np.maximum(columns, _MEL_FLOOR)) + 2.0) / 2.0
         shape = (stop - start, settings.layers, settings.embed)
         return np.ascontiguousarray(scaled, np.float32).reshape(shape)

@@ -1,0 +1,63 @@
+"""Mel spectra: how loud a recording is in bands that are as wide as the ear hears them. Numpy only."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float
+
+LINEAR_HZ = 200 / 3
+"""Slaney's scale: Hz per mel up to `LOG_FROM_HZ` ..."""
+LOG_FROM_HZ = 1000.0
+LOG_STEP = np.log(6.4) / 27
+"""... and above it 27 mel for every factor of 6.4."""
+
+
+def hz_to_mel(hz: Float[np.ndarray, "*axes"] | float) -> Float[np.ndarray, "*axes"]:
+    """Slaney's mel scale."""
+    hz = np.asarray(hz, float)
+    above = LOG_FROM_HZ / LINEAR_HZ + np.log(np.maximum(hz, LOG_FROM_HZ) / LOG_FROM_HZ) / LOG_STEP
+    return np.where(hz < LOG_FROM_HZ, hz / LINEAR_HZ, above)
+
+
+def mel_to_hz(mel: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:
+    """Its inverse."""
+    corner = LOG_FROM_HZ / LINEAR_HZ
+    return np.where(
+        mel < corner, mel * LINEAR_HZ, LOG_FROM_HZ * np.exp(LOG_STEP * (np.maximum(mel, corner) - corner))
+    )
+
+
+@lru_cache
+def mel_filters(
+    rate_hz: int, n_fft: int, bands: int, low_hz: float, high_hz: float
+) -> Float[np.ndarray, "bands bins"]:
+    """Triangles over the bins of a spectrum, evenly spaced in mel, each of area 1 in Hz.
+
+    Args:
+        rate_hz: samples per second.
+        n_fft: samples of a spectrum; it has `n_fft // 2 + 1` bins.
+        bands: how many triangles.
+        low_hz: where the first one begins.
+        high_hz: where the last one ends.
+    """
+    corners = mel_to_hz(np.linspace(hz_to_mel(low_hz), hz_to_mel(high_hz), bands + 2))
+    bins = np.linspace(0, rate_hz / 2, n_fft // 2 + 1)
+    left, middle, right = corners[:-2, None], corners[1:-1, None], corners[2:, None]
+    rising, falling = (bins - left) / (middle - left), (right - bins) / (right - middle)
+    return (np.maximum(0, np.minimum(rising, falling)) * 2 / (right - left)).astype(np.float32)
+
+
+def spectra(
+    samples: Float[np.ndarray, " samples"], n_fft: int, window: int, hop: int
+) -> Float[np.ndarray, "columns bins"]:
+    """Magnitudes of the spectrum every `hop` samples, under a Hann window in the middle of `n_fft` samples.
+
+    The first column's window begins at the first sample; what is left at the end is left out.
+    """
+    hann = np.zeros(n_fft)
+    start = (n_fft - window) // 2
+    hann[start : start + window] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    pieces = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[::hop]
+    return np.abs(np.fft.rfft(pieces * hann)).astype(np.float32)
