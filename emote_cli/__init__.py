@@ -1,14 +1,19 @@
 """emote: one portrait and one speech recording in, one talking-head video out."""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emote_cli.animation.animate import Animator as Animator
+    from emote_cli.animation.options import AnimateOptions as AnimateOptions
 
 __version__ = "0.1.0"
+
+_HOMES = {"Animator": "emote_cli.animation.animate", "AnimateOptions": "emote_cli.animation.options"}
 
 
 def __getattr__(name: str) -> Any:
     """`from emote_cli import Animator, AnimateOptions`: torch is imported only then."""
-    if name in ("Animator", "AnimateOptions"):
-        from emote_cli.animation import animate
-
-        return getattr(animate, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

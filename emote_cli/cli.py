@@ -13,24 +13,13 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 from emote_cli import __version__
-from emote_cli.commands.options import GIVEN
 from emote_cli.errors import EmoteError, OutputError
 
 COMMANDS = ("animate", "prepare", "train", "download", "info")
 _HELP = {"help_option_names": ["-h", "--help"]}
-
-
-class _Command(TyperCommand):
-    """A subcommand that knows which of its parameters were given on the line."""
-
-    def invoke(self, ctx: Any) -> Any:
-        names = [str(parameter.name) for parameter in self.params]
-        sources = {name: getattr(ctx.get_parameter_source(name), "name", "") for name in names}
-        GIVEN.set(frozenset(name for name in names if sources[name] == "COMMANDLINE"))
-        return super().invoke(ctx)
 
 
 class _LazyCommands(Mapping[str, Any]):
@@ -41,9 +30,7 @@ class _LazyCommands(Mapping[str, Any]):
             raise KeyError(name)
         function = getattr(import_module(f"emote_cli.commands.{name}"), name)
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(name=name, cls=_Command, no_args_is_help=name != "download", context_settings=_HELP)(
-            function
-        )
+        single.command(name=name, no_args_is_help=name != "download", context_settings=_HELP)(function)
         return typer.main.get_command(single)
 
     def __iter__(self) -> Iterator[str]:

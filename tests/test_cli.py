@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import types
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
@@ -23,9 +22,11 @@ from emote_cli import __version__
 from emote_cli.animation.batch import loaded
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.idle import Idle
+from emote_cli.animation.job import Job
 from emote_cli.animation.metadata import read_making
+from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.paste import as_it_is
-from emote_cli.animation.render import Job, check, livening
+from emote_cli.animation.render import check, livening
 from emote_cli.animation.retime import count_frames
 from emote_cli.cli import COMMANDS, app
 from emote_cli.errors import DeviceError
@@ -80,32 +81,10 @@ class FakeAnimator:
             start = stop
 
 
-@dataclass(frozen=True)
-class FakeOptions:
-    steps: int | None = None
-    guidance: float | None = None
-    seed: int = 0
-    head_speed: float | None = None
-    motion_region: str = "wide"
-    solver: str | None = None
-    detail: bool | None = None
-    articulation: float | None = None
-    smoothing: int | None = None
-    quality: str | None = None
-
-
-@dataclass(frozen=True)
-class FakeTuning:
-    variant: str | None = None
-    compile: bool = False
-    low_memory: bool = False
-    tell: object = None
-
-
 @pytest.fixture
 def fake(monkeypatch) -> type[FakeAnimator]:
     module = types.ModuleType("emote_cli.animation.animate")
-    module.Animator, module.AnimateOptions, module.Tuning = FakeAnimator, FakeOptions, FakeTuning
+    module.Animator = FakeAnimator
     monkeypatch.setitem(sys.modules, "emote_cli.animation.animate", module)
     monkeypatch.setattr(FakeAnimator, "calls", [])
     loaded.cache_clear()
@@ -256,8 +235,16 @@ def test_options_reach_the_animator(fake, here, portrait_path, tiny_speech):
     assert result.exit_code == 0, result.output
     call = fake.calls[0]
     assert (call["model"], call["device"], call["dtype"]) == ("tiny", "cpu", "bf16")
-    assert call["options"] == FakeOptions(
-        3, 2.5, 7, 0.7, "full", detail=False, articulation=1.5, smoothing=3, quality="fast"
+    assert call["options"] == AnimateOptions(
+        steps=3,
+        guidance=2.5,
+        seed=7,
+        head_speed=0.7,
+        motion_region="full",
+        detail=False,
+        articulation=1.5,
+        smoothing=3,
+        quality="fast",
     )
     assert (call["tuning"].low_memory, call["tuning"].compile, call["tuning"].variant) == (True, False, None)
 
@@ -281,13 +268,17 @@ def test_public_models_do_not_smooth(fake, here, portrait_path, tiny_speech):
 
 
 def test_the_finished_head_sways_where_that_is_asked_for(fake, here, portrait_path, tiny_speech):
-    job = Job(portrait=portrait_path, audio=tiny_speech, output=here / "x.mp4", model="tiny", size=128)
-    assert livening(check(job)) is as_it_is
-    idle = livening(check(replace(job, idle=True, head_speed=0.7, seed=4)))
+    files = {"portrait": portrait_path, "audio": tiny_speech, "output": here / "x.mp4"}
+
+    def liven(model, **options):
+        return livening(check(Job(**files, model=model, options=AnimateOptions(size=128, **options))))
+
+    assert liven("tiny") is as_it_is
+    idle = liven("tiny", idle=True, head_speed=0.7, seed=4)
     assert isinstance(idle, Idle)
     assert (idle.head_speed, idle.seed, idle.x.shape) == (0.7, 4, (128, 128))
-    assert isinstance(livening(check(replace(job, model="mini"))), Idle)
-    assert livening(check(replace(job, model="mini", idle=False))) is as_it_is
+    assert isinstance(liven("mini"), Idle)
+    assert liven("mini", idle=False) is as_it_is
     args = ("animate", portrait_path, tiny_speech, "--model", "tiny", "-o", "x.mp4")
     assert emote(*args, "--idle", "--frame", "full").exit_code == 0
     assert read_making(here / "x.mp4")["settings"]["idle"] is True
@@ -397,7 +388,7 @@ def test_like_repeats_the_settings_but_not_those_that_are_named(fake, here, port
     again = emote(*args, "-o", "b.mp4", "--like", "a.mp4", "--steps", "4")
     assert (first.exit_code, again.exit_code) == (0, 0), again.output
     assert fake.calls[1]["model"] == "tiny"
-    assert fake.calls[1]["options"] == FakeOptions(seed=11, steps=4)
+    assert fake.calls[1]["options"] == AnimateOptions(seed=11, steps=4, fps="29.97")
     assert probe(here / "b.mp4").fps == Fraction(30000, 1001)
 
 
@@ -515,7 +506,7 @@ def test_a_batch_of_a_folder_and_of_json_lines(fake, here, portrait_path, tiny_s
         ("portrait,audio\n", "holds no job"),
         ("portrait,sound\na.png,b.wav\n", "job 1: sound is unknown"),
         ("portrait,audio\na.png,\n", "job 1: audio is missing"),
-        ("portrait,audio,seed\na.png,b.wav,x\n", "job 1: invalid literal"),
+        ("portrait,audio,seed\na.png,b.wav,x\n", "job 1: seed is 'x', not a whole number"),
     ],
 )
 def test_a_wrong_table(fake, here, text, message):

@@ -63,7 +63,8 @@ def test_options_change_the_frames(first, portrait_path, tmp_path):
 
 def test_python_gets_the_frames_of_the_command(portrait_path, tiny_speech, tmp_path):
     from emote_cli import Animator
-    from emote_cli.animation.render import Job, check, generate
+    from emote_cli.animation.job import Job
+    from emote_cli.animation.render import check, generate
 
     job = Job(
         portrait=portrait_path, audio=tiny_speech, output=tmp_path / "x.mp4", model="tiny", device="cpu"

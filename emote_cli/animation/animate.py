@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -28,11 +27,11 @@ from emote_cli.animation.device import (
 )
 from emote_cli.animation.likeness import with_identity
 from emote_cli.animation.memory import Guard, Residence, check_fits, forget_unused, free_bytes, need
-from emote_cli.animation.quality import SIX_STEP, Quality, Recipe, recipe
+from emote_cli.animation.options import REGION_SCALES, AnimateOptions, Tuning
+from emote_cli.animation.quality import SIX_STEP, recipe
 from emote_cli.animation.smoothing import Track
 from emote_cli.diffusion.sampler import chunk_noise, guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
-from emote_cli.errors import SettingsError
 from emote_cli.media.audio import open_audio
 from emote_cli.media.image import read_image
 from emote_cli.model.autoencoder import to_bytes, to_tensor
@@ -41,65 +40,12 @@ from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.model.emo import Emo
 from emote_cli.model.imports import load_folder
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
-from emote_cli.perception.geometry import FaceRegion, region_mask
+from emote_cli.perception.geometry import region_mask
 from emote_cli.perception.speech import SAMPLE_RATE_HZ, hear, listen
-from emote_cli.settings import DiffusionSettings, load_preset, load_settings
+from emote_cli.settings import load_preset, load_settings
 from emote_cli.shapes import MotionLatents, VideoLatents
 from emote_cli.types import Chunk, Pixels, Portrait, Sound, SpeechFeatures, Waveform
 from emote_cli.weights import SETTINGS_NAME, bundled, locate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnimateOptions:
-    """How to sample. None means: the model's own default.
-
-    Attributes:
-        steps: denoising steps per chunk.
-        guidance: classifier-free guidance scale; 1 is off.
-        seed: of the noise.
-        head_speed: degrees per frame at 30 fps, 0 ... 2 (paper 4.1: one constant value).
-        motion_region: how far the head may move (paper 4.5).
-        solver: "ddim" or "dpm".
-        detail: whether still places get the portrait's own detail back.
-        articulation: how far speech moves the lips away from where silence has them: 1 is as the model says. For
-            models that predict a change against the portrait (the mini); others ignore it.
-        smoothing: how many frames on either side each one is averaged with, the farther the less: steadier, and
-            quick closures of the lips are softer.
-        quality: sets solver, steps and the reach of guidance where they are not named; see `quality.recipe`.
-    """
-
-    steps: int | None = None
-    guidance: float | None = None
-    seed: int = 0
-    head_speed: float | None = None
-    motion_region: FaceRegion = "wide"
-    solver: Literal["ddim", "dpm"] | None = None
-    detail: bool | None = None
-    articulation: float | None = None
-    smoothing: int | None = None
-    quality: Quality | None = None
-
-    def recipe(self, settings: DiffusionSettings) -> Recipe:
-        """How to sample a model with these settings."""
-        return recipe(settings, self.quality, steps=self.steps, guidance=self.guidance, solver=self.solver)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
-    """How a model is loaded and run; results stay the same but for rounding.
-
-    Attributes:
-        variant: a preset to use instead of the folder's settings ("echomimic-6step").
-        compile: compile the Backbone (minutes before the first frame, then faster).
-        low_memory: keep the large parts on the CPU, one at a time on the device.
-        tell: is told what the model needs, and when memory runs short.
-    """
-
-    variant: str | None = None
-    compile: bool = False
-    low_memory: bool = False
-    tell: Callable[[str], object] = lambda line: None
-
 
 PLAIN = Tuning()
 
@@ -154,10 +100,7 @@ class Animator:
         Raises:
             WeightsError: unknown, missing or damaged.
             DeviceError: the device is not there, or the model does not fit.
-            SettingsError: the tuning contradicts itself.
         """
-        if tuning.compile and tuning.low_memory:
-            raise SettingsError("--compile and --low-memory exclude each other", hint="leave one out")
         chosen = choose_device(device)
         folder = locate(str(model))
         if str(model) == SIX_STEP:
@@ -247,7 +190,7 @@ class Animator:
         """
         settings = self.model.settings
         features = listen(speech, settings.audio, settings.fps)
-        mask = region_mask(portrait.face.box_px, self.size, options.motion_region)
+        mask = region_mask(portrait.face.box_px, self.size, REGION_SCALES[options.motion_region])
         region = torch.from_numpy(mask.astype(np.float32))[None].to(self.device)
         with torch.inference_mode(), self.precision.autocast(self.device):
             picture = to_tensor(portrait.pixels[None]).to(self.device)
@@ -361,7 +304,7 @@ class Animator:
         frames, shared = range(chunk.start, chunk.stop), settings.diffusion.shared_noise
         noise = chunk_noise(options.seed, frames, shape, shared).to(self.device)
         null = replace(conditioning.null(1), silent=True)
-        how = options.recipe(settings.diffusion)
+        how = recipe(settings.diffusion, options)
         target = sample(
             guided(
                 lambda noisy, timestep: self.model(noisy, timestep, conditioning),

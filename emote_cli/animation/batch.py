@@ -6,20 +6,20 @@ import csv
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emote_cli.animation.metadata import inputs_and_settings, read_making
-from emote_cli.animation.render import Job, check, render, tuning_of
-from emote_cli.errors import EmoteError, InputError
+from emote_cli.animation.declare import declared, read_value
+from emote_cli.animation.job import OPTIONS, Job
+from emote_cli.animation.metadata import inputs_and_settings, job_like, read_making
+from emote_cli.animation.options import AnimateOptions
+from emote_cli.animation.render import check, render, tuning_of
+from emote_cli.errors import EmoteError, InputError, SettingsError
 
-COLUMNS = ("portrait", "audio", "output", "seed", "steps", "guidance", "head_speed", "start", "duration")
+COLUMNS = ("portrait", "audio", "output", *declared(AnimateOptions))
 """What a row may say; portrait and audio it must."""
 
-_NUMBERS: dict[str, Callable[[str], Any]] = {
-    "seed": int, "steps": int, "guidance": float, "head_speed": float, "start": float, "duration": float,
-}  # fmt: skip
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic")
 _SOUNDS = (".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".aac", ".mp4", ".mov", ".webm")
 
@@ -88,9 +88,9 @@ def _job_values(row: Mapping[str, Any], folder: Path, place: str) -> dict[str, A
         what = f"{foreign[0]} is unknown" if foreign else f"{missing[0]} is missing"
         raise InputError(f"{place}: {what}", hint=f"known: {', '.join(COLUMNS)}")
     try:
-        values = {key: _NUMBERS[key](str(value)) for key, value in given.items() if key in _NUMBERS}
-    except ValueError as error:
-        raise InputError(f"{place}: {error}", hint="numbers only") from error
+        values = {key: read_value(OPTIONS[key], str(value)) for key, value in given.items() if key in OPTIONS}
+    except SettingsError as error:
+        raise InputError(f"{place}: {error.message}", hint=error.hint) from error
     portrait, audio = (folder / str(given[key]) for key in ("portrait", "audio"))
     name = given.get("output") or f"{portrait.stem}.{audio.stem}.mp4"
     return {**values, "portrait": portrait, "audio": audio, "output": str(name)}
@@ -101,7 +101,7 @@ class MakeOne:
     """The function from a row of a batch to what became of it; the same here and on a cluster.
 
     Attributes:
-        base: values of all jobs, as for `Job.repeating`; its output is the folder to write to (None is here).
+        base: values of all jobs, as for `job_like`; its output is the folder to write to (None is here).
         like: settings of all jobs come from this video.
         named: which of the values were given by the user.
         on_frame: called with the number of frames just written.
@@ -116,7 +116,7 @@ class MakeOne:
         """Make one video, unless it is there."""
         output = (self.base.get("output") or Path()) / row["output"]
         try:
-            job = Job.repeating(self.like, {**self.base, **row, "output": output}, {*self.named, *row})
+            job = job_like(self.like, {**self.base, **row, "output": output}, {*self.named, *row})
             if _is_finished(job):
                 return Outcome(output, "there")
             plan = check(job)
@@ -149,5 +149,5 @@ def _is_finished(job: Job) -> bool:
         made = read_making(job.output)
     except InputError:
         return False
-    wanted = inputs_and_settings(asdict(job), job.portrait, job.audio)
+    wanted = inputs_and_settings(job)
     return all(made.get(key) == value for key, value in wanted.items())

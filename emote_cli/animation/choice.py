@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from emote_cli.animation.options import FaceChoice
 from emote_cli.errors import FaceError
 from emote_cli.media.output import write_file
 from emote_cli.perception.geometry import overlap
 from emote_cli.perception.landmarks import N_LANDMARKS
 from emote_cli.types import Box, Face, Pixels
-
-FaceChoice = Literal["largest"] | int | Box
-"""The largest, the n-th largest (from 1), or the one in a box given in pixels of the upright picture."""
 
 _SAME = 0.1
 
@@ -34,14 +31,15 @@ def choose_face(faces: list[Face], choice: FaceChoice, source: Path, size: tuple
         FaceError: there is no face, not that many, or the box lies outside the picture.
     """
     width, height = size
-    if isinstance(choice, Box):
-        if not (0 <= choice.x0 < choice.x1 <= width and 0 <= choice.y0 < choice.y1 <= height):
+    if isinstance(choice, tuple):
+        box = Box(*choice)
+        if not (0 <= box.x0 < box.x1 <= width and 0 <= box.y0 < box.y1 <= height):
             raise FaceError(
-                f"the face box {corners(choice)} lies outside {source} ({width}x{height})",
+                f"the face box {corners(box)} lies outside {source} ({width}x{height})",
                 hint="give x0,y0,x1,y1 in pixels of the upright picture",
             )
-        near = max(faces, key=lambda face: overlap(face.box_px, choice), default=None)
-        return near if near is not None and overlap(near.box_px, choice) > _SAME else _drawn_face(choice)
+        near = max(faces, key=lambda face: overlap(face.box_px, box), default=None)
+        return near if near is not None and overlap(near.box_px, box) > _SAME else _drawn_face(box)
     if not faces:
         raise FaceError(
             f"no face found in {source} ({width}x{height})",

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from emote_cli.animation.choice import FaceChoice, choose_face
+from emote_cli.animation.choice import choose_face
+from emote_cli.animation.options import FaceChoice
 from emote_cli.media.image import crop_and_resize, read_image, resize
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.geometry import CROP_EXPAND, crop_square, euler_deg, face_box, to_crop

@@ -28,7 +28,7 @@ def describe(plan: Plan) -> dict[str, str]:
     return {
         "portrait": f"{job.portrait}, square {corners(plan.portrait.crop_px)}",
         "face": f"{corners(plan.portrait.face.box_px)} of the {side} x {side} square",
-        "sound": f"{job.audio}, {plan.speech.duration_s:.2f} s from {job.start:g} s on",
+        "sound": f"{job.audio}, {plan.speech.duration_s:.2f} s from {job.options.start:g} s on",
         "model": f"{job.model}, {settings.fps} fps, {n_chunks} chunks of {chunk} frames",
         "output": f"{job.output}, {plan.size[0]} x {plan.size[1]}, {plan.n_frames} frames at {plan.fps} fps",
         "time": f"about {seconds:.0f} s",

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from emote_cli import __version__
-from emote_cli.errors import InputError
+from emote_cli.animation.declare import check_value
+from emote_cli.animation.job import OPTIONS, REPEATABLE, Job
+from emote_cli.errors import InputError, SettingsError
 from emote_cli.media.ffmpeg import read_tags
 from emote_cli.media.pngs import NOTE_NAME
 from emote_cli.weights import read_lock, sha256_of
 
 NOTE = "AI-generated video"
 """The first words of the comment, for people and for programs that look for them."""
-
-REPEATABLE = (
-    "model", "steps", "guidance", "seed", "head_speed", "motion_region", "detail",
-    "articulation", "smoothing", "idle",
-    "start", "duration", "audio_stream", "fps", "frame", "size", "dtype", "quality", "separate_vocals",
-)  # fmt: skip
-"""The settings that `--like` takes over."""
-
-_ONLY_WHERE_SET = ("audio_stream",)
-"""Settings that earlier versions did not have: they are named only where they are set."""
 
 
 def weights_hash(model: Path | str) -> str:
@@ -40,37 +32,29 @@ def weights_hash(model: Path | str) -> str:
     return total.hexdigest()
 
 
-def making_of(
-    settings: Mapping[str, Any], model: Path | str, portrait: Path, audio: Path, **more: Any
-) -> dict[str, Any]:
+def making_of(job: Job, model: Path | str, **more: Any) -> dict[str, Any]:
     """Everything that is needed to make the same video again, but for the two files themselves.
 
     Args:
-        settings: values of `REPEATABLE`; others are left out.
+        job: what was asked for.
         model: folder of the model, or the name of one without files.
-        portrait: the picture; its name and sha256 are kept, not its folder.
-        audio: the recording, likewise.
         more: further facts.
     """
     return {
         "made_by": f"emote {__version__}",
         "note": NOTE,
         "weights_sha256": weights_hash(model),
-        **inputs_and_settings(settings, portrait, audio),
+        **inputs_and_settings(job),
         **more,
     }
 
 
-def inputs_and_settings(settings: Mapping[str, Any], portrait: Path, audio: Path) -> dict[str, Any]:
-    """The part of the making that is known before anything is loaded; see `making_of`."""
+def inputs_and_settings(job: Job) -> dict[str, Any]:
+    """The part of the making that is known before anything is loaded; of the files, their names without folders."""
     return {
-        "settings": {
-            key: _plain(settings[key])
-            for key in REPEATABLE
-            if settings[key] is not None or key not in _ONLY_WHERE_SET
-        },
-        "portrait": {"name": portrait.name, "sha256": sha256_of(portrait)},
-        "audio": {"name": audio.name, "sha256": sha256_of(audio)},
+        "settings": {name: _plain(value) for name, value in job.repeatable().items()},
+        "portrait": {"name": job.portrait.name, "sha256": sha256_of(job.portrait)},
+        "audio": {"name": job.audio.name, "sha256": sha256_of(job.audio)},
     }
 
 
@@ -102,7 +86,33 @@ def read_making(path: Path) -> dict[str, Any]:
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """The settings of a video that emote made, those of `REPEATABLE` only; see `read_making`."""
+    """The repeatable settings of a video that emote made, checked; see `read_making`.
+
+    Raises:
+        InputError: the file cannot be read, says nothing, or says what no option can be.
+    """
     settings = read_making(path).get("settings")
     known = settings if isinstance(settings, dict) else {}
-    return {key: known[key] for key in REPEATABLE if key in known}
+    try:
+        return {name: check_value(OPTIONS[name], known[name]) for name in REPEATABLE if name in known}
+    except SettingsError as error:
+        raise InputError(
+            f"{path} holds damaged settings: {error.message}", hint="name another video"
+        ) from error
+
+
+def job_like(like: Path | None, asked: Mapping[str, Any], named: Collection[str] = ()) -> Job:
+    """A job as it was asked for, its settings taken from the video `like` where they were not named.
+
+    Args:
+        like: a video that emote made.
+        asked: values by name; a missing output is named after the portrait.
+        named: which of them the user named.
+
+    Raises:
+        InputError: `like` says nothing of its making.
+        SettingsError: a value has the wrong type or is out of range.
+    """
+    repeated = {} if like is None else settings_of(like)
+    values = {**asked, **{name: value for name, value in repeated.items() if name not in named}}
+    return Job.of({**values, "output": values.get("output") or Path(f"{values['portrait'].stem}.mp4")})

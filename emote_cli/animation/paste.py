@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from emote_cli.animation.compose import _turn, square_of
+from emote_cli.animation.options import FrameKind
 from emote_cli.media.image import resize
 from emote_cli.types import Box, Pixels, Portrait
-
-FrameKind = Literal["crop", "full"]
 
 STILL = 6.0
 """Mean difference from the portrait, in 0..255, at which the photo's detail has faded to 1/e."""

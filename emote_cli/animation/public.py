@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from emote_cli.animation.animate import AnimateOptions, Animator, to_numpy
+from emote_cli.animation.animate import Animator, to_numpy
 from emote_cli.animation.behind import finished_behind
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.hallo import (
@@ -20,7 +20,9 @@ from emote_cli.animation.hallo import (
     hallo_noise,
     sampled_chunks,
 )
+from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.overlap import sample_overlapping
+from emote_cli.animation.quality import recipe
 from emote_cli.diffusion.sampler import chunk_noise, guided
 from emote_cli.model.adapters import GuidedConditioning, echomimic
 from emote_cli.model.autoencoder import to_bytes, to_tensor
@@ -63,7 +65,7 @@ class HalloAnimator(Animator):
         features, count = hallo_features(
             speech, settings.audio, settings.fps, settings.temporal.chunk_frames, self._extractor()
         )
-        cells, how = settings.latent_size, options.recipe(settings.diffusion)
+        cells, how = settings.latent_size, recipe(settings.diffusion, options)
         chunks = sampled_chunks(
             self.model,
             self._inputs(portrait, features),
@@ -164,7 +166,7 @@ class EchoMimicAnimator(Animator):
             yield MadeChunk(chunk.start, to_bytes(pixels), carry, chunk.stop >= features.n_frames)
 
     def _latents(self, portrait: Portrait, features: AudioFeatures, options: AnimateOptions) -> VideoLatents:
-        settings, model, how = self.model.settings, self.model, options.recipe(self.model.settings.diffusion)
+        settings, model, how = self.model.settings, self.model, recipe(self.model.settings.diffusion, options)
         reference, region = self.guard(partial(self._encode, portrait))
 
         def denoise(noisy: VideoLatents, time: int, frames: list[int]) -> VideoLatents:

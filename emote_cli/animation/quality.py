@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from emote_cli.animation.options import AnimateOptions, Quality, Solver
 from emote_cli.settings import DiffusionSettings, ModelSettings
-
-Quality = Literal["paper", "balanced", "fast"]
 
 SIX_STEP = "echomimic-6step"
 """The accelerated form of EchoMimic: a preset, an add-on of `emote download`, and a name for `--model`."""
@@ -37,37 +35,27 @@ class Recipe:
         guided_from: timestep (0 ... 999) down to which guidance is on.
     """
 
-    solver: Literal["ddim", "dpm"]
+    solver: Solver
     steps: int
     guidance: float
     guided_from: int = 0
 
 
-def recipe(
-    settings: DiffusionSettings,
-    quality: Quality | None = None,
-    *,
-    steps: int | None = None,
-    guidance: float | None = None,
-    solver: Literal["ddim", "dpm"] | None = None,
-) -> Recipe:
-    """The recipe of a quality; what is named beside it wins.
+def recipe(settings: DiffusionSettings, options: AnimateOptions) -> Recipe:
+    """The recipe of a quality; steps, guidance and solver that are named beside it win.
 
     Args:
-        settings: the model's own.
-        quality: None and "paper" are the model's own way.
-        steps: denoising steps.
-        guidance: scale; 1 is off.
-        solver: "ddim" or "dpm".
+        settings: the model's own: what "paper" means, and no quality.
+        options: of the animation.
     """
-    own_solver, own_steps, guided_from = settings.solver, settings.steps, 0
-    if quality in _SHORTER and settings.steps > _FEW_STEPS:
-        divisor, guided_from = _SHORTER[quality]
-        own_solver, own_steps = "dpm", max(-(-settings.steps // divisor), _FEW_STEPS)
+    solver, steps, guided_from = settings.solver, settings.steps, 0
+    if options.quality in _SHORTER and settings.steps > _FEW_STEPS:
+        divisor, guided_from = _SHORTER[options.quality]
+        solver, steps = "dpm", max(-(-settings.steps // divisor), _FEW_STEPS)
     return Recipe(
-        solver=solver or own_solver,
-        steps=steps or own_steps,
-        guidance=settings.guidance if guidance is None else guidance,
+        solver=options.solver or solver,
+        steps=options.steps or steps,
+        guidance=settings.guidance if options.guidance is None else options.guidance,
         guided_from=guided_from,
     )
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emote_cli.animation.choice import FaceChoice, write_preview
+from emote_cli.animation.choice import write_preview
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.compose import cut_portrait, doubts
 from emote_cli.animation.idle import Idle
+from emote_cli.animation.job import Job
 from emote_cli.animation.likeness import with_identity
-from emote_cli.animation.metadata import making_of, settings_of, to_tags
-from emote_cli.animation.paste import FrameKind, Liven, as_it_is, finished_side, finisher, shown_size
-from emote_cli.animation.quality import SIX_STEP, Quality, is_six_step
+from emote_cli.animation.metadata import making_of, to_tags
+from emote_cli.animation.options import Tuning
+from emote_cli.animation.paste import Liven, as_it_is, finished_side, finisher, shown_size
+from emote_cli.animation.quality import SIX_STEP, is_six_step
 from emote_cli.animation.retime import count_frames, showing
 from emote_cli.errors import InputError, OutputError, SettingsError
 from emote_cli.media.audio import open_audio, read_stereo
@@ -29,110 +30,17 @@ from emote_cli.media.pngs import check_png_folder, is_png_folder
 from emote_cli.media.segments import SegmentedWriter
 from emote_cli.media.video import Soundtrack
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
-from emote_cli.perception.geometry import FaceRegion
 from emote_cli.settings import ModelSettings, load_preset, load_settings
 from emote_cli.types import Pixels, Portrait, Sound
 from emote_cli.weights import SETTINGS_NAME, bundled, locate, separator
 
 if TYPE_CHECKING:  # torch is imported late, after all checks
-    from emote_cli.animation.animate import AnimateOptions, Animator, Tuning
+    from emote_cli.animation.animate import Animator
 else:
-    AnimateOptions = Animator = Tuning = Any
+    Animator = Any
 
 SEGMENT_S = 10.0
 """Length of a segment, rounded to whole chunks: what a killed render loses at most."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What to animate, with what, into what. None means: as the model was made for.
-
-    Attributes:
-        portrait: a picture with a face.
-        audio: a recording, or a video with sound.
-        output: the video to write.
-        force: whether an existing output may be replaced.
-        model: a known name or the path of a model or run folder.
-        steps: denoising steps.
-        guidance: guidance scale; 1 is off.
-        seed: of the noise.
-        head_speed: degrees per frame at 30 fps, 0..2.
-        motion_region: how far the head may move.
-        detail: whether still places get the portrait's own detail back.
-        articulation: how far speech moves the lips; for models that predict a change (mini).
-        smoothing: how many frames on either side each one is averaged with.
-        idle: whether the finished head sways and blinks (idle.py).
-        face: which face; None is the largest, and several are told.
-        start: where in the recording to begin, in seconds.
-        duration: how much of it to use at most, in seconds.
-        audio_stream: which of its sound streams, from 1; None: the one that players would choose.
-        fps: frames per second of the output.
-        frame: the animated square, or the whole photo with the animated head in it.
-        size: side of the output in pixels, even; of the whole photo, its longest side.
-        device: auto, cpu, cuda or mps.
-        dtype: auto, float32 (fp32), bfloat16 (bf16) or float16 (fp16).
-        quality: paper, balanced or fast; None is the model's own way.
-        compile: whether the network is compiled first.
-        low_memory: whether one large part at a time is on the device.
-        separate_vocals: whether music and noise are taken out of the sound before it is listened to.
-        resume: whether to go on with what a killed render left, and to leave what is finished when stopped.
-        keep_partial: whether Ctrl-C leaves a video of the frames so far.
-    """
-
-    portrait: Path
-    audio: Path
-    output: Path
-    force: bool = False
-    model: str = "mini"
-    steps: int | None = None
-    guidance: float | None = None
-    seed: int = 0
-    head_speed: float | None = None
-    motion_region: FaceRegion = "wide"
-    detail: bool | None = None
-    articulation: float | None = None
-    smoothing: int | None = None
-    idle: bool | None = None
-    face: FaceChoice | None = None
-    start: float = 0.0
-    duration: float | None = None
-    audio_stream: int | None = None
-    fps: Fraction | None = None
-    frame: FrameKind = "crop"
-    size: int | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    quality: Quality | None = None
-    compile: bool = False
-    low_memory: bool = False
-    separate_vocals: bool = False
-    resume: bool = False
-    keep_partial: bool = False
-
-    @classmethod
-    def repeating(cls, like: Path | None, asked: Mapping[str, Any], named: Collection[str] = ()) -> Job:
-        """A job as it was asked for, its settings taken from the video `like` where they were not named.
-
-        Args:
-            like: a video that emote made.
-            asked: values by name; a missing output is named after the portrait, foreign names are ignored.
-            named: which of them the user named.
-
-        Raises:
-            InputError: `like` says nothing of its making.
-        """
-        values = {key: value for key, value in asked.items() if key in cls.__dataclass_fields__}
-        if like is not None:
-            repeated = {key: value for key, value in settings_of(like).items() if key not in named}
-            values |= repeated
-            try:
-                values["fps"] = None if values["fps"] is None else Fraction(values["fps"])
-            except (ValueError, TypeError, ZeroDivisionError) as error:
-                raise InputError(
-                    f"{like} holds damaged settings: {error}", hint="name another video"
-                ) from error
-        values["output"] = values["output"] or Path(f"{values['portrait'].stem}.mp4")
-        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,47 +88,41 @@ def check(job: Job) -> Plan:
         EmoteError: the first thing that is wrong.
     """
     check_output(job)
-    if not (0 <= job.start < math.inf and (job.duration is None or 0 < job.duration < math.inf)):
-        raise SettingsError(
-            f"nothing lasts from {job.start} s for {job.duration} s",
-            hint="--duration is above 0, --start not below",
-        )
     pixels = read_image(job.portrait)
-    speech = open_audio(job.audio, start_s=job.start, duration_s=job.duration, stream=job.audio_stream)
+    speech = open_audio(
+        job.audio, start_s=job.options.start, duration_s=job.options.duration, stream=job.options.audio_stream
+    )
     folder = locate(job.model)
     settings = load_preset(job.model) if folder is None else load_settings(folder / SETTINGS_NAME)
-    variant = SIX_STEP if is_six_step(job.model, settings, job.quality, folder) else None
+    variant = SIX_STEP if is_six_step(job.model, settings, job.options.quality, folder) else None
     settings = settings if variant is None else load_preset(variant)
-    voice = separator(folder) if job.separate_vocals else None
-    fps = job.fps or Fraction(settings.fps)
+    voice = separator(folder) if job.options.separate_vocals else None
+    fps = job.options.fps or Fraction(settings.fps)
     n_frames = count_frames(speech.n_samples, speech.sample_rate_hz, fps)
     if speech.duration_s * min(float(fps), settings.fps) < 1:
         raise InputError(
             f"{job.audio} is shorter than one frame: {speech.duration_s:.3f} s at {float(fps):g} fps",
             hint="give a longer recording",
         )
-    if job.articulation is not None and not settings.family.reference_latents:
+    if job.options.articulation is not None and not settings.family.reference_latents:
         raise SettingsError(
             f"{settings.name} has no articulation to set", hint="leave --articulation out; it is for mini"
         )
-    if job.smoothing and settings.family.audio != "own_layer":
+    if job.options.smoothing and settings.family.audio != "own_layer":
         raise SettingsError(f"{settings.name} cannot smooth its frames", hint="leave --smoothing out")
-    if job.size and job.size % 2:
-        even = f"{job.size - 1} or {job.size + 1}"
-        raise SettingsError(f"size {job.size} is odd", hint=f"H.264 needs an even size: {even}")
-    default = settings.image_size if job.frame == "crop" else 0
-    size = shown_size(pixels, job.frame, job.size or default)
+    default = settings.image_size if job.options.frame == "crop" else 0
+    size = shown_size(pixels, job.options.frame, job.options.size or default)
     with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=20) as analyzer:
         faces = find_faces(pixels, analyzer)
-    portrait = cut_portrait(pixels, job.portrait, settings.image_size, faces, job.face or "largest")
+    portrait = cut_portrait(pixels, job.portrait, settings.image_size, faces, job.options.face or "largest")
     portrait, unknown = with_identity(portrait, pixels, folder, settings)
     warnings = [*doubts(portrait, settings.image_size), *unknown, *speech.notes]
-    if len(faces) > 1 and job.face is None:
+    if len(faces) > 1 and job.options.face is None:
         preview = beside(job.output, ".faces.png")
         if not preview.is_symlink() and (job.force or not preview.exists()):
             write_preview(preview, pixels, faces)
         warnings.insert(0, f"{len(faces)} faces: the largest is animated; {preview} numbers them for --face")
-    if job.quality == "fast" and settings.name == "echomimic":
+    if job.options.quality == "fast" and settings.name == "echomimic":
         warnings.append(f"accelerated weights would be faster: emote download {SIX_STEP}")
     return Plan(
         job, folder or job.model, settings, pixels, portrait, speech, fps, n_frames, size, tuple(warnings),
@@ -254,10 +156,10 @@ def render(
     writing = SegmentedWriter(
         job.output,
         plan.fps,
-        job={**made, "face": str(job.face), "device": job.device, "segment_s": SEGMENT_S},
+        job={**made, "face": str(job.options.face), "device": job.device, "segment_s": SEGMENT_S},
         resume=job.resume,
         keep=job.resume or job.keep_partial,
-        sound=Soundtrack(job.audio, job.start, job.duration, job.audio_stream),
+        sound=Soundtrack(job.audio, job.options.start, job.options.duration, job.options.audio_stream),
         tags=to_tags(made),
     )
     with writing as writer:
@@ -281,7 +183,12 @@ def _write_frames(
 ) -> None:
     job, settings = plan.job, plan.settings
     finish = finisher(
-        plan.photo, plan.portrait, job.frame, plan.size, job.detail is not False, livening(plan)
+        plan.photo,
+        plan.portrait,
+        job.options.frame,
+        plan.size,
+        job.options.detail is not False,
+        livening(plan),
     )
     per_segment, unsaved = round(SEGMENT_S * settings.fps), 0
     state = writer.state
@@ -300,11 +207,11 @@ def _write_frames(
 def livening(plan: Plan) -> Liven:
     """What the finished head does besides speaking, as the job or the model wants it."""
     job, settings, portrait = plan.job, plan.settings, plan.portrait
-    if not (settings.idle_motion if job.idle is None else job.idle):
+    if not (settings.idle_motion if job.options.idle is None else job.options.idle):
         return as_it_is
-    side = finished_side(portrait, job.frame, plan.size)
-    speed = settings.head_speed if job.head_speed is None else job.head_speed
-    return Idle(portrait.face, side / portrait.pixels.shape[0], side, speed, job.seed)
+    side = finished_side(portrait, job.options.frame, plan.size)
+    speed = settings.head_speed if job.options.head_speed is None else job.options.head_speed
+    return Idle(portrait.face, side / portrait.pixels.shape[0], side, speed, job.options.seed)
 
 
 def load_animator(plan: Plan, tell: Callable[[str], object] = lambda line: None) -> Animator:
@@ -321,37 +228,26 @@ def load_animator(plan: Plan, tell: Callable[[str], object] = lambda line: None)
 
 def tuning_of(plan: Plan) -> Tuning:
     """How the model of a plan is loaded and run; equal for plans that can share it."""
-    from emote_cli.animation.animate import Tuning
-
-    return Tuning(variant=plan.variant, compile=plan.job.compile, low_memory=plan.job.low_memory)
+    return replace(plan.job.tuning, variant=plan.variant)
 
 
 def finishing(plan: Plan) -> Callable[[Pixels, float], Pixels]:
     """From the model's frames, and their times, to those of the plan's video."""
     job = plan.job
-    return finisher(plan.photo, plan.portrait, job.frame, plan.size, job.detail is not False, livening(plan))
+    return finisher(
+        plan.photo,
+        plan.portrait,
+        job.options.frame,
+        plan.size,
+        job.options.detail is not False,
+        livening(plan),
+    )
 
 
 def generate(plan: Plan, animator: Animator | None = None, after: Carry | None = None) -> Iterator[MadeChunk]:
     """Load the model, unless it is given, and yield its frames, chunk by chunk, at its own rate and size."""
     animator = animator or load_animator(plan)
-    return animator.chunks(plan.portrait, heard(plan), _options(plan.job), after)
-
-
-def _options(job: Job) -> AnimateOptions:
-    from emote_cli.animation.animate import AnimateOptions
-
-    return AnimateOptions(
-        steps=job.steps,
-        guidance=job.guidance,
-        seed=job.seed,
-        head_speed=job.head_speed,
-        motion_region=job.motion_region,
-        detail=job.detail,
-        articulation=job.articulation,
-        smoothing=job.smoothing,
-        quality=job.quality,
-    )
+    return animator.chunks(plan.portrait, heard(plan), plan.job.options, after)
 
 
 def heard(plan: Plan) -> Sound:
@@ -361,7 +257,8 @@ def heard(plan: Plan) -> Sound:
     from emote_cli.perception.vocals import RATE_HZ, VocalSeparator, voice_at
 
     job, speech = plan.job, plan.speech
-    mix = read_stereo(job.audio, RATE_HZ, job.start, job.duration, job.audio_stream)
+    options = job.options
+    mix = read_stereo(job.audio, RATE_HZ, options.start, options.duration, options.audio_stream)
     return voice_at(VocalSeparator(plan.separator), mix, speech.sample_rate_hz, speech.n_samples)
 
 
@@ -369,10 +266,8 @@ def making(plan: Plan) -> dict[str, Any]:
     """What the video will say of its making."""
     job = plan.job
     return making_of(
-        asdict(job),
+        job,
         plan.model,
-        job.portrait,
-        job.audio,
         video={"fps": str(plan.fps), "frames": plan.n_frames, "size": list(plan.size)},
     )
 

@@ -6,61 +6,93 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emote_cli.commands import options
+from emote_cli.animation.job import Job
+from emote_cli.animation.options import AnimateOptions, Tuning
+from emote_cli.commands.options import given_on_the_line, takes
 
 if TYPE_CHECKING:
-    from emote_cli.animation.batch import Outcome
+    from emote_cli.animation.batch import MakeOne, Outcome
+
+PortraitFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="PORTRAIT", help="A picture with a face, in any format.", show_default=False),
+]
+AudioFile = Annotated[
+    Path | None, typer.Argument(metavar="AUDIO", help="Speech: any sound or video file.", show_default=False)
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The video, or a folder of PNG files (default: the portrait's name + .mp4, here).",
+        rich_help_panel="Output",
+    ),
+]
+Like = Annotated[
+    Path | None,
+    typer.Option(
+        "--like",
+        metavar="VIDEO",
+        help="Take the settings of a video that emote made; options override.",
+        rich_help_panel="Output",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what would be done, and how long it would take.",
+        rich_help_panel="Output",
+    ),
+]
+Batch = Annotated[
+    Path | None,
+    typer.Option(
+        "--batch",
+        metavar="TABLE|FOLDER",
+        help="A .csv or .jsonl table (portrait, audio, ...), or a folder of equally named "
+        "pictures and sounds; -o then names the folder to write to.",
+        rich_help_panel="Many jobs",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS|local",
+        help="Spread the jobs of --batch over a Ray cluster.",
+        rich_help_panel="Many jobs",
+    ),
+]
 
 
+@takes(Job, AnimateOptions, Tuning)
 def animate(
-    portrait: options.PortraitFile = None,
-    audio: options.AudioFile = None,
-    output: options.Output = None,
-    force: options.Force = False,
-    model: options.ModelName = "mini",
-    steps: options.Steps = None,
-    guidance: options.Guidance = None,
-    seed: options.Seed = 0,
-    head_speed: options.HeadSpeed = None,
-    motion_region: options.Region = options.MotionRegion.wide,
-    detail: options.Detail = None,
-    articulation: options.Articulation = None,
-    smoothing: options.Smoothing = None,
-    idle: options.Idle = None,
-    face: options.WhichFace = None,
-    start: options.Start = 0.0,
-    duration: options.Duration = None,
-    audio_stream: options.AudioStream = None,
-    fps: options.FrameRate = None,
-    frame: options.WhichFrame = options.Frame.crop,
-    size: options.Size = None,
-    device: options.DeviceName = options.Device.auto,
-    dtype: options.DTypeName = options.DType.auto,
-    quality: options.QualityName = None,
-    compile: options.Compile = False,
-    low_memory: options.LowMemory = False,
-    separate_vocals: options.SeparateVocals = False,
-    like: options.Like = None,
-    batch: options.Batch = None,
-    dry_run: options.DryRun = False,
-    resume: options.Resume = False,
-    keep_partial: options.KeepPartial = False,
-    ray: options.Ray = None,
+    context: Any,
+    portrait: PortraitFile = None,
+    audio: AudioFile = None,
+    output: Output = None,
+    like: Like = None,
+    dry_run: DryRun = False,
+    batch: Batch = None,
+    ray: Ray = None,
+    **values: Any,
 ) -> None:
     """Make the face in PORTRAIT speak what is heard in AUDIO.
 
     The face is cut out as a square and animated by the bundled model, on a CPU if need be. The output's
     ending says what it becomes: .mp4, .mov, .webm or .gif; without an ending it is a folder of PNG files.
     """
-    asked = options.plain(locals())
+    named = given_on_the_line(context)
     if batch is not None:
         if portrait or audio or dry_run:
             raise typer.BadParameter("--batch takes no PORTRAIT, no AUDIO and no --dry-run")
-        _animate_many(batch, asked)
+        _animate_many(batch, {**values, "output": output}, like, named, ray)
         return
     if ray is not None:
         raise typer.BadParameter("--ray spreads the jobs of --batch")
@@ -68,9 +100,11 @@ def animate(
         raise typer.BadParameter("Missing argument 'AUDIO'." if portrait else "Missing argument 'PORTRAIT'.")
     from emote_cli import console
     from emote_cli.animation.forecast import describe
-    from emote_cli.animation.render import Job, check, partial_name, render
+    from emote_cli.animation.metadata import job_like
+    from emote_cli.animation.render import check, partial_name, render
 
-    plan = check(Job.repeating(like, asked, options.GIVEN.get()))
+    asked = {**values, "portrait": portrait, "audio": audio, "output": output}
+    plan = check(job_like(like, asked, named))
     for warning in plan.warnings:
         console.warn(warning)
     if dry_run:
@@ -82,7 +116,7 @@ def animate(
         try:
             path: Path = render(plan, on_frame=advance, tell=console.say)
         except KeyboardInterrupt:
-            if keep_partial and partial_name(plan.job.output).exists():
+            if plan.job.keep_partial and partial_name(plan.job.output).exists():
                 console.say(f"what is made so far: {partial_name(plan.job.output)}; --resume goes on")
             raise
     took_s = time.monotonic() - begin
@@ -90,9 +124,11 @@ def animate(
     console.result(path)
 
 
-def _animate_many(batch: Path, asked: dict[str, Any]) -> None:
+def _animate_many(
+    batch: Path, asked: dict[str, Any], like: Path | None, named: frozenset[str], ray: str | None
+) -> None:
     from emote_cli import console
-    from emote_cli.animation.batch import read_batch
+    from emote_cli.animation.batch import MakeOne, read_batch
     from emote_cli.errors import InputError
     from emote_cli.media.output import make_folder
 
@@ -100,7 +136,7 @@ def _animate_many(batch: Path, asked: dict[str, Any]) -> None:
     make_folder(asked["output"] or Path())
     counts = {"made": 0, "there": 0, "failed": 0}
     with console.progress("animating", len(rows), "videos") as advance:
-        for outcome in _outcomes(rows, asked, advance):
+        for outcome in _outcomes(rows, MakeOne(asked, like, named), ray, advance):
             counts[outcome.state] += 1
             advance(1)
             if outcome.error is None:
@@ -113,15 +149,14 @@ def _animate_many(batch: Path, asked: dict[str, Any]) -> None:
 
 
 def _outcomes(
-    rows: list[dict[str, Any]], asked: dict[str, Any], advance: Callable[..., None]
+    rows: list[dict[str, Any]], make: MakeOne, ray: str | None, advance: Callable[..., None]
 ) -> Iterator[Outcome]:
     """What becomes of each row, one after the other here, or on a cluster as they are done."""
-    from emote_cli.animation.batch import MakeOne, Outcome, loaded
+    from emote_cli.animation.batch import Outcome, loaded
     from emote_cli.data.cluster import map_jobs_ray
     from emote_cli.errors import EmoteError
 
-    make = MakeOne(asked, asked["like"], options.GIVEN.get())
-    if asked["ray"] is None:
+    if ray is None:
         written = 0
 
         def on_frame(count: int) -> None:
@@ -136,7 +171,7 @@ def _outcomes(
         return
     here = {"portrait", "audio"}
     rows = [{k: v.resolve() if k in here else v for k, v in row.items()} for row in rows]
-    for row, answer in map_jobs_ray(make.anywhere(), rows, asked["ray"], gpu=asked["device"] != "cpu"):
+    for row, answer in map_jobs_ray(make.anywhere(), rows, ray, gpu=make.base["device"] != "cpu"):
         if isinstance(answer, BaseException):
             error = answer if isinstance(answer, EmoteError) else EmoteError(f"the worker failed: {answer}")
             yield Outcome(Path(row["output"]), "failed", error)

@@ -6,6 +6,7 @@ share it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -276,7 +277,7 @@ class ClipDataset(Dataset[TrainingExample]):
     def _region(self, clip: ClipArrays, rng: np.random.Generator) -> Float[np.ndarray, "1 size size"]:
         whole = rng.random() < self.sampling.whole_region
         box = union_box(clip.boxes_px[clip.found])
-        return region_mask(box, self.model.image_size, "full" if whole else "tight").astype(np.float32)
+        return region_mask(box, self.model.image_size, math.inf if whole else 1.0).astype(np.float32)
 
     def _weights(self, clip: ClipArrays, frames: Int[np.ndarray, " f"]) -> Float[np.ndarray, "f 1 h w"]:
         """Loss weights on the latent grid: 1, more in the face box, most around the mouth."""

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
 
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.perception.landmarks import LIPS
-from emote_cli.types import Box, Face
+from emote_cli.perception.landmarks import LIPS, NOSE_TIP
+from emote_cli.types import Box, Face, Pixels
 
 CROP_EXPAND = 1.7
 """Side of the square crop over the longer side of the face box."""
-
-WIDE_FACTOR = 1.6
-"""Sides of the wide face region over those of the tight one."""
-
-FaceRegion = Literal["tight", "wide", "full"]
-"""How far the head may move from where it is in the portrait (paper 4.5)."""
 
 
 # ------------------------------------------------------------------------------------------------ pose
@@ -91,18 +85,17 @@ def _shifted_inside(start: float, side: int, length: int) -> float:
     return float(min(max(round(start), low), high))
 
 
-def region_mask(box: Box, size: int, face_region: FaceRegion = "tight") -> Float[np.ndarray, "1 size size"]:
+def region_mask(box: Box, size: int, scale: float = 1.0) -> Float[np.ndarray, "1 size size"]:
     """Where the face may be, as 0 and 1.
 
     Args:
         box: the face (or the union of its boxes), in pixels of the square picture.
         size: side of that picture.
-        face_region: `tight` is the box, `wide` 1.6 times its sides, `full` the whole picture.
+        scale: sides of the region over those of the box; infinite is the whole picture.
     """
-    mask = np.zeros((1, size, size), np.float32)
-    if face_region == "full":
-        return mask + 1
-    area = box if face_region == "tight" else box.scaled(WIDE_FACTOR)
+    if math.isinf(scale):
+        return np.ones((1, size, size), np.float32)
+    mask, area = np.zeros((1, size, size), np.float32), box.scaled(scale)
     x0, y0, x1, y1 = (min(max(round(v), 0), size) for v in (area.x0, area.y0, area.x1, area.y1))
     mask[:, y0:y1, x0:x1] = 1
     return mask
@@ -134,3 +127,18 @@ def points_to_crop(
     """Landmarks of the picture, in pixels of the square `crop_px` scaled to `size`."""
     origin = np.array([crop_px.x0, crop_px.y0, 0], np.float64)
     return ((points_px - origin) * (size / crop_px.width)).astype(np.float32)
+
+
+def draw_pose_axes(pixels: Pixels, face: Face) -> Pixels:
+    """A copy of the picture with the head's axes at the nose: x red, y green, z (out of the face) blue."""
+    import cv2
+
+    drawn = pixels.copy()
+    r = rotation(face.pose_4x4)
+    length = max(face.box_px.width, face.box_px.height) / 2
+    start = face.landmarks_px[NOSE_TIP, :2]
+    for axis, color in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255)]):
+        end = start + np.array([r[0, axis], -r[1, axis]]) * length
+        ends = [(round(float(x)), round(float(y))) for x, y in (start, end)]
+        cv2.line(drawn, ends[0], ends[1], color, max(1, round(length / 30)), cv2.LINE_AA)
+    return drawn

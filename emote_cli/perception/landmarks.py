@@ -17,6 +17,7 @@ LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 146, 91, 181, 84, 17, 3
 UPPER_LIP, LOWER_LIP = 13, 14
 """In the middle of the lips' inner edges."""
 
+NOSE_TIP = 1
 NOSE, CHIN = 4, 152
 
 CHEEKS = (205, 425, NOSE)

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emote_cli.animation.animate import AnimateOptions, Animator
+from emote_cli.animation.animate import Animator
 from emote_cli.animation.device import Precision
+from emote_cli.animation.options import AnimateOptions
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.sync import correlation
 from emote_cli.data.tracks import read_tracks

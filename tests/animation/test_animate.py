@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from emote_cli.animation.animate import AnimateOptions, Animator
+from emote_cli.animation.animate import Animator
 from emote_cli.animation.articulation import FAR
 from emote_cli.animation.detail import stillness, transfer_detail
 from emote_cli.animation.device import choose_device, choose_precision
+from emote_cli.animation.options import AnimateOptions
 from emote_cli.errors import DeviceError
 from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.model.checkpoint import random_model

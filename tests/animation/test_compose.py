@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,6 @@ from emote_cli.animation.choice import choose_face, numbered
 from emote_cli.animation.compose import cut_portrait, doubts, make_portrait, roll_deg
 from emote_cli.errors import FaceError
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
-from emote_cli.types import Box
 from emote_cli.weights import bundled
 
 
@@ -96,11 +96,11 @@ def test_a_face_can_be_chosen(astronaut, analyzer):
     source, size = Path("both.png"), (896, 512)
     assert choose_face(faces, 2, source, size) is faces[1]
     for face in faces:
-        assert choose_face(faces, face.box_px.scaled(1.2), source, size) is face
+        assert choose_face(faces, dataclasses.astuple(face.box_px.scaled(1.2)), source, size) is face
     with pytest.raises(FaceError, match=r"no face 3 in both\.png: 2 found"):
         choose_face(faces, 3, source, size)
     with pytest.raises(FaceError, match="outside"):
-        choose_face(faces, Box(0, 0, 900, 99), source, size)
+        choose_face(faces, (0, 0, 900, 99), source, size)
     drawn = numbered(both, faces)
     assert drawn.shape == both.shape
     assert not np.array_equal(drawn, both)
@@ -108,7 +108,7 @@ def test_a_face_can_be_chosen(astronaut, analyzer):
 
 def test_a_box_names_a_face_that_only_people_see():
     pixels = np.full((97, 89, 3), 200, np.uint8)
-    portrait = cut_portrait(pixels, Path("drawing.png"), 64, [], Box(20, 30, 50, 71))
+    portrait = cut_portrait(pixels, Path("drawing.png"), 64, [], (20, 30, 50, 71))
     assert portrait.roll_deg == 0
     assert portrait.crop_px.width == 70
 

@@ -22,7 +22,7 @@ def photo(portrait_path) -> np.ndarray:
 
 def face(roll: float) -> Face:
     """A face of the astronaut's size and place, leaning by `roll` degrees."""
-    drawn = choose_face([], Box(160, 70, 290, 220), Path("x.png"), (512, 512))
+    drawn = choose_face([], (160, 70, 290, 220), Path("x.png"), (512, 512))
     points = drawn.landmarks_px
     lean = np.radians(roll)
     points[33, :2], points[263, :2] = (190, 140), (190 + 70 * np.cos(lean), 140 + 70 * np.sin(lean))
@@ -67,7 +67,7 @@ def test_another_tint_is_matched_and_no_edge_shows(photo):
 
 def test_a_square_over_the_edge(photo):
     cropped = np.ascontiguousarray(photo[90:300, 170:400])
-    box = Box(0, 0, 120, 130)
+    box = (0, 0, 120, 130)
     cut = cut_portrait(cropped, Path("x.png"), MODEL, [], box)
     made = Paster(cropped, cut)(np.zeros((MODEL, MODEL, 3), np.uint8))
     assert made.shape == cropped.shape

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from emote_cli.animation import public
-from emote_cli.animation.animate import AnimateOptions, Animator
+from emote_cli.animation.animate import Animator
 from emote_cli.animation.device import Precision
+from emote_cli.animation.options import AnimateOptions
 from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import ModelSettings, load_preset
 from emote_cli.types import AudioFeatures, Box, Face, Portrait, Waveform

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.overlap import plan_windows
 from emote_cli.animation.quality import SIX_STEP, SIX_STEP_FILES, Recipe, is_six_step, recipe
 from emote_cli.diffusion.sampler import guided
@@ -16,7 +17,11 @@ HALLO = load_preset("hallo").diffusion
 
 
 def test_paper_is_the_models_own_way():
-    assert recipe(HALLO) == recipe(HALLO, "paper") == Recipe("ddim", 40, 3.5, 0)
+    assert (
+        recipe(HALLO, AnimateOptions())
+        == recipe(HALLO, AnimateOptions(quality="paper"))
+        == Recipe("ddim", 40, 3.5, 0)
+    )
 
 
 def test_each_quality_costs_less_than_the_one_before():
@@ -24,21 +29,21 @@ def test_each_quality_costs_less_than_the_one_before():
     schedule = NoiseSchedule(HALLO)
     passes = []
     for quality in ("paper", "balanced", "fast"):
-        how = recipe(HALLO, quality)
+        how = recipe(HALLO, AnimateOptions(quality=quality))
         timesteps = make_solver(how.solver, schedule, how.steps).timesteps
         passes.append(len(timesteps) + sum(timestep >= how.guided_from for timestep in timesteps))
     assert passes == [80, 35, 15]
 
 
 def test_what_is_named_wins():
-    how = recipe(HALLO, "fast", steps=17, guidance=1.5, solver="ddim")
+    how = recipe(HALLO, AnimateOptions(quality="fast", steps=17, guidance=1.5, solver="ddim"))
     assert (how.solver, how.steps, how.guidance) == ("ddim", 17, 1.5)
 
 
 def test_models_made_for_few_steps_are_left_alone():
     for name in ("mini", SIX_STEP):
         settings = load_preset(name).diffusion
-        assert recipe(settings, "fast") == recipe(settings)
+        assert recipe(settings, AnimateOptions(quality="fast")) == recipe(settings, AnimateOptions())
 
 
 def test_guidance_ends_at_its_timestep():

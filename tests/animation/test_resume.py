@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from emote_cli.animation import render as rendering
-from emote_cli.animation.render import Job, check, partial_name, render
+from emote_cli.animation.job import Job
+from emote_cli.animation.options import AnimateOptions
+from emote_cli.animation.render import check, partial_name, render
 from emote_cli.errors import OutputError
 from emote_cli.media.image import read_image
 from emote_cli.media.segments import segments_folder
@@ -54,7 +56,7 @@ def test_frames_are_those_of_an_uninterrupted_render(
             "portrait": portrait_path,
             "audio": tiny_speech,
             "output": tmp_path / output,
-            "fps": fps and Fraction(30000, 1001),
+            "options": AnimateOptions(fps=fps and Fraction(30000, 1001)),
         }
         return Job(**values, model="tiny", device="cpu", **changes)
 
@@ -76,5 +78,5 @@ def test_ctrl_c_leaves_nothing_or_a_playable_part(animator, portrait_path, tiny_
     stopped(check(Job(**values, keep_partial=True)), animator, 12)
     assert len(frames(partial_name(tmp_path / "a.mp4"))) == 12
     with pytest.raises(OutputError, match=r"another settings\.seed: 0, now 5"):
-        render(check(Job(**values, resume=True, seed=5)), animator=animator)
+        render(check(Job(**values, resume=True, options=AnimateOptions(seed=5))), animator=animator)
     assert len(frames(render(check(Job(**values, resume=True)), animator=animator))) == 18

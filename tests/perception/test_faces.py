@@ -13,6 +13,7 @@ from emote_cli.perception.geometry import (
     CROP_EXPAND,
     box_to_crop,
     crop_square,
+    draw_pose_axes,
     euler_deg,
     mouth_box,
     overlap,
@@ -107,7 +108,7 @@ def test_union_passes_over_gaps():
 
 def test_face_regions_grow_from_tight_to_full():
     box = Box(20, 30, 40, 60)
-    tight, wide, full = (region_mask(box, 101, name) for name in ("tight", "wide", "full"))
+    tight, wide, full = (region_mask(box, 101, scale) for scale in (1.0, 1.6, math.inf))
     assert tight.shape == (1, 101, 101)
     assert tight.sum() == 20 * 30
     assert tight[0, 30:60, 20:40].all()
@@ -118,8 +119,8 @@ def test_face_regions_grow_from_tight_to_full():
 
 
 def test_a_region_over_the_edge_is_cut():
-    assert region_mask(Box(-10, -10, 5, 7), 11, "tight").sum() == 35
-    assert region_mask(Box(20, 20, 30, 30), 11, "tight").sum() == 0
+    assert region_mask(Box(-10, -10, 5, 7), 11).sum() == 35
+    assert region_mask(Box(20, 20, 30, 30), 11).sum() == 0
 
 
 def test_the_face_of_a_portrait(portrait, face):
@@ -255,6 +256,13 @@ def test_a_missing_or_broken_model_says_so(tmp_path):
         with pytest.raises(WeightsError, match="face model") as raised:
             FaceAnalyzer(path)
         assert raised.value.hint
+
+
+def test_axes_are_drawn_on_a_copy(portrait, face):
+    before = portrait.copy()
+    drawn = draw_pose_axes(portrait, face)
+    np.testing.assert_array_equal(portrait, before)
+    assert (drawn != portrait).any()
 
 
 def test_overlap_of_boxes():
