@@ -112,37 +112,79 @@ def hallo_model(description: dict, keys_file: Path, recipe) -> Emo:
     return model.eval()
 
 
-def echomimic_model(description: dict, keys_file: Path, recipe) -> Emo:
+def _echomimic_settings(
+    config: dict, pixels: int, frames: int, vae: dict, channels: list[int]
+) -> ModelSettings:
     preset = load_preset("echomimic")
-    config, extra = description["config"]["unet"], description["config"]["additional"]
-    entries = description["entries"]
-    pixels, width = entries["in.face_mask"][-1], extra["cross_attention_dim"]
-    keys = read_shapes(keys_file)
-    channels = [
-        shape[0] for key, shape in keys.items() if key.startswith("echo_face_locator.") and len(shape) == 4
-    ]
-    settings = ModelSettings.model_validate(
+    width = config["additional"]["cross_attention_dim"]
+    return ModelSettings.model_validate(
         preset.model_dump()
         | {
             "image_size": pixels,
-            "autoencoder": {"block_channels": [32, 32, 32, 32], "layers_per_block": 1},
-            "unet": _unet(config),
+            "autoencoder": vae,
+            "unet": _unet(config["unet"]),
             "audio": preset.audio.model_dump() | {"embed": width, "token_width": width},
-            "temporal": _temporal(extra["motion_module_kwargs"], chunk_frames=description["video_length"]),
-            "face_locator": {"in_channels": 1, "channels": channels[0:-1:2]},
+            "temporal": _temporal(config["additional"]["motion_module_kwargs"], chunk_frames=frames),
+            "face_locator": {"in_channels": 1, "channels": channels},
         }
     )
+
+
+def echomimic_model(
+    description: dict, folder: Path, recipe, seed: int, frames: int, vae: dict | None = None
+) -> Emo:
+    """EchoMimic at the size of a case.
+
+    Args:
+        description: the case's.
+        folder: holds the tables of keys.
+        recipe: makes the weights.
+        seed: of the weights.
+        frames: of a window.
+        vae: config of the autoencoder; None where no case runs it.
+    """
+    keys = read_shapes(folder / "keys_tiny_echomimic.tsv")
+    locator = [
+        shape[0] for key, shape in keys.items() if key.startswith("echo_face_locator.") and len(shape) == 4
+    ]
+    pixels = vae["sample_size"] if vae else description["entries"]["in.face_mask"][-1]
+    shape = vae or {"block_out_channels": [32, 32, 32, 32], "layers_per_block": 1, "norm_num_groups": 32}
+    autoencoder = {
+        "block_channels": shape["block_out_channels"],
+        "layers_per_block": shape["layers_per_block"],
+        "norm_groups": shape["norm_num_groups"],
+    }
+    settings = _echomimic_settings(description["config"], pixels, frames, autoencoder, locator[0:-1:2])
     with torch.device("meta"):
         model = Emo(settings)
-    model.autoencoder = model.autoencoder.to_empty(device="cpu")  # no case runs it
-    seed = recipe.SEED
     motion = {key: shape for key, shape in keys.items() if "motion_modules" in key}
     rest = {key: shape for key, shape in keys.items() if "motion_modules" not in key}
     fill(model, imports.ECHOMIMIC_DENOISING, rest, recipe, "echo_denoising_unet.", seed)
     fill(model, imports.ECHOMIMIC_MOTION, motion, recipe, "echo_denoising_unet.", seed)
     fill(model, imports.ECHOMIMIC_REFERENCE, rest, recipe, "echo_reference_unet.", seed)
     fill(model, imports.ECHOMIMIC_FACE_LOCATOR, rest, recipe, "echo_face_locator.", seed)
+    if vae is None:
+        model.autoencoder = model.autoencoder.to_empty(device="cpu")
+    else:
+        fill(model, imports.SD_VAE, read_shapes(folder / "keys_tiny.tsv"), recipe, "vae.", seed)
     return model.eval()
+
+
+def published_wav2vec(config: dict, make):
+    """transformers' wav2vec2 of today, filled by `make(key, shape)` from the published key names."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    model = Wav2Vec2Model(Wav2Vec2Config(**config))
+    published = {
+        "parametrizations.weight.original0": "weight_g",
+        "parametrizations.weight.original1": "weight_v",
+    }
+    tensors = {}
+    for key, value in model.state_dict().items():
+        name = next((key.replace(new, old) for new, old in published.items() if new in key), key)
+        tensors[key] = torch.from_numpy(make(name, tuple(value.shape)))
+    model.load_state_dict(tensors)
+    return model
 
 
 def regions(tensors, scales=(1.0, 1.0, 1.0)) -> RegionWeights:

@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from einops import rearrange
 
 from emote_cli.animation.animate import Animator, to_numpy
 from emote_cli.animation.behind import finished_behind
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
+from emote_cli.animation.echomimic import EchoMimicInputs, EchoMimicSampling, sample_video
 from emote_cli.animation.hallo import (
     HalloInputs,
     HalloSampling,
@@ -21,19 +21,19 @@ from emote_cli.animation.hallo import (
     sampled_chunks,
 )
 from emote_cli.animation.options import AnimateOptions
-from emote_cli.animation.overlap import sample_overlapping
 from emote_cli.animation.quality import recipe
-from emote_cli.diffusion.sampler import chunk_noise, guided
-from emote_cli.model.adapters import GuidedConditioning, echomimic
+from emote_cli.diffusion.sampler import chunk_noise
 from emote_cli.model.autoencoder import to_bytes, to_tensor
-from emote_cli.model.conditioning import KeysValues, RegionWeights
+from emote_cli.model.conditioning import RegionWeights
 from emote_cli.perception.landmarks import SILHOUETTE
 from emote_cli.perception.regions import box_mask, enlarged_box, hallo_regions, resized
 from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features
-from emote_cli.perception.whisper import WhisperFeatureExtractor, whisper_features
+from emote_cli.perception.whisper import HINT as WHISPER_HINT
+from emote_cli.perception.whisper import whisper_features
+from emote_cli.perception.whisper_encoder import WhisperEncoder
 from emote_cli.settings import ModelSettings
 from emote_cli.shapes import VideoLatents
-from emote_cli.types import AudioFeatures, Portrait, Sound, SpeechFeatures, Waveform
+from emote_cli.types import Portrait, Sound, SpeechFeatures
 
 
 def animator_for(settings: ModelSettings) -> type[Animator]:
@@ -41,11 +41,6 @@ def animator_for(settings: ModelSettings) -> type[Animator]:
     if settings.family.audio == "audio_module":
         return HalloAnimator
     return EchoMimicAnimator if settings.family.long_video == "overlap" else Animator
-
-
-def in_memory(sound: Sound) -> Waveform:
-    """All of a sound, for speech models that hear it in one piece."""
-    return Waveform(sound.read(0, sound.n_samples), sound.sample_rate_hz)
 
 
 class HalloAnimator(Animator):
@@ -150,70 +145,45 @@ class EchoMimicAnimator(Animator):
     ) -> Iterator[MadeChunk]:
         """Generate frames; see `Animator.chunks`. All latents are denoised before the first frame."""
         settings = self.model.settings
-        extractor = None
-        if self.folder is not None:
-            extractor = WhisperFeatureExtractor.load(self.folder / "whisper", self.device)
-        features = whisper_features(in_memory(speech), settings.audio, settings.fps, extractor)
+        features, count = whisper_features(speech, settings.audio, settings.fps, self._encoder())
         with torch.inference_mode(), self.precision.autocast(self.device):
             latents = self._latents(portrait, features, options)
-        for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
+        for chunk in plan_chunks(count, settings.temporal.chunk_frames):
             if after is not None and chunk.start < after.frame:
                 continue
             with torch.inference_mode(), self.precision.autocast(self.device):
                 single = [latents[:, i : i + 1] for i in range(chunk.start, chunk.start + chunk.keep)]
                 pixels = torch.cat([self.guard(partial(self.model.decode, one))[0] for one in single])
             carry = Carry(chunk.stop, np.zeros(0, np.float32))
-            yield MadeChunk(chunk.start, to_bytes(pixels), carry, chunk.stop >= features.n_frames)
+            yield MadeChunk(chunk.start, to_bytes(pixels), carry, chunk.stop >= count)
 
-    def _latents(self, portrait: Portrait, features: AudioFeatures, options: AnimateOptions) -> VideoLatents:
-        settings, model, how = self.model.settings, self.model, recipe(self.model.settings.diffusion, options)
-        reference, region = self.guard(partial(self._encode, portrait))
+    def _encoder(self) -> WhisperEncoder | None:
+        """The speech model that lies in the model's own folder."""
+        if self.folder is None:
+            return None
+        return WhisperEncoder.load(self.folder / "whisper" / "model.safetensors", hint=WHISPER_HINT)
 
-        def denoise(noisy: VideoLatents, time: int, frames: list[int]) -> VideoLatents:
-            both = self._condition_window(reference, region, features, frames, how.guidance != 1.0)
-            window = guided(
-                partial(model, conditioning=both.conditional),
-                partial(model, conditioning=both.unconditional),
-                how.guidance,
-                how.guided_from,
-            )
-            predicted: VideoLatents = self.guard(partial(window, noisy, time))
-            return predicted
-
-        cells = settings.latent_size
-        shape = (settings.autoencoder.latent_channels, cells, cells)
-        return sample_overlapping(
-            denoise,
-            chunk_noise(options.seed, range(features.n_frames), shape).to(self.device),
-            self.schedule,
-            steps=how.steps,
-            size=settings.temporal.chunk_frames,
-            solver=how.solver,
-            turn_short=echomimic.PUBLISHED.turned_short_videos,
+    def _latents(self, portrait: Portrait, features: SpeechFeatures, options: AnimateOptions) -> VideoLatents:
+        settings, how = self.model.settings, recipe(self.model.settings.diffusion, options)
+        shape = (settings.autoencoder.latent_channels, settings.latent_size, settings.latent_size)
+        inputs = EchoMimicInputs(
+            to_tensor(portrait.pixels[None])[0].to(self.device), self._mask(portrait), features
         )
-
-    def _encode(self, portrait: Portrait) -> tuple[dict[str, KeysValues], torch.Tensor]:
-        """The reference's keys and values, and the face region's features: once per video."""
-        picture = self.model.autoencoder.encode(to_tensor(portrait.pixels[None]).to(self.device))
-        return echomimic.encode_reference(self.model, picture), self.model.face_locator(self._mask(portrait))
-
-    def _condition_window(
-        self,
-        reference: dict[str, KeysValues],
-        region: torch.Tensor,
-        features: AudioFeatures,
-        frames: list[int],
-        guided: bool,
-    ) -> GuidedConditioning:
-        margin = self.model.settings.audio.margin
-        windows = np.concatenate([features.windows(frame, 1, margin) for frame in frames])
-        tokens = self.model.audio_projector(torch.from_numpy(windows)[None].to(self.device))
-        return echomimic.condition(
-            self.model, reference=reference, audio=tokens, face_region=region, guided=guided
+        return sample_video(
+            self.model,
+            inputs,
+            chunk_noise(options.seed, range(features.n_frames), shape).to(self.device),
+            EchoMimicSampling(
+                steps=how.steps,
+                guidance=how.guidance,
+                solver=how.solver,
+                guided_from=how.guided_from,
+            ),
+            self.guard,
         )
 
     def _mask(self, portrait: Portrait) -> torch.Tensor:
         height, width = portrait.pixels.shape[:2]
         box = enlarged_box(portrait.face.landmarks_px, SILHOUETTE, 1.2, width, height)
         mask = resized(box_mask(box, width, height), self.size).astype(np.float32) / 255
-        return rearrange(torch.from_numpy(mask).to(self.device), "h w -> 1 1 h w")
+        return torch.from_numpy(mask).to(self.device)

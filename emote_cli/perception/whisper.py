@@ -1,107 +1,106 @@
-"""Whisper's hidden states at the video frame rate, for models of EchoMimic's kind.
+"""What EchoMimic hears: Whisper's states around each video frame, from before the first block to behind the last.
 
-Whisper hears 30 s at a time and gives 50 states a second. Each video frame takes the two states that fall
-into it, so that a window of 2m + 1 frames holds 2 (2m + 1) vectors: ten of them at m = 2. No golden case
-covers this front end: it is tested on its own properties and stands unverified against the original program.
+The log-mel of the whole recording is scaled by its loudest place, cut into passes of 30 s and filled up with zeros.
+Of each pass every layer's states are kept: the input of the first block, then the output of each block, without the
+norm behind the last.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from torch.nn import functional
 
 from emote_cli.errors import InputError, WeightsError
 from emote_cli.perception.speech import SAMPLE_RATE_HZ, count_frames
+from emote_cli.perception.whisper_encoder import STATES_HZ, WhisperEncoder, log_mel
 from emote_cli.settings import AudioSettings
-from emote_cli.types import AudioFeatures, Waveform
+from emote_cli.types import Sound
 from emote_cli.weights import locate
 
-STATES_HZ = 50
+STATES_PER_FRAME = 2
+"""A window of 2m + 1 frames holds this many 20 ms states for each."""
+HINT = "emote download echomimic"
 
 
-class WhisperFeatureExtractor:
-    """A loaded Whisper encoder and its log-mel front end.
+class WhisperStates:
+    """States of a whole recording, handed out in windows around video frames; a `SpeechFeatures`.
 
     Args:
-        encoder: the encoder of transformers' WhisperModel.
-        mel: transformers' WhisperFeatureExtractor.
-        device: where it runs.
+        states: 50 a second; of each the layers' vectors.
+        fps: video frames per second.
+        n_frames: of the video that is denoised.
     """
 
-    def __init__(self, encoder: Any, mel: Any, device: torch.device | str = "cpu") -> None:
-        self.encoder, self.mel, self.device = encoder.eval().to(device), mel, torch.device(device)
-        self.states_per_pass: int = encoder.config.max_source_positions
+    def __init__(self, states: Float[np.ndarray, "states layers embed"], fps: int, n_frames: int) -> None:
+        self.states, self.fps, self.n_frames = states, fps, n_frames
 
-    @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> WhisperFeatureExtractor:
-        """Load transformers' files from a folder, without any network.
+    def index(self, start: int, count: int, margin: int) -> Int[np.ndarray, "count window"]:
+        """Which states each of `count` frames hears: `2 (2m + 1)` of them around the frame's beginning."""
+        first = np.arange(start, start + count) * STATES_HZ // self.fps
+        reach = np.arange(-STATES_PER_FRAME * margin, STATES_PER_FRAME * (margin + 1))
+        return np.clip(first[:, None] + reach, 0, len(self.states) - 1)
 
-        Raises:
-            WeightsError: they are missing or damaged.
-        """
-        from transformers import WhisperFeatureExtractor as LogMel
-        from transformers import WhisperModel
-
-        if not (folder / "config.json").is_file():
-            raise WeightsError(f"no Whisper model at {folder}", "emote download echomimic fetches it")
-        try:
-            model = WhisperModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-            return cls(model.encoder, LogMel.from_pretrained(folder, local_files_only=True), device)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise WeightsError(
-                f"the Whisper model at {folder} is damaged: {error}", "download it again"
-            ) from error
-
-    @torch.inference_mode()
-    def states(self, samples: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "states embed"]:
-        """The encoder's last states, 50 a second, of a recording at 16 kHz of any length."""
-        per_pass = self.states_per_pass * SAMPLE_RATE_HZ // STATES_HZ
-        parts = []
-        for start in range(0, len(samples), per_pass):
-            part = samples[start : start + per_pass]
-            mel = self.mel(part, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt").input_features
-            heard = self.encoder(mel.to(self.device)).last_hidden_state[0].float().cpu().numpy()
-            parts.append(heard[: -(-len(part) * STATES_HZ // SAMPLE_RATE_HZ)])
-        return np.concatenate(parts)
+    def windows(self, start: int, count: int, margin: int) -> Float[np.ndarray, "count window layers embed"]:
+        """One window per video frame; beyond the ends the first and the last state are repeated."""
+        return self.states[self.index(start, count, margin)]
 
 
 def whisper_features(
-    waveform: Waveform, settings: AudioSettings, fps: int, extractor: WhisperFeatureExtractor | None = None
-) -> AudioFeatures:
-    """`settings.layers` consecutive states for each video frame, the first at the frame's beginning.
+    sound: Sound, settings: AudioSettings, fps: int, encoder: WhisperEncoder | None = None
+) -> tuple[WhisperStates, int]:
+    """All that EchoMimic hears of a recording.
 
     Args:
-        waveform: mono, 16 kHz.
-        settings: layers (states per frame) and embed are used.
+        sound: 16 kHz.
+        settings: `embed` is checked; how many layers there are is Whisper's own matter.
         fps: of the video.
-        extractor: a loaded model; by default the one that comes with `echomimic`.
+        encoder: a loaded one; by default the one that comes with `echomimic`.
+
+    Returns:
+        The states, and how many of their frames belong to the recording: EchoMimic denoises one or two more.
 
     Raises:
         InputError: the recording is shorter than one video frame, or not at 16 kHz.
         WeightsError: the model is not installed, or has another width than the settings say.
     """
-    if waveform.sample_rate_hz != SAMPLE_RATE_HZ:
-        raise InputError(
-            f"speech is at {waveform.sample_rate_hz} Hz", f"Whisper hears {SAMPLE_RATE_HZ} Hz only"
-        )
-    frames = count_frames(waveform, fps)
-    extractor = extractor or WhisperFeatureExtractor.load(_installed())
-    states = extractor.states(waveform.samples.astype(np.float32))
-    if states.shape[1] != settings.embed:
+    if sound.sample_rate_hz != SAMPLE_RATE_HZ:
+        raise InputError(f"speech is at {sound.sample_rate_hz} Hz", f"Whisper hears {SAMPLE_RATE_HZ} Hz only")
+    frames = count_frames(sound, fps)
+    encoder = encoder or WhisperEncoder.load(_installed(), hint=HINT)
+    if encoder.width != settings.embed:
         raise WeightsError(
-            f"this Whisper gives vectors of {states.shape[1]}, the model needs {settings.embed}",
+            f"this Whisper gives vectors of {encoder.width}, the model needs {settings.embed}",
             "use whisper-tiny",
         )
-    first = np.arange(frames) * STATES_HZ // fps
-    index = np.minimum(first[:, None] + np.arange(settings.layers), len(states) - 1)
-    return AudioFeatures(hidden=states[index].astype(np.float32), fps=float(fps))
+    states = encode(encoder, sound)
+    return WhisperStates(states, fps, max(counted_frames(len(states), fps), frames)), frames
+
+
+def counted_frames(states: int, fps: int) -> int:
+    """How many frames EchoMimic makes of a recording: up to the first one that begins behind the last state."""
+    return -(-(states + 1) * fps // STATES_HZ) + 1
+
+
+@torch.inference_mode()
+def encode(encoder: WhisperEncoder, sound: Sound) -> Float[np.ndarray, "states layers embed"]:
+    """Every layer's states of a recording, pass by pass; at least one state."""
+    mel, per_pass = log_mel(sound, encoder.conv1.in_channels), 2 * encoder.places
+    device = encoder.conv1.weight.device
+    parts = []
+    with torch.autocast(device.type, enabled=False):  # whoever listens may have it on
+        for start in range(0, max(mel.shape[1], 1), per_pass):
+            part = mel[:, start : start + per_pass]
+            filled = functional.pad(part, (0, per_pass - part.shape[1]))
+            states = torch.stack([layer[0] for layer in encoder(filled[None].to(device))], 1)
+            parts.append(states[: max(part.shape[1] // 2, 1)].cpu().numpy())
+    return np.concatenate(parts)
 
 
 def _installed() -> Path:
     folder = locate("echomimic")
     assert folder is not None
-    return folder / "whisper"
+    return folder / "whisper" / "model.safetensors"

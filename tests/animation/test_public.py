@@ -117,8 +117,8 @@ def test_an_identity_changes_hallos_video(portrait, monkeypatch):
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_echomimic(portrait, monkeypatch, guidance: float):
     settings = toy_echomimic()
-    heard = features(11, settings)
-    monkeypatch.setattr(public, "whisper_features", lambda *_: heard)
+    heard = features(13, settings)  # two more are denoised than shown
+    monkeypatch.setattr(public, "whisper_features", lambda *_: (heard, 11))
     options = AnimateOptions(steps=2, guidance=guidance, seed=1)
     speech = Waveform(np.zeros(16_000, np.float32), 16_000)
     frames = list(animator(settings).frames(portrait, speech, options))

@@ -1,7 +1,7 @@
 """Numbers of the original programs of Hallo and EchoMimic: `pytest tests/golden --golden-dir DIR`.
 
-DIR is laid out like ../shared/golden/cases: NAME.json describes NAME.safetensors, recipe.py makes the
-weights.
+DIR holds cases: NAME.json describes NAME.safetensors, recipe.py beside them makes the weights. Cases of the networks
+and of the front ends may lie in two folders, `cases` and `frontends`; DIR is one of them, or the folder of both.
 """
 
 import importlib.util
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 DEFAULT = Path(os.environ.get("EMOTE_SHARED", Path(__file__).parents[3] / "shared")) / "golden" / "cases"
+PARTS = ("cases", "frontends")
 
 
 def pytest_addoption(parser):
@@ -28,54 +29,73 @@ def golden_dir(request) -> Path:
 
 @pytest.fixture(scope="session")
 def manifests(golden_dir: Path) -> Path:
-    folder = golden_dir.parent / "manifests"
-    if not folder.is_dir():
-        folder = DEFAULT.parent / "manifests"
-    if not folder.is_dir():
-        pytest.skip(f"no manifests at {folder}")
-    return folder
+    places = [base / "manifests" for base in (golden_dir, golden_dir.parent, DEFAULT.parent)]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        pytest.skip(f"no manifests at {places[1]}")
+    return found
 
 
 @pytest.fixture(scope="session")
-def recipe(golden_dir: Path):
-    """The module that makes every weight from its name."""
-    spec = importlib.util.spec_from_file_location("golden_recipe", golden_dir / "recipe.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def folder_of(golden_dir: Path):
+    """Name of a case -> the folder that holds it; skips where none does."""
+    places = [golden_dir, *(base / part for base in (golden_dir, golden_dir.parent) for part in PARTS)]
+
+    def find(name: str) -> Path:
+        found = next((place for place in places if (place / f"{name}.json").is_file()), None)
+        if found is None:
+            pytest.skip(f"{golden_dir} holds no case {name}")
+        return found
+
+    return find
 
 
 @pytest.fixture(scope="session")
-def load_case(golden_dir: Path):
-    """Name -> (description, tensors); skips where the folder lacks the case."""
-    from safetensors.torch import load_file
+def recipe_of(folder_of):
+    """Name of a case -> the module that makes its weights from their names."""
 
     def load(name: str):
-        if not (golden_dir / f"{name}.json").is_file():
-            pytest.skip(f"{golden_dir} holds no case {name}")
-        return json.loads((golden_dir / f"{name}.json").read_text()), load_file(
-            golden_dir / f"{name}.safetensors"
-        )
+        path = folder_of(name) / "recipe.py"
+        spec = importlib.util.spec_from_file_location("golden_recipe", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
 
     return load
 
 
 @pytest.fixture(scope="session")
-def hallo(golden_dir: Path, recipe, load_case):
+def load_case(folder_of):
+    """Name -> (description, tensors); skips where the case is missing."""
+    from safetensors.torch import load_file
+
+    def load(name: str):
+        folder = folder_of(name)
+        tensors = folder / f"{name}.safetensors"
+        description = json.loads((folder / f"{name}.json").read_text())
+        return description, load_file(tensors) if tensors.is_file() else {}
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def hallo(folder_of, recipe_of, load_case):
     """Our model at the size of the cases, its weights loaded through the rename map for Hallo's file."""
     from golden_models import hallo_model
 
     description, _ = load_case("modules")
-    return hallo_model(description, golden_dir / "keys_tiny.tsv", recipe)
+    return hallo_model(description, folder_of("modules") / "keys_tiny.tsv", recipe_of("modules"))
 
 
 @pytest.fixture(scope="session")
-def echomimic(golden_dir: Path, recipe, load_case):
+def echomimic(folder_of, recipe_of, load_case):
     """The same for EchoMimic's files."""
     from golden_models import echomimic_model
 
     description, _ = load_case("echomimic_f6")
-    return echomimic_model(description, golden_dir / "keys_tiny_echomimic.tsv", recipe)
+    recipe = recipe_of("echomimic_f6")
+    folder = folder_of("echomimic_f6")
+    return echomimic_model(description, folder, recipe, recipe.SEED, description["video_length"])
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
-from golden_models import WORST, agree, regions
+from golden_models import WORST, agree, published_wav2vec, regions
 
 from emote_cli.animation import hallo as loop
 from emote_cli.perception.landmarks import LIPS, SILHOUETTE
@@ -103,26 +103,12 @@ def test_masks(load_case, name: str, ratio: float):
             agree(f"masks {name} {branch}.{level}", torch.from_numpy(mask), theirs, tolerance)
 
 
-def published_wav2vec(description: dict, recipe):
-    """transformers' model of today, filled with the published key names."""
-    from transformers import Wav2Vec2Config, Wav2Vec2Model
-
-    model = Wav2Vec2Model(Wav2Vec2Config(**description["config"]))
-    today = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
-    keys = description["keys"] if "keys" in description else description["weights"]["keys"]
-    tensors = {}
-    for key, shape in keys.items():
-        stem, _, leaf = key.removeprefix("wav2vec2.").rpartition(".")
-        tensors[f"{stem}.{today.get(leaf, leaf)}".lstrip(".")] = torch.from_numpy(recipe.make(key, shape))
-    model.load_state_dict(tensors)
-    return model
-
-
-def test_wav2vec(load_case, recipe):
+def test_wav2vec(load_case, recipe_of):
     description, t = load_case("wav2vec")
     tolerance = description["tolerance"]
-    extractor = Wav2VecFeatureExtractor(published_wav2vec(description, recipe))
-    config = description["config"]
+    config, recipe = description["config"], recipe_of("wav2vec")
+    model = published_wav2vec(config, lambda key, shape: recipe.make(f"wav2vec2.{key}", shape))
+    extractor = Wav2VecFeatureExtractor(model)
     settings = AudioSettings(layers=config["num_hidden_layers"], embed=config["hidden_size"])
     waveform = Waveform(t["in.wav"].numpy(), 16_000)
     features, frames = hallo_features(

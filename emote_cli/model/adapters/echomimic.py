@@ -24,6 +24,8 @@ class EchoMimicQuirks(Settings):
     """ReferenceNet's features are rounded to float16 on their way to the Backbone."""
     turned_short_videos: bool = True
     """A video shorter than one window is turned like a longer one: in step k it begins with its frame 2k."""
+    noise_limit: float = 1.5
+    """The noise that the video starts from is clamped to this on both sides of zero."""
 
 
 PUBLISHED = EchoMimicQuirks()
@@ -52,7 +54,7 @@ def condition(
     Args:
         model: an EchoMimic model.
         reference: of `encode_reference`.
-        audio: Whisper's vectors per frame; any number of them.
+        audio: Whisper's vectors per frame; any number of them (published: 50).
         face_region: FaceLocator's features.
         guided: whether classifier-free guidance is on (the accelerated weights need none).
     """

@@ -1,0 +1,120 @@
+"""EchoMimic's loop: the whole video is denoised at once, in windows that overlap; only then it is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emote_cli.animation.hallo import Guard, at_once
+from emote_cli.animation.overlap import sample_overlapping
+from emote_cli.diffusion.sampler import guided
+from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.model.adapters import GuidedConditioning
+from emote_cli.model.adapters.echomimic import PUBLISHED, EchoMimicQuirks, condition, encode_reference
+from emote_cli.model.conditioning import KeysValues
+from emote_cli.model.emo import Emo
+from emote_cli.shapes import VideoLatents
+from emote_cli.types import SpeechFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class EchoMimicInputs:
+    """What a video is made from.
+
+    Attributes:
+        pixels: the portrait in [-1, 1].
+        face_mask: box of the face, 0 or 1.
+        features: of the speech.
+    """
+
+    pixels: Float[Tensor, "3 size size"]
+    face_mask: Float[Tensor, "size size"]
+    features: SpeechFeatures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EchoMimicSampling:
+    """How it is sampled. The defaults are the published ones.
+
+    Attributes:
+        steps: denoising steps.
+        guidance: scale; 1 is off.
+        solver: "ddim" or "dpm".
+        guided_from: timestep (0 ... 999) down to which guidance is on.
+        quirks: peculiarities of the published code.
+    """
+
+    steps: int = 30
+    guidance: float = 2.5
+    solver: str = "ddim"
+    guided_from: int = 0
+    quirks: EchoMimicQuirks = PUBLISHED
+
+
+@torch.inference_mode()
+def sample_video(
+    model: Emo,
+    inputs: EchoMimicInputs,
+    noise: VideoLatents,
+    sampling: EchoMimicSampling = EchoMimicSampling(),
+    guard: Guard = at_once,
+) -> VideoLatents:
+    """The latents of all frames.
+
+    Args:
+        model: an EchoMimic model.
+        inputs: portrait and speech.
+        noise: of the whole video, standard normal; it is clamped here.
+        sampling: how to sample.
+        guard: runs each heavy piece of work; it may run it a second time.
+    """
+    settings, quirks = model.settings, sampling.quirks
+    reference, region = guard(partial(_encode, model, inputs, quirks))
+
+    def denoise(noisy: VideoLatents, time: int, frames: list[int]) -> VideoLatents:
+        both = _condition_window(model, reference, region, inputs.features, frames, sampling.guidance != 1.0)
+        window = guided(
+            partial(model, conditioning=both.conditional),
+            partial(model, conditioning=both.unconditional),
+            sampling.guidance,
+            sampling.guided_from,
+        )
+        predicted: VideoLatents = guard(partial(window, noisy, time))
+        return predicted
+
+    return sample_overlapping(
+        denoise,
+        noise.clamp(-quirks.noise_limit, quirks.noise_limit),
+        NoiseSchedule(settings.diffusion),
+        steps=sampling.steps,
+        size=settings.temporal.chunk_frames,
+        solver=sampling.solver,
+        turn_short=quirks.turned_short_videos,
+    )
+
+
+def _encode(
+    model: Emo, inputs: EchoMimicInputs, quirks: EchoMimicQuirks
+) -> tuple[dict[str, KeysValues], Tensor]:
+    """The reference's keys and values, and the face region's features: once per video."""
+    reference = encode_reference(model, model.autoencoder.encode(inputs.pixels[None]), quirks)
+    return reference, model.face_locator(inputs.face_mask[None, None])
+
+
+def _condition_window(
+    model: Emo,
+    reference: dict[str, KeysValues],
+    region: Tensor,
+    features: SpeechFeatures,
+    frames: list[int],
+    guided: bool,
+) -> GuidedConditioning:
+    margin = model.settings.audio.margin
+    windows = np.concatenate([features.windows(frame, 1, margin) for frame in frames])
+    audio = model.audio_projector(torch.from_numpy(windows)[None].to(region.device))
+    return condition(model, reference=reference, audio=audio, face_region=region, guided=guided)
