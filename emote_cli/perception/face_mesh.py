@@ -1,0 +1,157 @@
+"""The face as a mesh of MediaPipe's landmarks, and the picture field of a mesh that moves. No torch.
+
+The mesh has the 468 points of the face's surface, a ring of hair and neck around them that follows the head, and a rim that
+stands still. Its triangles are the same for every face, so a portrait is warped by moving the mesh's points: each pixel
+of the frame looks up the place in the portrait that its triangle came from.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from emote_cli.types import Pixels
+
+N_SURFACE = 468
+"""Landmarks of the surface; the ten behind them are the irises."""
+UPPER_INNER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+"""From the right corner of the mouth to the left one."""
+LOWER_INNER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+INNER_LIPS = (*UPPER_INNER_LIP, *LOWER_INNER_LIP[-2:0:-1])
+"""The edge of the mouth's opening, once around."""
+_EYES = (
+    ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133)),
+    ((362, 398, 384, 385, 386, 387, 388, 466, 263), (362, 382, 381, 380, 374, 373, 390, 249, 263)),
+)
+"""Upper and lower edge of the right and left eye."""
+OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+"""The outline of the face, clockwise in the picture from the top."""
+SKULL = (10, 338, 109, 151, 9, 8, 168, 6, 197, 195, 5, 33, 133, 362, 263, 127, 356, 162, 389, 21, 251, 54, 284)
+"""Points that move with the head only: forehead, bridge of the nose, corners of the eyes, temples."""
+RING, RIM = 1.35, 2.0
+"""How far ring and rim are from the middle of the face, over the outline's distance."""
+RING_FOLLOWS = 0.8
+"""How much of the head's motion the ring makes."""
+_SHIFT = 4
+"""Binary digits behind the point in OpenCV's polygons."""
+
+Points = Float[np.ndarray, "points 2"]
+
+
+def _strip(upper: tuple[int, ...], lower: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """Triangles between two edges that share their ends."""
+    triangles = []
+    for k in range(len(upper) - 1):
+        a, b, c, d = upper[k], upper[k + 1], lower[k], lower[k + 1]
+        triangles += [(a, b, c)] if a != c else []
+        triangles += [(b, d, c)] if b != d else []
+    return [t for t in triangles if len(set(t)) == 3]
+
+
+@cache
+def triangles() -> Int[np.ndarray, "triangles 3"]:
+    """Corners of every triangle, the outermost first: 0 ... 467 is the surface, then ring and rim."""
+    from mediapipe.tasks.python.vision.face_landmarker import FaceLandmarksConnections
+
+    edges = FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
+    face = [tuple(edges[k + j].start for j in range(3)) for k in range(0, len(edges), 3)]
+    n = len(OVAL)
+    ring, rim = N_SURFACE, N_SURFACE + n
+    outside = []
+    for k in range(n):
+        j = (k + 1) % n
+        for inner, outer in ((lambda i: ring + i, lambda i: rim + i), (lambda i: OVAL[i], lambda i: ring + i)):
+            outside += [(inner(k), inner(j), outer(k)), (inner(j), outer(j), outer(k))]
+    holes = _strip(UPPER_INNER_LIP, LOWER_INNER_LIP)
+    for upper, lower in _EYES:
+        holes += _strip(upper, lower)
+    return np.array([*outside, *face, *holes], np.int32)
+
+
+def similarity(start: Points, end: Points) -> Float[np.ndarray, "2 3"]:
+    """The turn, scale and shift that brings some points nearest to others."""
+    a, b = start.mean(0), end.mean(0)
+    p, q = (start - a).astype(np.float64), (end - b).astype(np.float64)
+    size = max(float((p**2).sum()), 1e-9)
+    cos, sin = float((p * q).sum()) / size, float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()) / size
+    turn = np.array([[cos, -sin], [sin, cos]])
+    return np.concatenate([turn, (b - turn @ a)[:, None]], 1)
+
+
+def mesh_points(points: Points, rest: Points) -> Float[np.ndarray, "vertices 2"]:
+    """All points of the mesh in a frame.
+
+    Args:
+        points: the frame's landmarks, in pixels.
+        rest: the portrait's; ring and rim lie around them, and the ring follows the head.
+    """
+    surface, oval = rest[:N_SURFACE], rest[list(OVAL)]
+    middle = oval.mean(0)
+    ring, rim = (middle + (oval - middle) * far for far in (RING, RIM))
+    skull = list(SKULL)
+    turn = similarity(rest[skull], points[skull])
+    moved = ring @ turn[:, :2].T + turn[:, 2]
+    return np.concatenate([points[: len(surface)], ring + RING_FOLLOWS * (moved - ring), rim]).astype(np.float32)
+
+
+def warp_field(
+    points: Points, rest: Points, width: int, height: int
+) -> Float[np.ndarray, "height width 2"]:
+    """Where each pixel of a frame comes from: x, y in the portrait, in pixels.
+
+    Args:
+        points: the frame's landmarks, in pixels.
+        rest: the portrait's.
+        width: of both pictures.
+        height: of both pictures.
+    """
+    corners = triangles()
+    moved, still = mesh_points(points, rest), mesh_points(rest, rest)
+    owner = np.full((height, width), len(corners), np.int32)
+    polygons = np.round(moved[corners] * (1 << _SHIFT)).astype(np.int32)
+    for number, polygon in enumerate(polygons):
+        cv2.fillConvexPoly(owner, polygon, number, cv2.LINE_8, _SHIFT)
+    maps = _affine_maps(moved[corners].astype(np.float64), still[corners].astype(np.float64))[owner]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return np.stack([maps[..., i, 0] * x + maps[..., i, 1] * y + maps[..., i, 2] for i in (0, 1)], -1)
+
+
+def _affine_maps(
+    moved: Float[np.ndarray, "triangles 3 2"], still: Float[np.ndarray, "triangles 3 2"]
+) -> Float[np.ndarray, "maps 2 3"]:
+    """For each triangle the map from its frame to the portrait; the last one is for what no triangle covers."""
+    a, b = moved[:, 1] - moved[:, 0], moved[:, 2] - moved[:, 0]
+    area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    area = np.where(np.abs(area) < 1e-3, np.where(area < 0, -1e-3, 1e-3), area)
+    p, q = still[:, 1] - still[:, 0], still[:, 2] - still[:, 0]
+    # Columns of the inverse of [a b], times [p q].
+    turn = np.stack(
+        [
+            (p * b[:, 1:] - q * a[:, 1:]) / area[:, None],
+            (q * a[:, :1] - p * b[:, :1]) / area[:, None],
+        ],
+        -1,
+    )
+    turn = np.clip(turn, -8, 8)
+    shift = still.mean(1) - np.einsum("tij,tj->ti", turn, moved.mean(1))
+    maps = np.concatenate([turn, shift[..., None]], -1)
+    return np.concatenate([maps, np.eye(2, 3)[None]]).astype(np.float32)
+
+
+def fill_mouth(points: Points, width: int, height: int) -> UInt8[np.ndarray, "height width"]:
+    """The opening between the lips: 255 inside, 0 outside, with soft edges."""
+    mask = np.zeros((height, width), np.uint8)
+    polygon = np.round(points[list(INNER_LIPS)] * (1 << _SHIFT)).astype(np.int32)
+    cv2.fillPoly(mask, [polygon], 255, cv2.LINE_AA, _SHIFT)
+    return mask
+
+
+def warp(picture: Pixels, field: Float[np.ndarray, "height width 2"]) -> Pixels:
+    """A picture looked up at the places of a field."""
+    return np.asarray(cv2.remap(picture, field, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
