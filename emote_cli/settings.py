@@ -31,6 +31,10 @@ class Settings(BaseModel):
 class AutoencoderSettings(Settings):
     """The image autoencoder: SD's VAE, optionally on pixels folded `patch` x `patch`."""
 
+    kind: Literal["pictures", "motion"] = Field(
+        "pictures",
+        description="what latents hold: pictures, or how far the face has moved from the portrait (model/motion.py)",
+    )
     block_channels: tuple[int, ...] = Field((128, 256, 512, 512), description="widths, finest first")
     layers_per_block: int = Field(2, gt=0)
     latent_channels: int = Field(4, gt=0)
@@ -98,7 +102,7 @@ class FamilySettings(Settings):
 class AudioSettings(Settings):
     """Speech features and their way into tokens."""
 
-    encoder: Literal["wav2vec2", "whisper", "mel"] = "wav2vec2"
+    encoder: Literal["wav2vec2", "whisper", "whisper_blocks", "mel"] = "wav2vec2"
     layers: int = Field(12, gt=0, description="vectors per video frame: wav2vec2 layers, or mel columns")
     embed: int = Field(768, gt=0, description="length of each vector")
     margin: int = Field(2, ge=0, description="m: frames on each side of the window (paper 3.2)")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from emote_cli.model.audio import Windows, make_projector
 from emote_cli.model.autoencoder import Autoencoder
+from emote_cli.model.motion import MotionAutoencoder
 from emote_cli.model.backbone import Backbone
 from emote_cli.model.conditioning import Conditioning, MotionFeatures, Reference, ReferenceFeatures
 from emote_cli.model.face_locator import FaceLocator
@@ -33,7 +34,11 @@ class Emo(nn.Module):
         super().__init__()
         self.settings = settings
         latent_channels = settings.autoencoder.latent_channels
-        self.autoencoder = Autoencoder(settings.autoencoder)
+        self.autoencoder = (
+            MotionAutoencoder(settings.autoencoder, settings.latent_size, settings.image_size)
+            if settings.autoencoder.kind == "motion"
+            else Autoencoder(settings.autoencoder)
+        )
         self.reference_net = ReferenceNet(
             latent_channels=latent_channels, shape=settings.unet, family=settings.family
         )

@@ -20,8 +20,10 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
+
+from emote_cli.model.painter import Painter
+from emote_cli.settings import AutoencoderSettings
 
 UPPER_LIDS = (
     246, 161, 160, 159, 158, 157, 173, 247, 30, 29, 27, 28, 56, 190,
@@ -37,7 +39,7 @@ UPPER_LIP = (
 )  # fmt: skip
 N_GROUPS = 5
 """Face, upper lip, lower lip, chin and jaw, upper lids."""
-GAIN = 12.0
+GAIN = 36.0
 """Latents per displacement of a distance between the eyes."""
 SMOOTHNESS, SMALLNESS = 3e-5, 3e-6
 """Weights of the maps' differences between cells and of their size, against their error at the landmarks."""
@@ -144,3 +146,22 @@ class Grid:
         """Motion latents -> landmarks of frames, in pixels."""
         moved = self.look_up(latents.float() - self.place().to(latents.device))
         return self.portrait.to(moved) + moved * (self.unit / GAIN)
+
+
+class MotionAutoencoder(nn.Module):
+    """Frames to motion latents and back, for a portrait that is known: the grid's arithmetic, and the Painter.
+
+    Args:
+        settings: `block_channels` are the Painter's widths.
+        cells: side of the latent grid.
+        size: side of the square picture that landmarks are given in.
+    """
+
+    def __init__(self, settings: AutoencoderSettings, cells: int, size: int) -> None:
+        super().__init__()
+        self.cells, self.size = cells, size
+        self.painter = Painter(settings.block_channels)
+
+    def grid(self, portrait: Float[Tensor, "478 2"]) -> Grid:
+        """The latent grid over a portrait, by its landmarks in pixels."""
+        return Grid(portrait, self.cells, self.size)

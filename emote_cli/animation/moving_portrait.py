@@ -1,0 +1,194 @@
+"""Draws the frames of a model of motion latents: the portrait itself, moved, with what was hidden painted in.
+
+The network says where the landmarks of the face go. Here the portrait's mesh goes there, the picture follows its triangles,
+and the Painter adds the inside of the mouth. All of it happens at the picture's own size: nothing is shrunk or enlarged but the
+field of motion and the painted square around the mouth.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from emote_cli.model.painter import VIEW, Painter
+from emote_cli.perception.face_mesh import (
+    LOWER_INNER_LIP,
+    OVAL,
+    RIM,
+    SKULL,
+    UPPER_INNER_LIP,
+    fill_mouth,
+    similarity,
+    warp_field,
+)
+from emote_cli.types import Pixels
+
+FIELD_SIDE = 320
+"""The motion field is made at most so large, then enlarged: it is smooth."""
+FIELD_BLUR = 0.8
+"""Pixels, at 256 x 256: it rounds the edges between triangles."""
+VIEW_SHARE = 0.62
+"""Side of the Painter's square over the height of the face."""
+_UPPER_LIP, _LOWER_LIP, _CORNERS, _NOSE = 0, 17, (61, 291), 2
+
+Points = Float[np.ndarray, "478 2"]
+
+
+class View(NamedTuple):
+    """The Painter's square in a frame.
+
+    Attributes:
+        corner: upper left, x and y in pixels of the frame.
+        scale: pixels of the square per pixel of the frame.
+        head: the motion of the head from portrait to frame: turn, scale and shift.
+    """
+
+    corner: Float[np.ndarray, " 2"]
+    scale: float
+    head: Float[np.ndarray, "2 3"]
+
+
+def view_of(points: Points, rest: Points) -> View:
+    """Where the Painter looks: a square around the mouth that follows the head, not the lips.
+
+    Args:
+        points: the frame's landmarks, in pixels.
+        rest: the portrait's.
+    """
+    skull = list(SKULL)
+    head = similarity(rest[skull], points[skull])
+    height = np.ptp(rest[list(OVAL), 1])
+    middle = rest[[*_CORNERS, _UPPER_LIP, _LOWER_LIP]].mean(0) + (0, 0.04 * height)
+    side = VIEW_SHARE * height * math.sqrt(abs(np.linalg.det(head[:, :2])))
+    return View(head[:, :2] @ middle + head[:, 2] - side / 2, VIEW / side, head)
+
+
+class Seen(NamedTuple):
+    """What the Painter is told of a frame: see model/painter.py. Pixels are 0..255."""
+
+    warped: Pixels
+    portrait: Pixels
+    hints: Float[np.ndarray, "5 side side"]
+
+
+def look(picture: Pixels, rest: Points, points: Points, view: View) -> Seen:
+    """The Painter's inputs for a frame.
+
+    Args:
+        picture: the portrait.
+        rest: its landmarks, in pixels.
+        points: the frame's.
+        view: where to look, of `view_of`.
+    """
+    corner, scale, head = view
+    now, before = ((np.asarray(p) - corner) * scale for p in (points, rest))
+    field = warp_field(now.astype(np.float32), before.astype(np.float32), VIEW, VIEW)
+    field = cv2.GaussianBlur(field, (0, 0), FIELD_BLUR * max(scale / 2, 1)) / scale + corner
+    y, x = np.mgrid[:VIEW, :VIEW].astype(np.float64)
+    back = cv2.invertAffineTransform(head)
+    places = np.stack([x, y], -1) / scale + corner
+    rigid = places @ back[:, :2].T + back[:, 2]
+    closed = ((rest @ head[:, :2].T + head[:, 2]) - corner) * scale
+    inside, was = (fill_mouth(p.astype(np.float32), VIEW, VIEW) / 255 for p in (now, closed))
+    upper, lower = (_curve(now[list(lip)], x[0]) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
+    depth = np.clip((y - upper) / np.maximum(lower - upper, 4), -0.5, 1.5) - 0.5
+    nose = (head[:, :2] @ rest[_NOSE] + head[:, 2] - corner) * scale
+    hints = np.stack([inside, was, (x - nose[0]) / VIEW * 2, (y - nose[1]) / VIEW * 2, depth])
+    warped, portrait = (
+        cv2.remap(picture, f.astype(np.float32), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        for f in (field, rigid)
+    )
+    return Seen(warped, portrait, hints.astype(np.float32))
+
+
+def _curve(points: Float[np.ndarray, "n 2"], x: Float[np.ndarray, " side"]) -> Float[np.ndarray, " side"]:
+    """Heights of a line through some points, at each x."""
+    order = np.argsort(points[:, 0])
+    return np.interp(x, points[order, 0], points[order, 1])
+
+
+class MovingPortrait:
+    """A picture whose face can be moved.
+
+    Args:
+        picture: the portrait, or the whole photo that it is in.
+        rest: landmarks of the face to move, in its pixels.
+        painter: of the model.
+    """
+
+    def __init__(self, picture: Pixels, rest: Points, painter: Painter) -> None:
+        self.picture, self.rest, self.painter = picture, rest.astype(np.float32), painter
+        height, width = picture.shape[:2]
+        oval = self.rest[list(OVAL)]
+        reach = np.abs(oval - oval.mean(0)).max(0) * RIM * 1.1
+        low, high = oval.mean(0) - reach, oval.mean(0) + reach
+        self.x0, self.y0 = (max(int(v), 0) for v in low)
+        self.x1, self.y1 = min(math.ceil(high[0]), width), min(math.ceil(high[1]), height)
+
+    def draw(self, points: Points) -> Pixels:
+        """The picture with the face's landmarks at other places, in its pixels."""
+        frame = self.picture.copy()
+        frame[self.y0 : self.y1, self.x0 : self.x1] = self._warped(points)
+        self._paint(frame, points)
+        return frame
+
+    def _warped(self, points: Points) -> Pixels:
+        width, height = self.x1 - self.x0, self.y1 - self.y0
+        scale = min(FIELD_SIDE / max(width, height), 1.0)
+        size = max(round(width * scale), 1), max(round(height * scale), 1)
+        origin, steps = np.array([self.x0, self.y0]), np.array([size[0] / width, size[1] / height])
+        now, before = (((p - origin) * steps - (1 - steps) / 2).astype(np.float32) for p in (points, self.rest))
+        field = warp_field(now, before, *size)
+        y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
+        face = np.ptp(before[list(OVAL), 1])
+        moved = cv2.GaussianBlur(field - np.stack([x, y], -1), (0, 0), max(FIELD_BLUR * face / 150, 0.3))
+        moved = cv2.resize(moved, (width, height), interpolation=cv2.INTER_LINEAR) / steps.astype(np.float32)
+        y, x = np.mgrid[self.y0 : self.y1, self.x0 : self.x1].astype(np.float32)
+        return np.asarray(
+            cv2.remap(
+                self.picture, x + moved[..., 0], y + moved[..., 1], cv2.INTER_CUBIC,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+        )  # fmt: skip
+
+    def _paint(self, frame: Pixels, points: Points) -> None:
+        """Add what is new, in place."""
+        view = view_of(points, self.rest)
+        seen = look(self.picture, self.rest, points, view)
+        new, mask = self._drawn(seen)
+        side = VIEW / view.scale
+        x0, y0 = (max(int(v), 0) for v in view.corner)
+        x1, y1 = (min(math.ceil(v + side), n) for v, n in zip(view.corner, frame.shape[1::-1], strict=True))
+        if x1 <= x0 or y1 <= y0:
+            return
+        y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
+        place = (((x - view.corner[0]) * view.scale).astype(np.float32), ((y - view.corner[1]) * view.scale).astype(np.float32))
+        mask, new = (cv2.remap(v, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for v in (mask, new))
+        part = frame[y0:y1, x0:x1]
+        part[:] = np.rint(np.clip(part + mask[..., None] * new, 0, 255)).astype(np.uint8)
+
+    @torch.inference_mode()
+    def _drawn(self, seen: Seen) -> tuple[Float[np.ndarray, "side side 3"], Float[np.ndarray, "side side"]]:
+        """How much the Painter's pixels differ from the warped ones, in 0..255, and its mask, faded at the edges."""
+        weight = self.painter.conv_in.weight
+        warped, portrait = (
+            torch.from_numpy(p.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None].to(weight)
+            for p in (seen.warped, seen.portrait)
+        )
+        drawn, mask = self.painter(warped, portrait, torch.from_numpy(seen.hints)[None].to(weight))
+        new = ((drawn.clamp(-1, 1) - warped)[0].float() * 127.5).permute(1, 2, 0).cpu().numpy()
+        return np.ascontiguousarray(new), np.ascontiguousarray(mask[0, 0].float().cpu().numpy() * _FADE)
+
+
+def _fade() -> Float[np.ndarray, "side side"]:
+    """1 in the square, falling to 0 at its edges."""
+    line = np.clip(np.minimum(np.arange(VIEW), np.arange(VIEW)[::-1]) / (0.1 * VIEW), 0, 1)
+    return np.asarray(np.outer(line, line), np.float32)
+
+
+_FADE = _fade()

@@ -1,0 +1,101 @@
+"""A sketch of the inside of a mouth, for portraits whose mouth is closed: where teeth are, and how dark it is behind them.
+
+Anatomy, not a picture: upper teeth are fixed to the skull, a little below the resting upper lip; an incisor is 8.5 mm wide; eyes
+are 62 mm apart. The Painter sees the sketch in place of stretched lips and makes a mouth of it.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from emote_cli.perception.landmarks import LOWER_INNER_LIP, UPPER_INNER_LIP
+from emote_cli.types import Pixels
+
+EYES_MM = 62.0
+TOOTH_WIDTHS_MM = (8.5, 6.6, 7.4, 6.6, 6.4)
+"""From the middle outwards: incisors, canine, premolars."""
+EDGE_MM = 2.2
+"""How far the incisors' edges are below the resting upper lip."""
+TEETH, GUM_SHADE, CAVITY, TONGUE = (206, 190, 172), 0.72, (42, 16, 18), (128, 62, 62)
+"""Colors in RGB on skin of the usual brightness; the shade is of teeth right under the lip."""
+SKIN = (190, 148, 130)
+
+Points = Float[np.ndarray, "478 2"]
+_SHOWS = 0.6
+"""A mouth that is open so far of the way shows its own inside."""
+
+
+def gap_px(points: Points) -> float:
+    """The height of the mouth's opening, in pixels."""
+    return float(np.linalg.norm(points[13] - points[14]))
+
+
+def sketch(
+    warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, "height width"]
+) -> Pixels:
+    """The warped portrait with a sketched mouth where the portrait had none.
+
+    Args:
+        warped: the moved portrait.
+        now: the frame's landmarks, in its pixels.
+        rest: the portrait's, moved with the head only.
+        inside: the mouth's opening, 0..1.
+    """
+    opened, was = gap_px(now), gap_px(rest)
+    share = float(np.clip(1 - was / (_SHOWS * opened + 1e-3), 0, 1))
+    if share == 0 or opened < 1:
+        return warped
+    mouth = _mouth(warped, now, rest)
+    alpha = (cv2.GaussianBlur(inside, (0, 0), 0.7) * share)[..., None]
+    return np.rint(warped * (1 - alpha) + mouth * alpha).clip(0, 255).astype(np.uint8)
+
+
+def _mouth(warped: Pixels, now: Points, rest: Points) -> Float[np.ndarray, "height width 3"]:
+    height, width = warped.shape[:2]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    right, left = rest[[33, 133]].mean(0), rest[[362, 263]].mean(0)
+    mm = float(np.linalg.norm(left - right)) / EYES_MM
+    middle = rest[[61, 291]].mean(0)
+    tilt = (rest[291] - rest[61]) / max(float(np.linalg.norm(rest[291] - rest[61])), 1e-3)
+    across = (x - middle[0]) * tilt[0] + (y - middle[1]) * tilt[1]
+    lips = [_heights(now[list(lip)], x[0]) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)]
+    upper, lower = np.broadcast_to(lips[0], x.shape), np.broadcast_to(lips[1], x.shape)
+    edge = rest[13, 1] + (EDGE_MM + 0.0016 * -(across / mm) ** 2) * mm + (across * tilt[1])
+    sides = np.clip(1 - (np.abs(across) / (27 * mm)) ** 2, 0.25, 1)
+    white = _soft(edge - y) * _between_teeth(np.abs(across) / mm, mm) * sides
+    shade = GUM_SHADE + (1 - GUM_SHADE) * np.clip((y - upper) / (2.5 * mm), 0, 1)
+    depth = np.clip((y - upper) / np.maximum(lower - upper, 1), 0, 1)
+    tongue = np.clip((depth - 0.55) / 0.4, 0, 1) * np.clip((lower - upper) / (9 * mm) - 0.4, 0, 1) * sides
+    dark, flesh, bright = (np.array(c, np.float32) for c in (CAVITY, TONGUE, TEETH))
+    inner = dark + tongue[..., None] * (flesh - dark)
+    color = inner + white[..., None] * (bright * shade[..., None] - inner)
+    return color * _light(warped)
+
+
+def _light(warped: Pixels) -> Float[np.ndarray, " 3"]:
+    """How bright and of what color the light on the face is, from the skin around the mouth."""
+    height, width = warped.shape[:2]
+    skin = np.median(warped[height // 4 : 3 * height // 4, width // 5 : 4 * width // 5].reshape(-1, 3), 0)
+    ratio = skin / np.array(SKIN, np.float32)
+    brightness = float(np.clip(ratio.mean(), 0.2, 1.15)) ** 0.7
+    tint = (ratio / max(float(ratio.mean()), 1e-3)) ** 0.4
+    return np.asarray(brightness * tint, np.float32)
+
+
+def _heights(points: Float[np.ndarray, "n 2"], x: Float[np.ndarray, " w"]) -> Float[np.ndarray, " w"]:
+    order = np.argsort(points[:, 0])
+    return np.interp(x, points[order, 0], points[order, 1]).astype(np.float32)
+
+
+def _soft(distance: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """1 above an edge, 0 below it, a pixel wide."""
+    return np.clip(distance + 0.5, 0, 1)
+
+
+def _between_teeth(across_mm: Float[np.ndarray, "h w"], mm: float) -> Float[np.ndarray, "h w"]:
+    """A little darker where two teeth meet."""
+    seams = np.concatenate([[0.0], np.cumsum(TOOTH_WIDTHS_MM)])
+    away = np.abs(across_mm[..., None] - seams).min(-1)
+    return (1 - 0.3 * np.exp(-((away * mm / 0.8) ** 2))).astype(np.float32)
