@@ -16,16 +16,9 @@ import torch
 from jaxtyping import Float
 
 from emote_cli.model.painter import VIEW, Painter
-from emote_cli.perception.face_mesh import (
-    LOWER_INNER_LIP,
-    OVAL,
-    RIM,
-    SKULL,
-    UPPER_INNER_LIP,
-    fill_mouth,
-    similarity,
-    warp_field,
-)
+from emote_cli.perception.face_mesh import RIM, fill_mouth, similarity, warp_field
+from emote_cli.perception.landmarks import LOWER_INNER_LIP, OVAL, SKULL, UPPER_INNER_LIP
+from emote_cli.perception.mouth_sketch import sketch
 from emote_cli.types import Pixels
 
 FIELD_SIDE = 320
@@ -103,6 +96,7 @@ def look(picture: Pixels, rest: Points, points: Points, view: View) -> Seen:
         cv2.remap(picture, f.astype(np.float32), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         for f in (field, rigid)
     )
+    warped = sketch(warped, now.astype(np.float32), closed.astype(np.float32), inside.astype(np.float32))
     return Seen(warped, portrait, hints.astype(np.float32))
 
 

@@ -20,7 +20,7 @@ from emote_cli.data.dataset import ClipArrays
 from emote_cli.data.lips import lip_values
 from emote_cli.data.variants import Variant, variant_of
 from emote_cli.model.motion import Grid, groups, mean_face
-from emote_cli.perception.face_mesh import SKULL
+from emote_cli.perception.landmarks import SKULL
 from emote_cli.types import AudioFeatures, Waveform
 
 GROUP_WEIGHTS = (1.0, 4.0, 4.0, 2.0, 1.0)

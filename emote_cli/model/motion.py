@@ -23,20 +23,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from emote_cli.model.painter import Painter
+from emote_cli.perception.landmarks import LOWER_LIP_SKIN, UPPER_LID_SKIN, UPPER_LIP_SKIN
 from emote_cli.settings import AutoencoderSettings
 
-UPPER_LIDS = (
-    246, 161, 160, 159, 158, 157, 173, 247, 30, 29, 27, 28, 56, 190,
-    466, 388, 387, 386, 385, 384, 398, 467, 260, 259, 257, 258, 286, 414,
-)  # fmt: skip
-LOWER_LIP = (
-    146, 91, 181, 84, 17, 314, 405, 321, 375, 77, 90, 180, 85, 16, 315, 404, 320, 307,
-    76, 96, 89, 179, 86, 15, 316, 403, 319, 325, 95, 88, 178, 87, 14, 317, 402, 318, 324,
-)  # fmt: skip
-UPPER_LIP = (
-    61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 184, 74, 73, 72, 11, 302, 303, 304, 408,
-    183, 42, 41, 38, 12, 268, 271, 272, 407, 78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308,
-)  # fmt: skip
 N_GROUPS = 5
 """Face, upper lip, lower lip, chin and jaw, upper lids."""
 GAIN = 36.0
@@ -58,8 +47,8 @@ def mean_face() -> Float[np.ndarray, "478 2"]:
 def groups() -> tuple[Int[np.ndarray, " _"], ...]:
     """The landmarks of each group."""
     face, everyone = mean_face(), np.arange(len(mean_face()))
-    lips = [np.isin(everyone, lip) for lip in (UPPER_LIP, LOWER_LIP)]
-    lids = np.isin(everyone, UPPER_LIDS)
+    lips = [np.isin(everyone, lip) for lip in (UPPER_LIP_SKIN, LOWER_LIP_SKIN)]
+    lids = np.isin(everyone, UPPER_LID_SKIN)
     jaw = (face[:, 1] > face[[61, 291], 1].mean() + 0.02) & ~lips[0] & ~lips[1]
     others = ~(lips[0] | lips[1] | lids | jaw)
     return tuple(np.flatnonzero(which) for which in (others, *lips, jaw, lids))

@@ -13,27 +13,18 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from emote_cli.perception.landmarks import (
+    INNER_LIPS,
+    LID_EDGES,
+    LOWER_INNER_LIP,
+    OVAL,
+    SKULL,
+    UPPER_INNER_LIP,
+)
 from emote_cli.types import Pixels
 
 N_SURFACE = 468
 """Landmarks of the surface; the ten behind them are the irises."""
-UPPER_INNER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
-"""From the right corner of the mouth to the left one."""
-LOWER_INNER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-INNER_LIPS = (*UPPER_INNER_LIP, *LOWER_INNER_LIP[-2:0:-1])
-"""The edge of the mouth's opening, once around."""
-_EYES = (
-    ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133)),
-    ((362, 398, 384, 385, 386, 387, 388, 466, 263), (362, 382, 381, 380, 374, 373, 390, 249, 263)),
-)
-"""Upper and lower edge of the right and left eye."""
-OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-"""The outline of the face, clockwise in the picture from the top."""
-SKULL = (10, 338, 109, 151, 9, 8, 168, 6, 197, 195, 5, 33, 133, 362, 263, 127, 356, 162, 389, 21, 251, 54, 284)
-"""Points that move with the head only: forehead, bridge of the nose, corners of the eyes, temples."""
 RING, RIM = 1.35, 2.0
 """How far ring and rim are from the middle of the face, over the outline's distance."""
 RING_FOLLOWS = 0.8
@@ -69,7 +60,7 @@ def triangles() -> Int[np.ndarray, "triangles 3"]:
         for inner, outer in ((lambda i: ring + i, lambda i: rim + i), (lambda i: OVAL[i], lambda i: ring + i)):
             outside += [(inner(k), inner(j), outer(k)), (inner(j), outer(j), outer(k))]
     holes = _strip(UPPER_INNER_LIP, LOWER_INNER_LIP)
-    for upper, lower in _EYES:
+    for upper, lower in LID_EDGES:
         holes += _strip(upper, lower)
     return np.array([*outside, *face, *holes], np.int32)
 
