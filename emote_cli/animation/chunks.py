@@ -30,13 +30,13 @@ class MadeChunk:
 
     Attributes:
         start: number of the first frame.
-        frames: RGB.
+        frames: RGB; or the face's landmarks in pixels, for a model of motion latents.
         carry: what the next chunk needs.
         is_last: whether no chunk follows.
     """
 
     start: int
-    frames: UInt8[np.ndarray, "f h w 3"]
+    frames: UInt8[np.ndarray, "f h w 3"] | Float[np.ndarray, "f 478 2"]
     carry: Carry
     is_last: bool
 

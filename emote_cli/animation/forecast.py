@@ -7,7 +7,7 @@ import time
 from itertools import islice
 
 from emote_cli.animation.choice import corners
-from emote_cli.animation.render import Plan, finishing, generate
+from emote_cli.animation.render import Plan, finishing, generate, load_animator
 
 MEASURED = 3
 """Chunks that are made; the first takes longer, since the start is in it."""
@@ -39,8 +39,9 @@ def describe(plan: Plan) -> dict[str, str]:
 def measure(plan: Plan, n_chunks: int) -> tuple[float, float]:
     """Expected seconds of the whole job but for the encoder, and peak gigabytes of this process so far."""
     begin = time.monotonic()
-    finish, ends = finishing(plan), []
-    for chunk in islice(generate(plan), MEASURED):
+    animator = load_animator(plan)
+    finish, ends = finishing(plan, animator), []
+    for chunk in islice(generate(plan, animator), MEASURED):
         for frame in chunk.frames:
             finish(frame, 0.0)
         ends.append(time.monotonic())

@@ -97,7 +97,7 @@ class Paster:
         small = head_mask(face, model_side)
         self._rim = (small > 0.02) & (small < 0.6)
         self._at_rim = portrait.pixels[self._rim].astype(np.float32)
-        self._back = _to_photo(crop, portrait.roll_deg)
+        self._back = to_photo(crop, portrait.roll_deg)
         corners = (
             np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]], np.float64) @ self._back.T
         )
@@ -130,7 +130,7 @@ class Paster:
         return np.asarray(cv2.warpAffine(square, matrix, size, flags=cv2.INTER_CUBIC).clip(0, None))
 
 
-def _to_photo(crop: Box, roll: float) -> np.ndarray:
+def to_photo(crop: Box, roll: float) -> np.ndarray:
     """The affine matrix from pixels of the square to pixels of the photo."""
     if roll == 0:
         return np.array([[1, 0, crop.x0], [0, 1, crop.y0]], np.float64)

@@ -38,6 +38,10 @@ from emote_cli.types import Portrait, Sound, SpeechFeatures
 
 def animator_for(settings: ModelSettings) -> type[Animator]:
     """The animator for a family of checkpoints."""
+    if settings.autoencoder.kind == "motion":
+        from emote_cli.animation.motion import MotionAnimator
+
+        return MotionAnimator
     if settings.family.audio == "audio_module":
         return HalloAnimator
     return EchoMimicAnimator if settings.family.long_video == "overlap" else Animator

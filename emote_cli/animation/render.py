@@ -182,14 +182,7 @@ def _write_frames(
     plan: Plan, animator: Animator, writer: SegmentedWriter, on_frame: Callable[[int], object]
 ) -> None:
     job, settings = plan.job, plan.settings
-    finish = finisher(
-        plan.photo,
-        plan.portrait,
-        job.options.frame,
-        plan.size,
-        job.options.detail is not False,
-        livening(plan),
-    )
+    finish = finishing(plan, animator)
     per_segment, unsaved = round(SEGMENT_S * settings.fps), 0
     state = writer.state
     after = None if state is None else Carry(int(state["frame"]), state["motion"])
@@ -231,17 +224,19 @@ def tuning_of(plan: Plan) -> Tuning:
     return replace(plan.job.tuning, variant=plan.variant)
 
 
-def finishing(plan: Plan) -> Callable[[Pixels, float], Pixels]:
-    """From the model's frames, and their times, to those of the plan's video."""
-    job = plan.job
-    return finisher(
-        plan.photo,
-        plan.portrait,
-        job.options.frame,
-        plan.size,
-        job.options.detail is not False,
-        livening(plan),
-    )
+def finishing(plan: Plan, animator: Animator) -> Callable[[Any, float], Pixels]:
+    """From what the model's chunks hold, and their times, to frames of the plan's video."""
+    job, settings = plan.job, plan.settings
+    options = job.options
+    if settings.autoencoder.kind == "motion":
+        alive = settings.idle_motion if options.idle is None else options.idle
+        speed = settings.head_speed if options.head_speed is None else options.head_speed
+        return animator.finisher(
+            plan.photo, plan.portrait, options.frame, plan.size,
+            head_speed=speed if alive else None, seed=options.seed,
+        )  # fmt: skip
+    detail = options.detail is not False
+    return finisher(plan.photo, plan.portrait, options.frame, plan.size, detail, livening(plan))
 
 
 def generate(plan: Plan, animator: Animator | None = None, after: Carry | None = None) -> Iterator[MadeChunk]:

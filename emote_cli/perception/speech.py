@@ -141,6 +141,10 @@ def listen(sound: Sound, settings: AudioSettings, fps: int) -> BlockFeatures:
     """
     if settings.encoder == "mel":
         return mel_blocks(sound, settings, fps)
+    if settings.encoder == "whisper_blocks":
+        from emote_cli.perception.whisper_ears import whisper_ears
+
+        return whisper_ears(sound, settings, fps)
     from emote_cli.perception.wav2vec import wav2vec_blocks
 
     return wav2vec_blocks(sound, settings, fps)

@@ -1,0 +1,200 @@
+"""Animation with motion latents (the mini): the network moves landmarks, and the portrait is drawn with them.
+
+Chunks hold landmarks in place of pictures; they become pictures at the size that is asked for, and not before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emote_cli.animation.animate import Animator, to_numpy
+from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
+from emote_cli.animation.compose import square_of
+from emote_cli.animation.idle import closed_share, sway_deg
+from emote_cli.animation.moving_portrait import MovingPortrait
+from emote_cli.animation.options import REGION_SCALES, AnimateOptions, FrameKind
+from emote_cli.animation.paste import to_photo
+from emote_cli.animation.smoothing import Track
+from emote_cli.media.image import resize
+from emote_cli.model.conditioning import Reference
+from emote_cli.model.motion import MotionAutoencoder, mean_face
+from emote_cli.perception.geometry import region_mask
+from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, UPPER_INNER_LIP
+from emote_cli.perception.speech import SAMPLE_RATE_HZ, hear, listen
+from emote_cli.shapes import VideoLatents
+from emote_cli.types import Chunk, Face, Pixels, Portrait, Sound, SpeechFeatures, Waveform
+
+SHUT = 0.9
+"""How much of the eye's opening the lid covers in a blink."""
+PIVOT_DEPTH = 0.45
+"""How far behind the face the head turns, over the width of the face."""
+
+Points = Float[np.ndarray, "478 2"]
+
+
+def landmarks_of(face: Face) -> Float[np.ndarray, "478 3"]:
+    """The landmarks of a face; a mean face in its box where a person gave only the box."""
+    if face.blendshapes:
+        return face.landmarks_px
+    mean, box = mean_face(), face.box_px
+    low, high = mean.min(0), mean.max(0)
+    scale = np.array([box.width, box.height]) / (high - low)
+    flat = (mean - low) * scale + (box.x0, box.y0)
+    return np.concatenate([flat, np.zeros((len(flat), 1))], 1).astype(np.float32)
+
+
+class MotionAnimator(Animator):
+    """An animator whose chunks are landmarks, in pixels of the portrait at the model's size."""
+
+    @property
+    def _autoencoder(self) -> MotionAutoencoder:
+        autoencoder = self.model.autoencoder
+        assert isinstance(autoencoder, MotionAutoencoder)
+        return autoencoder
+
+    def frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
+        """Frames at the model's size, with nothing but speech in them."""
+        moving = MovingPortrait(
+            portrait.pixels, landmarks_of(portrait.face)[:, :2], self._autoencoder.painter
+        )
+        for made in self.chunks(portrait, speech, options):
+            for points in made.frames:
+                yield moving.draw(points)
+
+    def chunks(
+        self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
+    ) -> Iterator[MadeChunk]:
+        """Landmarks of round(seconds x fps) frames, chunk by chunk; see `Animator.chunks`."""
+        settings = self.model.settings
+        features = listen(speech, settings.audio, settings.fps)
+        mask = region_mask(portrait.face.box_px, self.size, REGION_SCALES[options.motion_region])
+        region = torch.from_numpy(mask.astype(np.float32))[None].to(self.device)
+        rest = torch.from_numpy(landmarks_of(portrait.face)[:, :2].astype(np.float32))
+        grid = self._autoencoder.grid(rest)
+        with torch.inference_mode(), self.precision.autocast(self.device):
+            reference = self.model.encode_reference(grid.place().to(self.device))
+            still = self._still(reference, region, options)
+        times = settings.articulation if options.articulation is None else options.articulation
+        reach = settings.smoothing if options.smoothing is None else options.smoothing
+        reach = min(reach, settings.temporal.chunk_frames // 2)
+        so_far = reference.latents[:, None][:, :0] if after is None else torch.from_numpy(after.motion)
+        track = Track(reach, settings.temporal.motion_frames, so_far.to(self.device))
+        for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
+            if after is not None and chunk.start < after.frame + reach:
+                continue
+            is_last = chunk.stop >= features.n_frames
+            with torch.inference_mode(), self.precision.autocast(self.device):
+                conditioning = self._condition(reference, track.motion, features, region, chunk, options)
+                latents = self.guard(partial(self._sample, reference, conditioning, chunk, options))
+            smooth, track = track.followed_by(latents[:, : chunk.keep].float(), is_last=is_last)
+            shown = still + times * (smooth - still)
+            points = close_lips(grid.decode(shown[0].cpu()).numpy())
+            start = max(chunk.start - reach, 0)
+            yield MadeChunk(start, points, Carry(start + len(points), to_numpy(track.latents)), is_last)
+
+    def _still(
+        self, reference: Reference, region: Float[Tensor, "1 1 h w"], options: AnimateOptions
+    ) -> VideoLatents:
+        """What the face does in silence."""
+        settings = self.model.settings
+        count = settings.temporal.chunk_frames
+        nothing = np.zeros(round(SAMPLE_RATE_HZ * count / settings.fps), np.float32)
+        silence: SpeechFeatures = hear(Waveform(nothing, SAMPLE_RATE_HZ), settings.audio, settings.fps)
+        chunk = Chunk(index=0, start=0, stop=count, keep=count)
+        conditioning = self._condition(reference, None, silence, region, chunk, options)
+        made: VideoLatents = self.guard(partial(self._sample, reference, conditioning, chunk, options))
+        return made.float().mean(1, keepdim=True)
+
+    def finisher(
+        self,
+        photo: Pixels,
+        portrait: Portrait,
+        kind: FrameKind,
+        size: tuple[int, int],
+        *,
+        head_speed: float | None,
+        seed: int,
+    ) -> Callable[[Points, float], Pixels]:
+        """The function from landmarks, and their times, to frames of the output.
+
+        Args:
+            photo: the whole picture.
+            portrait: the square that was cut from it.
+            kind: the square, or the whole photo.
+            size: width and height of the output.
+            head_speed: of the idle head, degrees per frame at 30 fps; None: the head is still, and no eye blinks.
+            seed: of the idle head.
+        """
+        face = landmarks_of(portrait.face).astype(np.float64)
+        if kind == "crop":
+            picture = square_of(photo, portrait.crop_px, portrait.roll_deg, size[0])
+            matrix = np.array([[1, 0, 0], [0, 1, 0]]) * (size[0] / self.size)
+        else:
+            picture = resize(photo, size)
+            matrix = to_photo(portrait.crop_px, portrait.roll_deg)
+            matrix[:, :2] *= portrait.crop_px.width / self.size
+            matrix *= size[0] / photo.shape[1]
+        moving = MovingPortrait(picture, place(face[:, :2], matrix), self._autoencoder.painter)
+
+        def finish(points: Points, time_s: float) -> Pixels:
+            if head_speed is not None:
+                points = idle(points, face, time_s, head_speed, seed)
+            return moving.draw(place(points, matrix))
+
+        return finish
+
+
+def place(points: Float[np.ndarray, "n 2"], matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "n 2"]:
+    """Points through an affine map."""
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float32)
+
+
+def close_lips(points: Float[np.ndarray, "f 478 2"]) -> Float[np.ndarray, "f 478 2"]:
+    """Lips press on each other, they do not pass through each other."""
+    upper, lower = list(UPPER_INNER_LIP[1:-1]), list(LOWER_INNER_LIP[1:-1])
+    over = np.maximum(points[:, upper, 1] - points[:, lower, 1], 0) / 2
+    closed = points.copy()
+    closed[:, upper, 1] -= over
+    closed[:, lower, 1] += over
+    return closed
+
+
+def idle(
+    points: Points, face: Float[np.ndarray, "478 3"], time_s: float, head_speed: float, seed: int
+) -> Points:
+    """The face at a time of the video: its head sways, and its eyes blink.
+
+    Args:
+        points: of the face that speaks, in the portrait's pose.
+        face: the portrait's landmarks: their depth is what turns.
+        time_s: of the frame.
+        head_speed: degrees per frame at 30 fps.
+        seed: of the motion.
+    """
+    points = blink(points, closed_share(time_s, seed))
+    yaw, pitch, roll = (math.radians(v) for v in sway_deg(time_s, head_speed, seed))
+    width = np.ptp(face[:, 0])
+    pivot = np.array([face[:, 0].mean(), face[:, 1].max(), PIVOT_DEPTH * width])
+    x, y, z = (np.concatenate([points, face[:, 2:]], 1) - pivot).T
+    x, z = x * math.cos(yaw) - z * math.sin(yaw), z * math.cos(yaw) + x * math.sin(yaw)
+    y = y * math.cos(pitch) - z * math.sin(pitch) + pivot[2] * math.sin(-pitch)
+    x, y = x * math.cos(roll) + y * math.sin(roll), y * math.cos(roll) - x * math.sin(roll)
+    return np.stack([x, y], 1) + pivot[:2]
+
+
+def blink(points: Points, closed: float) -> Points:
+    """The upper lids drawn down: 0 is as they are, 1 is shut."""
+    if not closed:
+        return points
+    moved = points.copy()
+    for upper, lower in LID_EDGES:
+        above, below = list(upper[1:-1]), list(lower[1:-1])
+        moved[above] += SHUT * closed * (points[below] - points[above])
+    return moved
