@@ -24,9 +24,9 @@ from emote_cli.animation.paste import to_photo
 from emote_cli.animation.smoothing import Track
 from emote_cli.media.image import resize
 from emote_cli.model.conditioning import Reference
-from emote_cli.model.motion import MotionAutoencoder, mean_face
 from emote_cli.perception.geometry import region_mask
 from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, UPPER_INNER_LIP
+from emote_cli.perception.motion_latents import Grid, mean_face
 from emote_cli.perception.speech import SAMPLE_RATE_HZ, hear, listen
 from emote_cli.shapes import VideoLatents
 from emote_cli.types import Chunk, Face, Pixels, Portrait, Sound, SpeechFeatures, Waveform
@@ -53,17 +53,9 @@ def landmarks_of(face: Face) -> Float[np.ndarray, "478 3"]:
 class MotionAnimator(Animator):
     """An animator whose chunks are landmarks, in pixels of the portrait at the model's size."""
 
-    @property
-    def _autoencoder(self) -> MotionAutoencoder:
-        autoencoder = self.model.autoencoder
-        assert isinstance(autoencoder, MotionAutoencoder)
-        return autoencoder
-
     def frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
         """Frames at the model's size, with nothing but speech in them."""
-        moving = MovingPortrait(
-            portrait.pixels, landmarks_of(portrait.face)[:, :2], self._autoencoder.painter
-        )
+        moving = MovingPortrait(portrait.pixels, landmarks_of(portrait.face)[:, :2], self.model.painter)
         for made in self.chunks(portrait, speech, options):
             for points in made.frames:
                 yield moving.draw(points)
@@ -77,7 +69,7 @@ class MotionAnimator(Animator):
         mask = region_mask(portrait.face.box_px, self.size, REGION_SCALES[options.motion_region])
         region = torch.from_numpy(mask.astype(np.float32))[None].to(self.device)
         rest = torch.from_numpy(landmarks_of(portrait.face)[:, :2].astype(np.float32))
-        grid = self._autoencoder.grid(rest)
+        grid = Grid(rest, settings.latent_size, self.size)
         with torch.inference_mode(), self.precision.autocast(self.device):
             reference = self.model.encode_reference(grid.place().to(self.device))
             still = self._still(reference, region, options)
@@ -100,7 +92,10 @@ class MotionAnimator(Animator):
             yield MadeChunk(start, points, Carry(start + len(points), to_numpy(track.latents)), is_last)
 
     def _still(
-        self, reference: Reference, region: Float[Tensor, "1 1 h w"], options: AnimateOptions
+        self,
+        reference: Reference,
+        region: Float[Tensor, "1 1 image_height image_width"],
+        options: AnimateOptions,
     ) -> VideoLatents:
         """What the face does in silence."""
         settings = self.model.settings
@@ -141,7 +136,7 @@ class MotionAnimator(Animator):
             matrix = to_photo(portrait.crop_px, portrait.roll_deg)
             matrix[:, :2] *= portrait.crop_px.width / self.size
             matrix *= size[0] / photo.shape[1]
-        moving = MovingPortrait(picture, place(face[:, :2], matrix), self._autoencoder.painter)
+        moving = MovingPortrait(picture, place(face[:, :2], matrix), self.model.painter)
 
         def finish(points: Points, time_s: float) -> Pixels:
             if head_speed is not None:

@@ -1,8 +1,8 @@
 """Draws the frames of a model of motion latents: the portrait itself, moved, with what was hidden painted in.
 
-The network says where the landmarks of the face go. Here the portrait's mesh goes there, the picture follows its triangles,
-and the Painter adds the inside of the mouth. All of it happens at the picture's own size: nothing is shrunk or enlarged but the
-field of motion and the painted square around the mouth.
+The network says where the landmarks of the face go. The portrait's mesh goes there, the picture follows its
+triangles, and the Painter adds the inside of the mouth. All of it happens at the picture's own size: nothing is
+enlarged but the field of motion and the painted square around the mouth.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def view_of(points: Points, rest: Points) -> View:
     skull = list(SKULL)
     head = similarity(rest[skull], points[skull])
     height = np.ptp(rest[list(OVAL), 1])
-    middle = rest[[*_CORNERS, _UPPER_LIP, _LOWER_LIP]].mean(0) + (0, 0.04 * height)
+    middle = rest[[*_CORNERS, _UPPER_LIP, _LOWER_LIP]].mean(0)
+    middle[1] += 0.04 * height
     side = VIEW_SHARE * height * math.sqrt(abs(np.linalg.det(head[:, :2])))
     return View(head[:, :2] @ middle + head[:, 2] - side / 2, VIEW / side, head)
 
@@ -136,7 +137,9 @@ class MovingPortrait:
         scale = min(FIELD_SIDE / max(width, height), 1.0)
         size = max(round(width * scale), 1), max(round(height * scale), 1)
         origin, steps = np.array([self.x0, self.y0]), np.array([size[0] / width, size[1] / height])
-        now, before = (((p - origin) * steps - (1 - steps) / 2).astype(np.float32) for p in (points, self.rest))
+        now, before = (
+            ((p - origin) * steps - (1 - steps) / 2).astype(np.float32) for p in (points, self.rest)
+        )
         field = warp_field(now, before, *size)
         y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
         face = np.ptp(before[list(OVAL), 1])
@@ -161,8 +164,13 @@ class MovingPortrait:
         if x1 <= x0 or y1 <= y0:
             return
         y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
-        place = (((x - view.corner[0]) * view.scale).astype(np.float32), ((y - view.corner[1]) * view.scale).astype(np.float32))
-        mask, new = (cv2.remap(v, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for v in (mask, new))
+        place = (
+            ((x - view.corner[0]) * view.scale).astype(np.float32),
+            ((y - view.corner[1]) * view.scale).astype(np.float32),
+        )
+        mask, new = (
+            cv2.remap(v, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for v in (mask, new)
+        )
         part = frame[y0:y1, x0:x1]
         part[:] = np.rint(np.clip(part + mask[..., None] * new, 0, 255)).astype(np.uint8)
 

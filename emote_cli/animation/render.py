@@ -181,7 +181,7 @@ def partial_name(output: Path) -> Path:
 def _write_frames(
     plan: Plan, animator: Animator, writer: SegmentedWriter, on_frame: Callable[[int], object]
 ) -> None:
-    job, settings = plan.job, plan.settings
+    settings = plan.settings
     finish = finishing(plan, animator)
     per_segment, unsaved = round(SEGMENT_S * settings.fps), 0
     state = writer.state
@@ -231,6 +231,9 @@ def finishing(plan: Plan, animator: Animator) -> Callable[[Any, float], Pixels]:
     if settings.autoencoder.kind == "motion":
         alive = settings.idle_motion if options.idle is None else options.idle
         speed = settings.head_speed if options.head_speed is None else options.head_speed
+        from emote_cli.animation.motion import MotionAnimator
+
+        assert isinstance(animator, MotionAnimator)
         return animator.finisher(
             plan.photo, plan.portrait, options.frame, plan.size,
             head_speed=speed if alive else None, seed=options.seed,

@@ -1,30 +1,25 @@
 """Clips in motion latents: made from the tracks alone, in seconds, without decoding a picture.
 
-Each clip is seen from several portraits (frames of its own), and once more as an altered copy: mirrored, larger, turned,
-faster, in another room. The head is held as the portrait holds it: what the sound tells is how the face moves, and where
-the head goes is another matter (the swaying of animation/idle.py).
+Each clip is seen from several portraits (frames of its own), and once more as altered copies: mirrored, larger,
+turned, faster, in another room. The head is held as the portrait holds it: sound tells how the face moves; where the
+head goes is another matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from emote_cli.data.dataset import ClipArrays
-from emote_cli.data.lips import lip_values
-from emote_cli.data.variants import Variant, variant_of
-from emote_cli.model.motion import Grid, groups, mean_face
+from emote_cli.data.variants import Variant
 from emote_cli.perception.landmarks import SKULL
-from emote_cli.types import AudioFeatures, Waveform
+from emote_cli.perception.motion_latents import Grid, mean_face
 
 GROUP_WEIGHTS = (1.0, 4.0, 4.0, 2.0, 1.0)
-"""How much an error counts at a landmark of each group: see model/motion.py."""
+"""How much an error counts at a landmark of each group: see perception/motion_latents.py."""
 BACKGROUND_WEIGHT = 0.02
 """How much it counts where there is no landmark."""
 

@@ -76,4 +76,6 @@ def make_projector(settings: AudioSettings) -> nn.Module:
     """The projector for the kind of speech features that the model hears."""
     if settings.encoder == "whisper":
         return PlainTokens()
-    return MelProjector(settings) if settings.encoder in ("mel", "whisper_blocks") else AudioProjector(settings)
+    return (
+        MelProjector(settings) if settings.encoder in ("mel", "whisper_blocks") else AudioProjector(settings)
+    )

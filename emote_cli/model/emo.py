@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from emote_cli.model.audio import Windows, make_projector
 from emote_cli.model.autoencoder import Autoencoder
-from emote_cli.model.motion import MotionAutoencoder
 from emote_cli.model.backbone import Backbone
 from emote_cli.model.conditioning import Conditioning, MotionFeatures, Reference, ReferenceFeatures
 from emote_cli.model.face_locator import FaceLocator
 from emote_cli.model.identity import IdentityProjector
+from emote_cli.model.painter import Painter
 from emote_cli.model.reference_net import ReferenceNet
 from emote_cli.model.speed import SpeedEncoder
 from emote_cli.settings import ModelSettings
@@ -28,17 +28,24 @@ from emote_cli.shapes import ImageLatents, MotionLatents, VideoLatents, VideoPix
 
 
 class Emo(nn.Module):
-    """The whole model."""
+    """The whole model.
+
+    Attributes:
+        autoencoder: of models whose latents are pictures.
+        painter: of models whose latents are motion: it draws what a moved portrait cannot show.
+    """
+
+    autoencoder: Autoencoder
+    painter: Painter
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         self.settings = settings
         latent_channels = settings.autoencoder.latent_channels
-        self.autoencoder = (
-            MotionAutoencoder(settings.autoencoder, settings.latent_size, settings.image_size)
-            if settings.autoencoder.kind == "motion"
-            else Autoencoder(settings.autoencoder)
-        )
+        if settings.autoencoder.kind == "motion":
+            self.painter = Painter(settings.autoencoder.block_channels)
+        else:
+            self.autoencoder = Autoencoder(settings.autoencoder)
         self.reference_net = ReferenceNet(
             latent_channels=latent_channels, shape=settings.unet, family=settings.family
         )

@@ -1,12 +1,15 @@
 """The Painter: what a moved portrait cannot show, above all the inside of a mouth that was closed.
 
-A portrait that is warped shows a stranger's own skin, beard and lips, as sharp as the photo. What it cannot show is what was
-hidden: teeth and tongue. The Painter sees the square around the mouth of the warped portrait and draws new pixels and a mask:
+A portrait that is warped shows a stranger's own skin, beard and lips, as sharp as the photo. What it cannot show is
+what was hidden: teeth and tongue. The Painter sees the square around the mouth of the warped portrait, with a sketch
+of the mouth's inside, and draws new pixels and a mask:
 
     shown = warped + mask * (drawn - warped)
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -16,7 +19,7 @@ from torch.nn import functional
 VIEW = 128
 """Side of the square that the Painter sees, in its own pixels."""
 HINTS = 5
-"""Channels beside the two pictures: the mouth's opening in frame and portrait, the place in the face (2), the opening's depth."""
+"""Channels beside the pictures: the opening in frame and portrait, the place in the face (2), the depth."""
 
 View = Float[Tensor, "b 3 side side"]
 
@@ -42,16 +45,14 @@ class Painter(nn.Module):
         super().__init__()
         self.conv_in = nn.Conv2d((6 + HINTS) * 4, channels[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(_Block(width) for width in channels)
-        self.down = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(channels, channels[1:], strict=False)
-        )
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(channels))
         self.up = nn.ModuleList(
             nn.Conv2d(b, a, 1) for a, b in zip(channels[-2::-1], channels[:0:-1], strict=True)
         )
         self.up_blocks = nn.ModuleList(_Block(width) for width in channels[-2::-1])
         self.conv_out = nn.Conv2d(channels[0], 4 * 4, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        for parameter in self.conv_out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(
         self, warped: View, portrait: View, hints: Float[Tensor, "b hints side side"]

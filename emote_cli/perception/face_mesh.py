@@ -1,13 +1,15 @@
 """The face as a mesh of MediaPipe's landmarks, and the picture field of a mesh that moves. No torch.
 
-The mesh has the 468 points of the face's surface, a ring of hair and neck around them that follows the head, and a rim that
-stands still. Its triangles are the same for every face, so a portrait is warped by moving the mesh's points: each pixel
-of the frame looks up the place in the portrait that its triangle came from.
+The mesh has the 468 points of the face's surface, a ring of hair and neck around them that follows the head, and a
+rim that stands still. Its triangles are the same for every face. A portrait is warped by moving the mesh's points:
+each pixel of the frame looks up the place in the portrait that its triangle came from.
 """
 
 from __future__ import annotations
 
 from functools import cache
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,15 +52,16 @@ def triangles() -> Int[np.ndarray, "triangles 3"]:
     """Corners of every triangle, the outermost first: 0 ... 467 is the surface, then ring and rim."""
     from mediapipe.tasks.python.vision.face_landmarker import FaceLandmarksConnections
 
-    edges = FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
+    edges: Any = FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
     face = [tuple(edges[k + j].start for j in range(3)) for k in range(0, len(edges), 3)]
     n = len(OVAL)
     ring, rim = N_SURFACE, N_SURFACE + n
+    loops = [OVAL, range(ring, ring + n), range(rim, rim + n)]
     outside = []
-    for k in range(n):
-        j = (k + 1) % n
-        for inner, outer in ((lambda i: ring + i, lambda i: rim + i), (lambda i: OVAL[i], lambda i: ring + i)):
-            outside += [(inner(k), inner(j), outer(k)), (inner(j), outer(j), outer(k))]
+    for inner, outer in ((loops[1], loops[2]), (loops[0], loops[1])):
+        for k in range(n):
+            j = (k + 1) % n
+            outside += [(inner[k], inner[j], outer[k]), (inner[j], outer[j], outer[k])]
     holes = _strip(UPPER_INNER_LIP, LOWER_INNER_LIP)
     for upper, lower in LID_EDGES:
         holes += _strip(upper, lower)
@@ -88,12 +91,12 @@ def mesh_points(points: Points, rest: Points) -> Float[np.ndarray, "vertices 2"]
     skull = list(SKULL)
     turn = similarity(rest[skull], points[skull])
     moved = ring @ turn[:, :2].T + turn[:, 2]
-    return np.concatenate([points[: len(surface)], ring + RING_FOLLOWS * (moved - ring), rim]).astype(np.float32)
+    return np.concatenate([points[: len(surface)], ring + RING_FOLLOWS * (moved - ring), rim]).astype(
+        np.float32
+    )
 
 
-def warp_field(
-    points: Points, rest: Points, width: int, height: int
-) -> Float[np.ndarray, "height width 2"]:
+def warp_field(points: Points, rest: Points, width: int, height: int) -> Float[np.ndarray, "height width 2"]:
     """Where each pixel of a frame comes from: x, y in the portrait, in pixels.
 
     Args:

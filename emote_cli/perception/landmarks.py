@@ -51,7 +51,31 @@ OVAL = (
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 """The outline of the face, clockwise in the picture from the top."""
-SKULL = (10, 338, 109, 151, 9, 8, 168, 6, 197, 195, 5, 33, 133, 362, 263, 127, 356, 162, 389, 21, 251, 54, 284)
+SKULL = (
+    10,
+    338,
+    109,
+    151,
+    9,
+    8,
+    168,
+    6,
+    197,
+    195,
+    5,
+    33,
+    133,
+    362,
+    263,
+    127,
+    356,
+    162,
+    389,
+    21,
+    251,
+    54,
+    284,
+)
 """Points that move with the head only: forehead, bridge of the nose, corners of the eyes, temples."""
 
 UPPER_LID_SKIN = (

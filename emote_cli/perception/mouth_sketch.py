@@ -1,7 +1,7 @@
-"""A sketch of the inside of a mouth, for portraits whose mouth is closed: where teeth are, and how dark it is behind them.
+"""A sketch of a mouth's inside, for portraits whose mouth is closed: where teeth are, how dark it is behind them.
 
-Anatomy, not a picture: upper teeth are fixed to the skull, a little below the resting upper lip; an incisor is 8.5 mm wide; eyes
-are 62 mm apart. The Painter sees the sketch in place of stretched lips and makes a mouth of it.
+Anatomy, not a picture: upper teeth are fixed to the skull, a little below the resting upper lip; an incisor is
+8.5 mm wide; eyes are 62 mm apart. The Painter sees the sketch in place of stretched lips and makes a mouth of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TOOTH_WIDTHS_MM = (8.5, 6.6, 7.4, 6.6, 6.4)
 """From the middle outwards: incisors, canine, premolars."""
 EDGE_MM = 2.2
 """How far the incisors' edges are below the resting upper lip."""
-TEETH, GUM_SHADE, CAVITY, TONGUE = (206, 190, 172), 0.72, (42, 16, 18), (128, 62, 62)
+TEETH, GUM_SHADE, CAVITY, TONGUE = (206, 190, 172), 0.72, (58, 26, 28), (142, 76, 74)
 """Colors in RGB on skin of the usual brightness; the shade is of teeth right under the lip."""
 SKIN = (190, 148, 130)
 
@@ -32,9 +32,7 @@ def gap_px(points: Points) -> float:
     return float(np.linalg.norm(points[13] - points[14]))
 
 
-def sketch(
-    warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, "height width"]
-) -> Pixels:
+def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, "height width"]) -> Pixels:
     """The warped portrait with a sketched mouth where the portrait had none.
 
     Args:
@@ -62,12 +60,12 @@ def _mouth(warped: Pixels, now: Points, rest: Points) -> Float[np.ndarray, "heig
     across = (x - middle[0]) * tilt[0] + (y - middle[1]) * tilt[1]
     lips = [_heights(now[list(lip)], x[0]) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)]
     upper, lower = np.broadcast_to(lips[0], x.shape), np.broadcast_to(lips[1], x.shape)
-    edge = rest[13, 1] + (EDGE_MM + 0.0016 * -(across / mm) ** 2) * mm + (across * tilt[1])
+    edge = rest[13, 1] + (EDGE_MM + 0.0016 * -((across / mm) ** 2)) * mm + (across * tilt[1])
     sides = np.clip(1 - (np.abs(across) / (27 * mm)) ** 2, 0.25, 1)
     white = _soft(edge - y) * _between_teeth(np.abs(across) / mm, mm) * sides
     shade = GUM_SHADE + (1 - GUM_SHADE) * np.clip((y - upper) / (2.5 * mm), 0, 1)
     depth = np.clip((y - upper) / np.maximum(lower - upper, 1), 0, 1)
-    tongue = np.clip((depth - 0.55) / 0.4, 0, 1) * np.clip((lower - upper) / (9 * mm) - 0.4, 0, 1) * sides
+    tongue = np.clip((depth - 0.55) / 0.4, 0, 1) * np.clip((lower - upper) / (7 * mm) - 0.3, 0, 1) * sides
     dark, flesh, bright = (np.array(c, np.float32) for c in (CAVITY, TONGUE, TEETH))
     inner = dark + tongue[..., None] * (flesh - dark)
     color = inner + white[..., None] * (bright * shade[..., None] - inner)

@@ -1,8 +1,8 @@
 """The ears of `mini`: the first two blocks of a frozen Whisper, at the video frame rate.
 
-Whisper (arXiv 2212.04356) has heard more voices than a talking head could be trained on, and its first blocks tell what lips do
-better than log-mel columns. Sound is heard in windows of 4 s of which the middle 2 s are kept, so memory does not grow with the
-recording. The windows always begin at the same places: training and animation hear the same.
+Whisper (arXiv 2212.04356) has heard more voices than a talking head could be trained on, and its first blocks tell
+what lips do better than log-mel columns. Sound is heard in windows of 4 s of which the middle 2 s are kept, so memory
+does not grow with the recording. The windows always begin at the same places: training and animation hear the same.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Motion latents: how a face moves, on the latent grid, in place of how it looks.
 
-What opens a mouth is nearly the same displacement in every face. So the mini diffuses displacements: how far each landmark of
-the face mesh is from its place in the portrait. Near the lips neighbors part (the lower lip leaves the upper one), so the
-landmarks come in groups that move smoothly, and each group has its own pair of channels (x, y) on the grid.
+What opens a mouth is nearly the same displacement in every face. So the mini diffuses displacements: how far each
+landmark of the face mesh is from its place in the portrait. Near the lips neighbors part (the lower lip leaves the
+upper one), so the landmarks come in groups that move smoothly, and each group has its own pair of channels (x, y).
 
-    latents(frame) = place + gain * displacement(portrait -> frame)
+    latents(frame) = place + GAIN * displacement(portrait -> frame)
 
-`place` tells where in the picture the parts of the face are: each cell's coordinates in a mean face. It is what the reference
-holds, and it carries portrait and scale; what is diffused is the rest. Both are the smoothest maps whose values at the
-landmarks are right, so the way back is looking them up at the portrait's landmarks.
+`place` tells where in the picture the parts of the face are: each cell's coordinates in a mean face. It is what the
+reference holds; what is diffused is the rest. Both are the smoothest maps whose values at the landmarks are right, so
+the way back is looking them up at the portrait's landmarks.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from emote_cli.model.painter import Painter
 from emote_cli.perception.landmarks import LOWER_LIP_SKIN, UPPER_LID_SKIN, UPPER_LIP_SKIN
-from emote_cli.settings import AutoencoderSettings
 
 N_GROUPS = 5
 """Face, upper lip, lower lip, chin and jaw, upper lids."""
@@ -39,7 +37,7 @@ Landmarks = Float[Tensor, "*b 478 2"]
 @cache
 def mean_face() -> Float[np.ndarray, "478 2"]:
     """The mean of many faces: origin between the eyes, unit their distance, y down."""
-    with resources.files("emote_cli").joinpath("model", "mean_face.npy").open("rb") as file:
+    with resources.files("emote_cli").joinpath("perception", "mean_face.npy").open("rb") as file:
         return np.load(file).astype(np.float32)
 
 
@@ -135,22 +133,3 @@ class Grid:
         """Motion latents -> landmarks of frames, in pixels."""
         moved = self.look_up(latents.float() - self.place().to(latents.device))
         return self.portrait.to(moved) + moved * (self.unit / GAIN)
-
-
-class MotionAutoencoder(nn.Module):
-    """Frames to motion latents and back, for a portrait that is known: the grid's arithmetic, and the Painter.
-
-    Args:
-        settings: `block_channels` are the Painter's widths.
-        cells: side of the latent grid.
-        size: side of the square picture that landmarks are given in.
-    """
-
-    def __init__(self, settings: AutoencoderSettings, cells: int, size: int) -> None:
-        super().__init__()
-        self.cells, self.size = cells, size
-        self.painter = Painter(settings.block_channels)
-
-    def grid(self, portrait: Float[Tensor, "478 2"]) -> Grid:
-        """The latent grid over a portrait, by its landmarks in pixels."""
-        return Grid(portrait, self.cells, self.size)

@@ -1,0 +1,115 @@
+"""A model of motion latents: chunks of landmarks, drawn at any size."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emote_cli.animation.compose import cut_portrait
+from emote_cli.animation.device import Precision
+from emote_cli.animation.motion import MotionAnimator, blink, close_lips, idle, landmarks_of
+from emote_cli.animation.options import AnimateOptions
+from emote_cli.media.image import read_image
+from emote_cli.model.emo import Emo
+from emote_cli.perception.faces import FaceAnalyzer, find_faces
+from emote_cli.perception.landmarks import LOWER_INNER_LIP, UPPER_INNER_LIP
+from emote_cli.settings import load_preset, override
+from emote_cli.types import Pixels, Portrait, Waveform
+from emote_cli.weights import bundled
+
+ASSETS = Path(__file__).parents[1] / "assets"
+MOTION = [
+    "autoencoder.kind=motion",
+    "autoencoder.latent_channels=10",
+    "family.reference_latents=true",
+    "image_size=64",
+]
+
+
+@pytest.fixture(scope="module")
+def animator() -> MotionAnimator:
+    torch.manual_seed(1)
+    model = Emo(override(load_preset("tiny"), MOTION)).eval()
+    torch.nn.init.normal_(model.backbone.conv_out.weight, std=0.5)
+    torch.nn.init.normal_(model.painter.conv_out.weight, std=0.05)
+    return MotionAnimator(model, torch.device("cpu"), Precision(torch.float32))
+
+
+@pytest.fixture(scope="module")
+def photo() -> Pixels:
+    return read_image(ASSETS / "portrait.png")
+
+
+@pytest.fixture(scope="module")
+def portrait(animator: MotionAnimator, photo: Pixels) -> Portrait:
+    path = ASSETS / "portrait.png"
+    with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
+        return cut_portrait(photo, path, animator.size, find_faces(photo, analyzer))
+
+
+def speech(seconds: float = 1.0) -> Waveform:
+    return Waveform(
+        np.random.default_rng(5).normal(0, 0.1, round(16_000 * seconds)).astype(np.float32), 16_000
+    )
+
+
+def test_chunks_hold_landmarks_of_every_frame_once(animator: MotionAnimator, portrait: Portrait) -> None:
+    chunks = list(animator.chunks(portrait, speech(), AnimateOptions()))
+    assert sum(len(chunk.frames) for chunk in chunks) == 25
+    assert all(b.start == a.start + len(a.frames) for a, b in pairwise(chunks))
+    assert chunks[0].frames.shape[1:] == (478, 2)
+
+
+def test_it_goes_on_behind_a_chunk_as_if_it_had_not_stopped(
+    animator: MotionAnimator, portrait: Portrait
+) -> None:
+    whole = list(animator.chunks(portrait, speech(), AnimateOptions()))
+    rest = list(animator.chunks(portrait, speech(), AnimateOptions(), whole[0].carry))
+    assert np.array_equal(rest[0].frames, whole[1].frames)
+
+
+def test_articulation_moves_the_lips_farther(animator: MotionAnimator, portrait: Portrait) -> None:
+    once, twice = (
+        np.concatenate(
+            [c.frames for c in animator.chunks(portrait, speech(), AnimateOptions(articulation=by))]
+        )
+        for by in (1.0, 2.0)
+    )
+    assert twice[:, 17].std(0).mean() > 1.7 * once[:, 17].std(0).mean()
+
+
+@pytest.mark.parametrize("size", [64, 190])
+def test_a_still_face_is_the_photo_at_any_size(
+    animator: MotionAnimator, portrait: Portrait, photo: Pixels, size: int
+) -> None:
+    finish = animator.finisher(photo, portrait, "full", (size, size), head_speed=None, seed=0)
+    frame = finish(landmarks_of(portrait.face)[:, :2], 0.0)
+    assert frame.shape == (size, size, 3)
+    corner = finish(landmarks_of(portrait.face)[:, :2] + 3, 0.0)[:6, :6]
+    assert np.array_equal(frame[:6, :6], corner), "far from the face nothing changes"
+
+
+def test_the_idle_head_begins_as_the_portrait_and_turns(portrait: Portrait) -> None:
+    face = landmarks_of(portrait.face).astype(np.float64)
+    points = face[:, :2]
+    assert np.abs(idle(points, face, 0.0, 0.4, 7) - points).max() < 1e-6
+    moved = [np.abs(idle(points, face, 1.3, speed, 7) - points).mean() for speed in (0.0, 0.4, 1.2)]
+    assert moved[0] < moved[1] < moved[2]
+
+
+def test_a_blink_shuts_the_eyes(portrait: Portrait) -> None:
+    points = landmarks_of(portrait.face)[:, :2]
+    open_px = points[145, 1] - points[159, 1]
+    shut = blink(points, 1.0)
+    assert shut[145, 1] - shut[159, 1] < 0.2 * open_px
+    assert np.array_equal(shut[145], points[145])
+
+
+def test_lips_do_not_pass_through_each_other(portrait: Portrait) -> None:
+    points = landmarks_of(portrait.face)[None, :, :2].copy()
+    points[:, list(LOWER_INNER_LIP[1:-1]), 1] -= 20
+    closed = close_lips(points)
+    gaps = closed[:, list(LOWER_INNER_LIP[1:-1]), 1] - closed[:, list(UPPER_INNER_LIP[1:-1]), 1]
+    assert gaps.min() > -1e-3
