@@ -8,7 +8,6 @@ each pixel of the frame looks up the place in the portrait that its triangle cam
 from __future__ import annotations
 
 from functools import cache
-
 from typing import Any
 
 import cv2
