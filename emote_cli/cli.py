@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from emote_cli import __version__
 from emote_cli.errors import EmoteError, OutputError
+from emote_cli.stopping import EXIT_CODE
 
 COMMANDS = ("animate", "prepare", "train", "download", "info")
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -61,7 +62,7 @@ class EmoteGroup(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             _say("stopped")
-            raise typer.Exit(130) from None
+            raise typer.Exit(EXIT_CODE) from None
         except (EmoteError, OSError) as error:
             known = _as_emote_error(error)
             if known is None or ctx.params.get("traceback"):
@@ -129,8 +130,3 @@ def emote(
     ] = False,
 ) -> None:
     """One portrait and one speech recording in, one talking-head video out."""
-
-
-def main() -> None:
-    """Run the command line; the entry point of the installed `emote`."""
-    app(prog_name="emote")

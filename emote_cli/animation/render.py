@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emote_cli import stopping
 from emote_cli.animation.choice import write_preview
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.compose import cut_portrait, doubts
@@ -168,7 +169,8 @@ def render(
             _write_frames(plan, animator, writer, on_frame)
         except KeyboardInterrupt:
             if job.keep_partial:
-                writer.join_partial(partial_name(job.output))
+                with stopping.saving():
+                    writer.join_partial(partial_name(job.output))
             raise
     return job.output
 

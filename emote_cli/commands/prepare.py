@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,8 +93,11 @@ def prepare(
         ray=ray,
     )
     begin, last = time.monotonic(), None
-    with console.progress("preparing", len(todo.sources), "videos") as advance:
-        for state in runs.run(todo):
+    with (
+        console.progress("preparing", len(todo.sources), "videos") as advance,
+        closing(runs.run(todo)) as states,
+    ):
+        for state in states:
             note = f"{state.accepted} clips, {_duration(state.accepted_s)}"
             advance(state.done - (last.done if last else 0), note)
             last = state

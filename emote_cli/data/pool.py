@@ -6,11 +6,14 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Generic, TypeVar
+
+from emote_cli import stopping
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -18,7 +21,8 @@ R = TypeVar("R")
 _TRIES = 2
 """A job whose worker dies is tried once more, in a fresh process."""
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 0.7
+"""How long workers that are told to stop may take."""
 
 
 class WorkerDied(Exception):
@@ -55,7 +59,9 @@ def map_jobs(
     def start(job: J, tries: int) -> None:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(function, theirs), daemon=True)
-        process.start()
+        with _interrupts_held():
+            process.start()
+        stopping.started(process)
         theirs.close()
         ours.send(job)
         pool.append(_Worker(process, ours, job, tries))
@@ -102,6 +108,20 @@ def _next_job(worker: _Worker[J], queue: Iterator[J], pool: list[_Worker[J]]) ->
     pool.remove(worker)
     worker.pipe.close()
     worker.process.join(_PATIENCE_S)
+    stopping.ended(worker.process)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes started here never see Ctrl-C, which is this process's business; held back here for that long."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _stop(workers: list[_Worker[J]]) -> None:
@@ -113,6 +133,7 @@ def _stop(workers: list[_Worker[J]]) -> None:
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
+        stopping.ended(worker.process)
 
 
 def _work(function: Callable[[J], R], pipe: Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def plan(
     return Plan(folder, Work(dataset_dir.resolve(), settings, face_model), sources, workers, ray)
 
 
-def run(todo: Plan) -> Iterator[Progress]:
+def run(todo: Plan) -> Generator[Progress, None, None]:
     """Prepare every video that no earlier run with the same settings has finished.
 
     Yields:
@@ -104,21 +104,30 @@ def run(todo: Plan) -> Iterator[Progress]:
     files.make_folders(work.dataset_dir)
     with only_writer(work.dataset_dir / "state" / ".lock", work.dataset_dir):
         files.remove_parts(work.dataset_dir)
-        finished = {s.id: records for s in todo.sources if (records := _finished(s, work)) is not None}
-        tally = _Tally(len(todo.sources), len(finished))
-        for records in finished.values():
-            tally.add(records)
+        try:
+            yield from _prepare(todo)
+        except BaseException:
+            files.remove_parts(work.dataset_dir)  # of workers that had to be killed
+            raise
+
+
+def _prepare(todo: Plan) -> Iterator[Progress]:
+    work = todo.work
+    finished = {s.id: records for s in todo.sources if (records := _finished(s, work)) is not None}
+    tally = _Tally(len(todo.sources), len(finished))
+    for records in finished.values():
+        tally.add(records)
+    yield tally.progress()
+    kept_books = time.monotonic()
+    for source, records in _results(todo, [s for s in todo.sources if s.id not in finished]):
+        finished[source.id] = records
+        tally.add(records)
+        if time.monotonic() - kept_books > _BOOKS_EVERY_S:
+            _keep_books(work, finished)
+            kept_books = time.monotonic()
         yield tally.progress()
-        kept_books = time.monotonic()
-        for source, records in _results(todo, [s for s in todo.sources if s.id not in finished]):
-            finished[source.id] = records
-            tally.add(records)
-            if time.monotonic() - kept_books > _BOOKS_EVERY_S:
-                _keep_books(work, finished)
-                kept_books = time.monotonic()
-            yield tally.progress()
-        records = _keep_books(work, finished)
-        write_report(work.dataset_dir, records, work.settings)
+    records = _keep_books(work, finished)
+    write_report(work.dataset_dir, records, work.settings)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from emote_cli import stopping
 from emote_cli.errors import EmoteError, InputError
 from emote_cli.media.banner import MediaInfo, parse_banner
 
@@ -100,7 +101,12 @@ def run_ffmpeg(
     command = [ffmpeg_exe(), "-hide_banner", "-nostdin", *arguments]
     try:
         return subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=limit_s
+            command,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            timeout=limit_s,
+            start_new_session=True,
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(
@@ -152,7 +158,11 @@ def reading(arguments: list[str], path: Path, hint: str) -> Iterator[Callable[[i
     """
     command = [ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "error", *arguments, "-"]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+    # Its own session: Ctrl-C must reach this process only, which then ends ffmpeg.
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True
+    )
+    stopping.started(process)
     assert process.stdout is not None
     assert process.stderr is not None
     stdout, complaints, watch = process.stdout, Complaints(process.stderr), _Watch(process)
@@ -173,6 +183,7 @@ def reading(arguments: list[str], path: Path, hint: str) -> Iterator[Callable[[i
         if process.poll() is None:
             process.kill()
         process.wait()
+        stopping.ended(process)
 
 
 class _Watch:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from emote_cli import stopping
 from emote_cli.errors import OutputError
 
 PART_PREFIX = ".part-"
@@ -114,6 +115,7 @@ def part_name(path: Path) -> Path:
             f"cannot write to {path.parent}: {error.strerror}", hint="make the folder, or choose another"
         ) from error
     os.close(handle)
+    stopping.unfinished(Path(name))
     os.chmod(name, 0o666 & ~_umask())
     return Path(name)
 
@@ -156,6 +158,7 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         ) from error
     finally:
         part.unlink(missing_ok=True)
+        stopping.finished(part)
 
 
 @contextmanager

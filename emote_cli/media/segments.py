@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from emote_cli import stopping
 from emote_cli.errors import OutputError
 from emote_cli.media.encoding import Encoding, encoding_of
 from emote_cli.media.output import only_writer, working_name, write_file, write_text
@@ -111,6 +112,7 @@ class SegmentedWriter:
         self._open.enter_context(only_writer(self._folder / "lock", self.path))
         try:
             self._find_finished()
+            self._remember()
         except BaseException:
             self._open.close()
             raise
@@ -170,6 +172,11 @@ class SegmentedWriter:
         write_file(self._state_path(self.n_segments), lambda file: np.savez(file, **arrays))
         self.n_segments += 1
         self.state = arrays
+        self._remember()
+
+    def _remember(self) -> None:
+        """What must go if this process is ended; what outlives an exception outlives that, too."""
+        (stopping.finished if self._keep and self.n_segments else stopping.unfinished)(self._folder)
 
     def join_partial(self, path: Path) -> bool:
         """Make a playable file of the frames that are there, if there are any; the segments stay.
@@ -199,6 +206,7 @@ class SegmentedWriter:
             self._open.close()
             if done or not (self._keep and self.n_segments):
                 shutil.rmtree(self._folder, ignore_errors=True)
+            stopping.finished(self._folder)
 
     def _state_path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.npz"

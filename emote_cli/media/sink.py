@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from emote_cli import stopping
 from emote_cli.errors import OutputError
 from emote_cli.media.ffmpeg import Complaints, ffmpeg_exe, url
 from emote_cli.media.output import no_space, part_name
@@ -33,6 +34,7 @@ class Sink:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        stopping.started(self._process)
         assert self._process.stderr is not None
         self._complaints = Complaints(self._process.stderr)
 
@@ -77,6 +79,8 @@ class Sink:
             except BrokenPipeError:
                 pass  # the bytes still buffered for a killed process
         self._part.unlink(missing_ok=True)
+        stopping.ended(self._process)
+        stopping.finished(self._part)
 
     def _failure(self) -> OutputError:
         complaint = self._complaints.last()

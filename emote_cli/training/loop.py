@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from emote_cli import stopping
 from emote_cli.data.dataset import ClipDataset
 from emote_cli.errors import DataError
 from emote_cli.model.emo import Emo
@@ -79,9 +80,15 @@ class Watch:
 
 @dataclass
 class Stop:
-    """Whether someone asked for the end of the run."""
+    """Whether someone asked for the end of the run.
+
+    Attributes:
+        asked: whether.
+        at_once: whether the wish strikes at once, as nothing is under way that must be whole.
+    """
 
     asked: bool = False
+    at_once: bool = False
 
 
 @contextmanager
@@ -96,6 +103,8 @@ def stop_signals() -> Iterator[Stop]:
         stop.asked = True
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.default_int_handler)
+        if stop.at_once:
+            raise KeyboardInterrupt
 
     before = {each: signal.signal(each, heed) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -141,7 +150,7 @@ def train(
     engine = build(model, settings, run, teacher, original)
     state, batches = engine.state, feed(dataset, settings, engine.shares, engine.state.step)
     saved_at, saved_step = state.seconds, state.step
-    with trackers(engine) as log, stop_signals() as stop:
+    with stopping.saving(), trackers(engine) as log, stop_signals() as stop:
         while state.progress < 1 and not stop.asked:
             report = timed_step(engine, batches, watch, stop)
             log(report)
@@ -149,7 +158,7 @@ def train(
             if due_s or (settings.save_steps and state.step % settings.save_steps == 0):
                 saved_at, saved_step = state.seconds, save(engine, run, watch)
             if settings.validation.every and state.step % settings.validation.every == 0:
-                validate(engine, watch)
+                validate(engine, watch, stop)
         if saved_step != state.step or not list((run / "checkpoints").glob("step-*")):
             save(engine, run, watch)
     if stop.asked:
@@ -208,8 +217,11 @@ def save(engine: Engine, run: Path, watch: Watch) -> int:
     return state.step
 
 
-def validate(engine: Engine, watch: Watch) -> None:
-    """Let the watcher look at the averaged model, in the main process; training goes on as if it had not."""
+def validate(engine: Engine, watch: Watch, stop: Stop) -> None:
+    """Let the watcher look at the averaged model, in the main process; training goes on as if it had not.
+
+    Ctrl-C ends it, and nothing is lost by that.
+    """
     if watch.examine is None:
         return
     if engine.sharded:
@@ -218,10 +230,16 @@ def validate(engine: Engine, watch: Watch) -> None:
     state = engine.state
     state.ema.swap(state.trained)
     state.model.eval()
-    if engine.main:
-        watch.on_figures(state.step, watch.examine(state.model, state.step))
-    state.model.train()
-    state.ema.swap(state.trained)
+    stop.at_once = engine.accelerator.num_processes == 1
+    try:
+        if engine.main and not stop.asked:
+            watch.on_figures(state.step, watch.examine(state.model, state.step))
+    except KeyboardInterrupt:
+        stop.asked = True
+    finally:
+        stop.at_once = False
+        state.model.train()
+        state.ema.swap(state.trained)
     engine.accelerator.wait_for_everyone()
 
 
