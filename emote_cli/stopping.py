@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 EXIT_CODE = 130
 """What the command returns after Ctrl-C, as shells expect."""
@@ -30,6 +30,7 @@ _AFTER_SAVING_S = 0.7
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
+@runtime_checkable
 class Process(Protocol):
     """A process that must not outlive this one."""
 
