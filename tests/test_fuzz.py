@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from emote_cli.animation.batch import read_batch
+from emote_cli.animation.table import read_rows
 from emote_cli.errors import EmoteError
 from emote_cli.media.audio import open_audio
 from emote_cli.media.image import read_image
@@ -87,4 +87,4 @@ def test_damaged_tables(ending, data, damage, tmp_path):
     for content in (data, damaged(good, damage), good + data):
         path.write_bytes(content)
         with contextlib.suppress(EmoteError):
-            assert read_batch(path)
+            assert read_rows(path)

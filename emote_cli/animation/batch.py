@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emote_cli.animation.declare import declared, read_value
-from emote_cli.animation.job import OPTIONS, Job
+from emote_cli.animation.job import Job
 from emote_cli.animation.metadata import inputs_and_settings, job_like, read_making
-from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.render import check, render, tuning_of
-from emote_cli.errors import EmoteError, InputError, SettingsError
-
-COLUMNS = ("portrait", "audio", "output", *declared(AnimateOptions))
-"""What a row may say; portrait and audio it must."""
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic")
-_SOUNDS = (".wav", ".mp3", ".m4a", ".flac", ".ogg", ".opus", ".aac", ".mp4", ".mov", ".webm")
+from emote_cli.animation.table import Row
+from emote_cli.errors import EmoteError, InputError, OutputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,69 +22,14 @@ class Outcome:
     Attributes:
         output: the video.
         state: "made", "there" (finished before) or "failed".
+        place: where its row stands.
         error: why it failed.
     """
 
     output: Path
     state: str
+    place: str = ""
     error: EmoteError | None = None
-
-
-def read_batch(path: Path) -> list[dict[str, Any]]:
-    """Read a CSV table (with a head), JSON lines, or a folder of equally named pictures and sounds.
-
-    Paths are meant from the table's folder; an output is named after picture and sound where none is given.
-
-    Raises:
-        InputError: nothing is there, or a row is wrong.
-    """
-    if not path.exists():
-        raise InputError(f"batch {path} does not exist", hint="name a .csv or .jsonl table, or a folder")
-    if path.is_dir():
-        rows: list[Mapping[str, Any]] = list(_pairs(path))
-    else:
-        rows = _table(path)
-    if not rows:
-        raise InputError(f"batch {path} holds no job", hint="a row names a portrait and an audio file")
-    folder = path if path.is_dir() else path.parent
-    return [_job_values(row, folder, f"{path}, job {number}") for number, row in enumerate(rows, 1)]
-
-
-def _pairs(folder: Path) -> Iterator[Mapping[str, Any]]:
-    files = sorted(file for file in folder.iterdir() if file.is_file())
-    sounds = {file.stem: file.name for file in reversed(files) if file.suffix.lower() in _SOUNDS}
-    for file in files:
-        if file.suffix.lower() in _PICTURES and file.stem in sounds:
-            yield {"portrait": file.name, "audio": sounds[file.stem]}
-
-
-def _table(path: Path) -> list[Mapping[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".csv":
-            return list(csv.DictReader(text.splitlines()))
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"batch {path} cannot be read: {error}", hint="give CSV or JSON lines") from error
-    if not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"batch {path} holds lines that are no JSON object", hint='{"portrait": ..., ...}')
-    return rows
-
-
-def _job_values(row: Mapping[str, Any], folder: Path, place: str) -> dict[str, Any]:
-    given = {key: value for key, value in row.items() if value not in (None, "")}
-    foreign = [str(key) for key in given if key not in COLUMNS]
-    missing = [key for key in ("portrait", "audio") if key not in given]
-    if foreign or missing:
-        what = f"{foreign[0]} is unknown" if foreign else f"{missing[0]} is missing"
-        raise InputError(f"{place}: {what}", hint=f"known: {', '.join(COLUMNS)}")
-    try:
-        values = {key: read_value(OPTIONS[key], str(value)) for key, value in given.items() if key in OPTIONS}
-    except SettingsError as error:
-        raise InputError(f"{place}: {error.message}", hint=error.hint) from error
-    portrait, audio = (folder / str(given[key]) for key in ("portrait", "audio"))
-    name = given.get("output") or f"{portrait.stem}.{audio.stem}.mp4"
-    return {**values, "portrait": portrait, "audio": audio, "output": str(name)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,28 +40,53 @@ class MakeOne:
         base: values of all jobs, as for `job_like`; its output is the folder to write to (None is here).
         like: settings of all jobs come from this video.
         named: which of the values were given by the user.
+        anywhere: whether outputs may lie outside of that folder.
         on_frame: called with the number of frames just written.
     """
 
     base: Mapping[str, Any]
     like: Path | None = None
     named: frozenset[str] = frozenset()
+    anywhere: bool = False
     on_frame: Callable[[int], object] = field(default=int)
 
-    def __call__(self, row: Mapping[str, Any]) -> Outcome:
-        """Make one video, unless it is there."""
-        output = (self.base.get("output") or Path()) / row["output"]
+    def __call__(self, row: Row) -> Outcome:
+        """Make one video, unless it is there; nothing that goes wrong with it goes any further."""
+        output = self._output(row)
         try:
-            job = job_like(self.like, {**self.base, **row, "output": output}, {*self.named, *row})
+            if row.error is not None:
+                raise row.error
+            self._check_inside(output)
+            values = {**row.values, "output": output}
+            job = job_like(self.like, {**self.base, **values}, {*self.named, *values})
             if _is_finished(job):
                 return Outcome(output, "there")
             plan = check(job)
             animator = loaded(plan.model, job.device, job.dtype, tuning_of(plan))
             return Outcome(render(plan, self.on_frame, animator), "made")
         except EmoteError as error:
-            return Outcome(output, "failed", error)
+            return Outcome(output, "failed", row.place, error)
+        except Exception as error:
+            what = f"{type(error).__name__}: {str(error)[:200]}"
+            return Outcome(output, "failed", row.place, EmoteError(what, hint="please report this"))
 
-    def anywhere(self) -> MakeOne:
+    def _folder(self) -> Path:
+        return self.base.get("output") or Path()
+
+    def _output(self, row: Row) -> Path:
+        return self._folder() / str(row.values.get("output", "video.mp4"))
+
+    def _check_inside(self, output: Path) -> None:
+        """A table from elsewhere writes into the folder that the user names, and nowhere else."""
+        folder = self._folder()
+        inside = (output.parent.resolve() / output.name).is_relative_to(folder.resolve())
+        if not (self.anywhere or (inside and output.name != "..")):
+            raise OutputError(
+                f"output {output} lies outside of {folder}",
+                hint="--outputs-anywhere allows it for this table",
+            )
+
+    def on_any_machine(self) -> MakeOne:
         """The same with paths that are right in any folder of any machine that sees the same files."""
         base = {**self.base, "output": (self.base.get("output") or Path()).resolve()}
         if Path(str(base.get("model"))).exists():

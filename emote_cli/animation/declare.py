@@ -5,6 +5,7 @@ them, whoever gives it. No torch, no numpy: `--help` reads this.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from fractions import Fraction
@@ -143,12 +144,13 @@ def read_value(declaration: Field[Any], text: str) -> Any:
 
 def _from_text(kind: Any, text: str) -> Any:
     parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    for plain in (int, float):
-        if plain in parts:
-            try:
-                return plain(text)
-            except ValueError:
-                return text
+    if int in parts and re.fullmatch(r"[+-]?\d{1,30}(\.0*)?", text):  # tables of programs say 1.0
+        return int(text.partition(".")[0])
+    if float in parts:
+        try:
+            return float(text)
+        except ValueError:
+            return text
     if bool in parts:
         return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(
             text.lower(), text

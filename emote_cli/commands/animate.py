@@ -16,6 +16,7 @@ from emote_cli.commands.options import given_on_the_line, takes
 
 if TYPE_CHECKING:
     from emote_cli.animation.batch import MakeOne, Outcome
+    from emote_cli.animation.table import Row
 
 PortraitFile = Annotated[
     Path | None,
@@ -60,6 +61,14 @@ Batch = Annotated[
         rich_help_panel="Many jobs",
     ),
 ]
+Anywhere = Annotated[
+    bool,
+    typer.Option(
+        "--outputs-anywhere",
+        help="Let the outputs of a table lie outside of -o.",
+        rich_help_panel="Many jobs",
+    ),
+]
 Ray = Annotated[
     str | None,
     typer.Option(
@@ -80,6 +89,7 @@ def animate(
     like: Like = None,
     dry_run: DryRun = False,
     batch: Batch = None,
+    outputs_anywhere: Anywhere = False,
     ray: Ray = None,
     **values: Any,
 ) -> None:
@@ -92,10 +102,13 @@ def animate(
     if batch is not None:
         if portrait or audio or dry_run:
             raise typer.BadParameter("--batch takes no PORTRAIT, no AUDIO and no --dry-run")
-        _animate_many(batch, {**values, "output": output}, like, named, ray)
+        from emote_cli.animation.batch import MakeOne
+
+        make = MakeOne({**values, "output": output}, like, named, outputs_anywhere)
+        _animate_many(batch, make, ray)
         return
-    if ray is not None:
-        raise typer.BadParameter("--ray spreads the jobs of --batch")
+    if ray is not None or outputs_anywhere:
+        raise typer.BadParameter("--ray and --outputs-anywhere are for --batch")
     if portrait is None or audio is None:
         raise typer.BadParameter("Missing argument 'AUDIO'." if portrait else "Missing argument 'PORTRAIT'.")
     from emote_cli import console
@@ -124,35 +137,34 @@ def animate(
     console.result(path)
 
 
-def _animate_many(
-    batch: Path, asked: dict[str, Any], like: Path | None, named: frozenset[str], ray: str | None
-) -> None:
+def _animate_many(batch: Path, make: MakeOne, ray: str | None) -> None:
     from emote_cli import console
-    from emote_cli.animation.batch import MakeOne, read_batch
+    from emote_cli.animation.table import read_rows
     from emote_cli.errors import InputError
     from emote_cli.media.output import make_folder
 
-    rows = read_batch(batch)
-    make_folder(asked["output"] or Path())
+    rows = read_rows(batch)
+    make_folder(make.base["output"] or Path())
     counts = {"made": 0, "there": 0, "failed": 0}
     with console.progress("animating", len(rows), "videos") as advance:
-        for outcome in _outcomes(rows, MakeOne(asked, like, named), ray, advance):
+        for outcome in _outcomes(rows, make, ray, advance):
             counts[outcome.state] += 1
             advance(1)
             if outcome.error is None:
                 console.result(outcome.output)
             else:
-                console.warn(f"{outcome.output.name}: {outcome.error.message}")
+                console.warn(f"{outcome.place}: {outcome.error.message}")
     console.say(f"{counts['made']} made, {counts['there']} were there, {counts['failed']} failed")
     if counts["failed"]:
         raise InputError(f"{counts['failed']} of {len(rows)} jobs failed", hint="mend them and run it again")
 
 
 def _outcomes(
-    rows: list[dict[str, Any]], make: MakeOne, ray: str | None, advance: Callable[..., None]
+    rows: list[Row], make: MakeOne, ray: str | None, advance: Callable[..., None]
 ) -> Iterator[Outcome]:
     """What becomes of each row, one after the other here, or on a cluster as they are done."""
     from emote_cli.animation.batch import Outcome, loaded
+    from emote_cli.animation.table import resolved
     from emote_cli.data.cluster import map_jobs_ray
     from emote_cli.errors import EmoteError
 
@@ -169,11 +181,10 @@ def _outcomes(
         finally:
             loaded.cache_clear()
         return
-    here = {"portrait", "audio"}
-    rows = [{k: v.resolve() if k in here else v for k, v in row.items()} for row in rows]
-    for row, answer in map_jobs_ray(make.anywhere(), rows, ray, gpu=make.base["device"] != "cpu"):
+    rows = [resolved(row) for row in rows]
+    for row, answer in map_jobs_ray(make.on_any_machine(), rows, ray, gpu=make.base["device"] != "cpu"):
         if isinstance(answer, BaseException):
             error = answer if isinstance(answer, EmoteError) else EmoteError(f"the worker failed: {answer}")
-            yield Outcome(Path(row["output"]), "failed", error)
+            yield Outcome(Path(), "failed", row.place, error)
         else:
             yield answer

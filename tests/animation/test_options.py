@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from emote_cli.animation.batch import COLUMNS, read_batch
 from emote_cli.animation.declare import declared, option_of, read_value
 from emote_cli.animation.job import OPTIONS, REPEATABLE, Job
 from emote_cli.animation.options import AnimateOptions, Tuning
+from emote_cli.animation.table import COLUMNS, read_rows
 from emote_cli.cli import app
-from emote_cli.errors import InputError, SettingsError
+from emote_cli.errors import SettingsError
 
 FILES = {"portrait": Path("a.png"), "audio": Path("a.wav"), "output": Path("a.mp4")}
 
@@ -55,8 +55,9 @@ def test_tables_are_held_to_the_ranges(name, value, tmp_path):
     table = tmp_path / "jobs.csv"
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([["portrait", "audio", name], ["a.png", "a.wav", value]])
-    with pytest.raises(InputError, match="job 1"):
-        read_batch(table)
+    (row,) = read_rows(table)
+    assert row.place == f"{table}, line 2"
+    assert isinstance(row.error, SettingsError)
 
 
 def test_a_table_may_say_all_options(tmp_path):
@@ -65,8 +66,8 @@ def test_a_table_may_say_all_options(tmp_path):
         "motion_region": "full", "guidance": "2.5",
     }  # fmt: skip
     (tmp_path / "jobs.jsonl").write_text(json.dumps(row))
-    (values,) = read_batch(tmp_path / "jobs.jsonl")
-    job = Job.of({**values, "output": Path("x.mp4")})
+    (row,) = read_rows(tmp_path / "jobs.jsonl")
+    job = Job.of({**row.values, "output": Path("x.mp4")})
     wanted = AnimateOptions(
         seed=3, fps=Fraction(30000, 1001), start=90.0, idle=False, size=64, motion_region="full", guidance=2.5
     )
