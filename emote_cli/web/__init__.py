@@ -1,0 +1,1 @@
+"""The page that `emote web` serves: the same jobs, checks and words as the command, in a browser."""
