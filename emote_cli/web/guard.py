@@ -69,7 +69,7 @@ class Guard:
         app: what it guards.
         files: the only folder whose files Gradio may read for a request.
         hosts: names under which the page may be asked for, besides IP addresses and this machine's name; a page
-            of another name that resolves to this machine (DNS rebinding) is refused.
+            of another name that resolves to this machine (DNS rebinding) is refused. It may grow later.
         room: bytes that uploads may still take up.
     """
 
@@ -77,7 +77,7 @@ class Guard:
         self, app: App, files: Path, hosts: Collection[str] = (), room: Callable[[], int] = lambda: UPLOAD_BYTES
     ) -> None:
         self.app, self.files, self.room = app, files.resolve(), room
-        self.hosts = {"localhost", socket.gethostname().lower(), *(host.lower() for host in hosts)}
+        self.hosts, self.own = hosts, {"localhost", socket.gethostname().lower()}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -130,7 +130,7 @@ class Guard:
             name = (urlsplit(f"//{host}").hostname or "").lower()
         except ValueError:
             return False
-        if name in self.hosts:
+        if name in self.own or name in self.hosts:
             return True
         try:
             return bool(ipaddress.ip_address(name))

@@ -1,0 +1,99 @@
+"""The options of the page are those that the command declares; and the command line that repeats a choice of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from emote_cli.animation.declare import option_of
+from emote_cli.animation.job import OPTIONS
+from emote_cli.settings import ModelSettings
+
+IMPORTANT = ("quality", "head_speed", "articulation", "idle", "motion_region")
+"""Options that are always shown."""
+
+FOLDED = (
+    "frame", "size", "fps", "start", "duration", "smoothing", "detail", "seed", "steps", "guidance",
+    "separate_vocals", "low_memory", "device", "dtype",
+)  # fmt: skip
+"""Options that are folded away."""
+
+NAMES = IMPORTANT + FOLDED
+
+OF_MODEL = ("head_speed", "articulation", "smoothing", "idle", "detail")
+"""Options whose usual value is the model's; see `defaults`."""
+
+MOST_ON_A_SCALE = 10
+"""Numbers up to this are shown on a scale, larger ones in a field."""
+
+
+def defaults(settings: ModelSettings) -> dict[str, Any]:
+    """What the options are where nobody sets them: the model's own; None where there is no number to show."""
+    own = {
+        "head_speed": settings.head_speed,
+        "articulation": settings.articulation,
+        "smoothing": settings.smoothing,
+        "idle": settings.idle_motion,
+        "detail": settings.detail_transfer,
+    }
+    return {name: own.get(name, OPTIONS[name].default) for name in NAMES}
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """The words that an option may be; none where it is no choice between words."""
+    kind = OPTIONS[name].type
+    parts = get_args(kind) if NoneType in get_args(kind) else (kind,)
+    return next((get_args(part) for part in parts if get_origin(part) is Literal), ())
+
+
+def scale(name: str) -> tuple[float, float, float] | None:
+    """Least, most and step of an option on a scale; None where it has no short one."""
+    said, kind = option_of(OPTIONS[name]), OPTIONS[name].type
+    if said.read is not None or said.least is None or said.most is None or said.most > MOST_ON_A_SCALE:
+        return None
+    return said.least, said.most, 1 if int in (kind, *get_args(kind)) else 0.1
+
+
+def is_text(name: str) -> bool:
+    """Whether an option is written as on the command line: a time, or a frame rate."""
+    return option_of(OPTIONS[name]).read is not None
+
+
+def chosen(values: Mapping[str, Any], settings: ModelSettings) -> dict[str, Any]:
+    """The options that differ from what they are anyway; the job checks and reads them.
+
+    Args:
+        values: what the page's fields say, by name.
+        settings: the model's.
+    """
+    own, found = defaults(settings), {}
+    for name in NAMES:
+        value = values[name]
+        if isinstance(value, str):
+            value = value.strip()
+        if value in (None, "") or value == own[name] or (name == "start" and value == "0"):
+            continue
+        is_whole = isinstance(value, float) and value.is_integer() and not is_text(name)
+        found[name] = int(value) if is_whole else value
+    return found
+
+
+def command_line(portrait: str, sound: str, options: Mapping[str, Any]) -> str:
+    """The command that makes the same video.
+
+    Args:
+        portrait: name of the picture.
+        sound: name of the recording.
+        options: model and face included, those that are not as they are anyway.
+    """
+    words = ["emote", "animate", portrait, sound, "-o", f"{Path(portrait).stem}.mp4"]
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-"))
+        else:
+            words += [flag, str(value)]
+    return shlex.join(words)
