@@ -31,7 +31,9 @@ class _LazyCommands(Mapping[str, Any]):
             raise KeyError(name)
         function = getattr(import_module(f"emote_cli.commands.{name}"), name)
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(name=name, no_args_is_help=name not in ("download", "web"), context_settings=_HELP)(function)
+        single.command(name=name, no_args_is_help=name not in ("download", "web"), context_settings=_HELP)(
+            function
+        )
         return typer.main.get_command(single)
 
     def __iter__(self) -> Iterator[str]:

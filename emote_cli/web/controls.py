@@ -12,16 +12,16 @@ from emote_cli.animation.declare import option_of
 from emote_cli.animation.job import OPTIONS
 from emote_cli.settings import ModelSettings
 
-IMPORTANT = ("quality", "head_speed", "articulation", "idle", "motion_region")
-"""Options that are always shown."""
+IMPORTANT = (("quality", "motion_region"), ("head_speed",), ("articulation",), ("idle",))
+"""Options that are always shown, row by row."""
 
 FOLDED = (
-    "frame", "size", "fps", "start", "duration", "smoothing", "detail", "seed", "steps", "guidance",
-    "separate_vocals", "low_memory", "device", "dtype",
+    ("frame", "size"), ("fps", "seed"), ("start", "duration"), ("smoothing", "detail"), ("steps", "guidance"),
+    ("device", "dtype"), ("separate_vocals", "low_memory"),
 )  # fmt: skip
-"""Options that are folded away."""
+"""Options that are folded away, row by row."""
 
-NAMES = IMPORTANT + FOLDED
+NAMES = tuple(name for row in IMPORTANT + FOLDED for name in row)
 
 OF_MODEL = ("head_speed", "articulation", "smoothing", "idle", "detail")
 """Options whose usual value is the model's; see `defaults`."""

@@ -74,7 +74,11 @@ class Guard:
     """
 
     def __init__(
-        self, app: App, files: Path, hosts: Collection[str] = (), room: Callable[[], int] = lambda: UPLOAD_BYTES
+        self,
+        app: App,
+        files: Path,
+        hosts: Collection[str] = (),
+        room: Callable[[], int] = lambda: UPLOAD_BYTES,
     ) -> None:
         self.app, self.files, self.room = app, files.resolve(), room
         self.hosts, self.own = hosts, {"localhost", socket.gethostname().lower()}
@@ -98,7 +102,9 @@ class Guard:
         try:
             if scope["type"] != "http":
                 raise Refused(403, "only HTTP is spoken here")
-            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+            headers = {
+                name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+            }
             self._check_sender(scope, headers)
             self._check_route(scope["path"])
             limit = self._limit(scope, headers)
@@ -119,7 +125,9 @@ class Guard:
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             raise Refused(403, "requests from other sites are refused")
         site = headers.get("sec-fetch-site", "none")
-        is_link = scope["method"] == "GET" and scope["path"] == "/" and headers.get("sec-fetch-dest") == "document"
+        is_link = (
+            scope["method"] == "GET" and scope["path"] == "/" and headers.get("sec-fetch-dest") == "document"
+        )
         if site not in ("same-origin", "none") and not is_link:
             raise Refused(403, "requests from other sites are refused")
         if scope["method"] not in ("GET", "HEAD", "POST"):

@@ -45,26 +45,6 @@ _VISIT = """(held) => {
 """A tab's id: it outlives a reload of the tab, and no other tab has it."""
 
 
-class UploadedImage(gr.Image):
-    """Gradio's picture field, handing on the file as it was sent: what is wrong with it, the command says."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        """The path of the upload."""
-        return None if payload is None else payload.path
-
-
-class UploadedAudio(gr.Audio):
-    """Gradio's sound field, likewise."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        """The path of the upload."""
-        return None if payload is None else payload.path
-
-
 class Page:
     """What happens on the page.
 
@@ -109,9 +89,9 @@ class Page:
         else:
             newest = videos[-1] if videos else None
             results = (
-                show.result(newest) if newest else "",
+                _shown(show.result(newest) if newest else ""),
                 gr.update(value=newest.command if newest else "", visible=newest is not None),
-                show.recent(videos[:-1]),
+                _shown(show.recent(videos[:-1])),
             )
         words = show.progress(last, self.renders.before(last) if last else 0, self.visits.root)
         buttons = gr.update(interactive=not is_busy), gr.update(interactive=not is_busy)
@@ -123,18 +103,22 @@ class Page:
         Returns:
             The numbered picture, the choice of a face, where the faces are, and what is wrong.
         """
-        nothing = gr.update(value=None, visible=False), gr.update(choices=[], value=None, visible=False), []
+        nothing: tuple[Any, ...] = (
+            gr.update(value=None, visible=False),
+            gr.update(choices=[], value=None, visible=False),
+            [],
+        )
         visit = self.visits.enter(visit_id)
         self.visits.hold(visit, "portrait", None if upload is None else Path(upload))
         if upload is None:
-            return *nothing, ""
+            return *nothing, _shown("")
         try:
             _check_size(Path(upload), PORTRAIT_BYTES)
             found = number_faces(Path(upload))
         except EmoteError as error:
-            return *nothing, show.problem(error, Path(upload).parent)
+            return *nothing, _shown(show.problem(error, Path(upload).parent))
         if len(found.boxes) < 2:
-            return *nothing, ""
+            return *nothing, _shown("")
         numbers = range(1, len(found.boxes) + 1)
         choices = [(texts.FACE_LARGEST.format(number=1) if n == 1 else str(n), n) for n in numbers]
         boxes = [[box.x0, box.y0, box.x1, box.y1] for box in found.boxes]
@@ -142,7 +126,7 @@ class Page:
             gr.update(value=found.picture, visible=True),
             gr.update(choices=choices, value=1, visible=True),
             boxes,
-            "",
+            _shown(""),
         )
 
     def choose_face(self, boxes: list[list[float]], event: gr.SelectData) -> Any:
@@ -176,17 +160,17 @@ class Page:
             for name in controls.OF_MODEL
         ]
 
-    def plan(self, visit_id: str, *given: Any) -> tuple[str, str]:
+    def plan(self, visit_id: str, *given: Any) -> Any:
         """What would be made, as far as that is known without work."""
         portrait, sound = given[0], given[1]
         if not portrait or not sound:
-            return "", ""
+            return _shown("")
         visit = self.visits.enter(visit_id)
         folder = None
         try:
             plan, folder, _ = self._check(visit, *given)
         except EmoteError as error:
-            return show.problem(error, self.visits.root), ""
+            return _shown(show.problem(error, self.visits.root))
         finally:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -196,7 +180,7 @@ class Page:
         )
         if (pace := self.renders.pace(plan)) is not None:
             words += " " + texts.PLANNED_TIME.format(time=show.time_words(pace * plan.n_frames))
-        return f"<p>{words}</p>" + show.notes(list(plan.warnings), self.visits.root), ""
+        return _shown(f"<p>{words}</p>" + show.notes(list(plan.warnings), self.visits.root))
 
     def ask(self, forecast: bool, visit_id: str, *given: Any) -> tuple[Any, ...]:
         """Put a video, or the forecast of one, into the line."""
@@ -213,8 +197,7 @@ class Page:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
         except EmoteError as error:
-            words, *rest = self.look(visit.id, "")
-            return (show.problem(error, self.visits.root), *rest)
+            return (show.problem(error, self.visits.root), *self.look(visit.id, "")[1:])
         return self.look(visit.id, "")
 
     def stop(self, visit_id: str) -> tuple[Any, ...]:
@@ -223,7 +206,13 @@ class Page:
         return self.look(visit_id, "")
 
     def _check(
-        self, visit: Visit, portrait: str | None, sound: str | None, face: int | None, model: str, *values: Any
+        self,
+        visit: Visit,
+        portrait: str | None,
+        sound: str | None,
+        face: int | None,
+        model: str,
+        *values: Any,
     ) -> tuple[Plan, Path, str]:
         """The plan of a job, as the command makes it; its folder; the command line."""
         if not portrait:
@@ -236,7 +225,14 @@ class Page:
         folder, inputs = self.visits.new_job(visit, [Path(portrait), Path(sound)])
         try:
             output = folder / f"{inputs[0].stem}.mp4"
-            asked = {**options, "model": model, "face": face, "portrait": inputs[0], "audio": inputs[1], "output": output}
+            asked = {
+                **options,
+                "model": model,
+                "face": face,
+                "portrait": inputs[0],
+                "audio": inputs[1],
+                "output": output,
+            }
             plan = check(Job.of(asked))
             if plan.speech.duration_s > LONGEST_S:
                 message, hint = texts.TOO_LONG
@@ -244,7 +240,7 @@ class Page:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        named = {} if model == "mini" else {"model": model}
+        named: dict[str, Any] = {} if model == "mini" else {"model": model}
         named |= {} if face in (None, 1) else {"face": face}
         return plan, folder, controls.command_line(inputs[0].name, inputs[1].name, named | options)
 
@@ -286,8 +282,8 @@ def build(visits: Visits, renders: Renders, model: str, run: RunFolder | None = 
     settings = settings_of(model)
     page = Page(visits, renders)
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False) as blocks:
-        gr.HTML(f"<h1>{texts.TITLE}</h1><p>{texts.SUBTITLE}</p>")
-        gr.HTML(f"<p>{texts.CONSENT}</p><p>{texts.PRIVATE}</p>", elem_id="consent")
+        head = f"<h1>{texts.TITLE}</h1><p>{texts.SUBTITLE}</p><p>{texts.CONSENT} {texts.PRIVATE}</p>"
+        gr.HTML(head, elem_id="consent")
         if run is None:
             _make_part(blocks, page, settings, model)
         else:
@@ -309,7 +305,7 @@ def _make_part(blocks: gr.Blocks, page: Page, settings: ModelSettings, model: st
     clock = gr.Timer(TICK_S, active=False)
     with gr.Row():
         with gr.Column(min_width=300):
-            portrait = UploadedImage(
+            portrait = gr.Image(
                 label=texts.PORTRAIT, type="filepath", sources=["upload", "webcam", "clipboard"], height=300,
                 elem_id="portrait", alt_text=texts.PORTRAIT_ALT, buttons=["fullscreen"],
                 placeholder=texts.PORTRAIT_HELP,
@@ -319,10 +315,18 @@ def _make_part(blocks: gr.Blocks, page: Page, settings: ModelSettings, model: st
                 alt_text=texts.FACES_ALT, buttons=[], format="jpeg",
             )  # fmt: skip
             face = gr.Radio(label=texts.FACE, choices=[], visible=False, elem_id="face")
-            unseen = gr.HTML(elem_id="unseen")
-            sound = UploadedAudio(
-                label=texts.SOUND, type="filepath", sources=["upload", "microphone"], elem_id="sound", buttons=[]
+            unseen = gr.HTML(elem_id="unseen", visible=False)
+            sound = gr.Audio(
+                label=texts.SOUND,
+                type="filepath",
+                sources=["upload", "microphone"],
+                elem_id="sound",
+                buttons=[],
             )
+            for field in (portrait, sound):
+                field.preprocess = (
+                    _path_of  # the file as it was sent: what is wrong with it, the command says
+                )
             gr.HTML(f"<p>{texts.SOUND_HELP}</p>")
             example = gr.Button(texts.EXAMPLE, size="sm", elem_id="example")
         with gr.Column(min_width=300):
@@ -330,22 +334,32 @@ def _make_part(blocks: gr.Blocks, page: Page, settings: ModelSettings, model: st
             name = gr.Dropdown(
                 models, value=model, label=texts.MODEL, visible=len(models) > 1, elem_id="model"
             )
+            parts = {}
             with gr.Group():
-                gr.HTML(f"<h3>{texts.EXPRESSION}</h3>", padding=True)
-                parts = {each: _control(each, settings) for each in controls.IMPORTANT}
+                gr.HTML(f"<h2>{texts.EXPRESSION}</h2>", padding=True)
+                for row in controls.IMPORTANT:
+                    with gr.Row():
+                        parts |= {each: _control(each, settings) for each in row}
             with gr.Accordion(texts.MORE, open=False, elem_id="more"):
-                parts |= {each: _control(each, settings) for each in controls.FOLDED}
-            planned = gr.HTML(elem_id="planned")
+                for row in controls.FOLDED:
+                    with gr.Row():
+                        parts |= {each: _control(each, settings) for each in row}
+            planned = gr.HTML(elem_id="planned", visible=False)
             with gr.Row(elem_id="go"):
                 forecast = gr.Button(texts.FORECAST, elem_id="forecast", min_width=80)
                 animate = gr.Button(texts.ANIMATE, variant="primary", elem_id="animate", min_width=80)
                 stop = gr.Button(texts.STOP, variant="stop", interactive=False, elem_id="stop", min_width=80)
             status = gr.HTML(f"<p>{texts.NOTHING}</p>", elem_id="status")
-            result = gr.HTML(elem_id="result")
+            result = gr.HTML(elem_id="result", visible=False)
             command = gr.Textbox(
-                label=texts.COMMAND, interactive=False, visible=False, buttons=["copy"], elem_id="command", lines=2
+                label=texts.COMMAND,
+                interactive=False,
+                visible=False,
+                buttons=["copy"],
+                elem_id="command",
+                lines=2,
             )
-            recent = gr.HTML(elem_id="recent")
+            recent = gr.HTML(elem_id="recent", visible=False)
     given = [visit, portrait, sound, face, name, *(parts[each] for each in controls.NAMES)]
     view = [status, result, command, recent, shown, animate, forecast, stop, clock]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -356,7 +370,7 @@ def _make_part(blocks: gr.Blocks, page: Page, settings: ModelSettings, model: st
     heard = sound.change(page.hear, [visit, sound], None, **quiet)
     faces.select(page.choose_face, boxes, face, **quiet)
     for event in (seen, heard):
-        event.then(page.plan, given, [planned, unseen], **quiet)
+        event.then(page.plan, given, planned, **quiet)
     example.click(page.take_example, visit, [portrait, sound], **quiet)
     own = [parts[each] for each in controls.OF_MODEL]
     name.change(page.choose_model, name, own, **quiet)
@@ -365,6 +379,16 @@ def _make_part(blocks: gr.Blocks, page: Page, settings: ModelSettings, model: st
             lambda *values, is_forecast=is_forecast: page.ask(is_forecast, *values), given, view, **quiet
         )
     stop.click(page.stop, visit, view, queue=False, **quiet)
+
+
+def _shown(html: str) -> Any:
+    """A piece of HTML; an empty one takes no room."""
+    return gr.update(value=html, visible=bool(html))
+
+
+def _path_of(payload: Any) -> str | None:
+    """The path of an upload."""
+    return None if payload is None else str(payload.path)
 
 
 def _control(name: str, settings: ModelSettings) -> Any:

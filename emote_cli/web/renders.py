@@ -6,7 +6,6 @@ import logging
 import secrets
 import threading
 import time
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -231,5 +230,3 @@ def _make(render_: Render) -> None:
     path = render(plan, on_frame, animator, render_.notes.append)
     render_.lines = read_making(path)
     render_.output = path
-
-

@@ -48,7 +48,9 @@ class RunFolder:
         try:
             file = (self.path / name).resolve()
             kind = _KINDS.get(file.suffix.lower())
-            shown = kind and file.is_relative_to(self.path) and file.is_file() and not _is_hidden(file, self.path)
+            shown = (
+                kind and file.is_relative_to(self.path) and file.is_file() and not _is_hidden(file, self.path)
+            )
         except (OSError, ValueError):
             return None
         return (file, str(kind)) if shown else None
@@ -78,7 +80,9 @@ class RunFolder:
     def _sample(self, file: Path) -> str:
         link, name = _link(file, self.path), escape(file.stem)
         if _KINDS[file.suffix.lower()].startswith("video"):
-            shown = f'<video controls playsinline preload="metadata" src="{link}" aria-label="{name}"></video>'
+            shown = (
+                f'<video controls playsinline preload="metadata" src="{link}" aria-label="{name}"></video>'
+            )
         else:
             shown = f'<img src="{link}" alt="{name}">'
         return f"<figure>{shown}<figcaption>{name}</figcaption></figure>"
@@ -89,9 +93,7 @@ def _is_hidden(file: Path, root: Path) -> bool:
 
 
 def _where(file: Path, root: Path) -> str:
-    return file.parent.relative_to(root).as_posix().replace(".", root.name, 1) if file.parent == root else (
-        file.parent.relative_to(root).as_posix()
-    )
+    return root.name if file.parent == root else file.parent.relative_to(root).as_posix()
 
 
 def _link(file: Path, root: Path) -> str:

@@ -133,7 +133,6 @@ def _add_routes(app: Any, renders: Any, run: RunFolder | None) -> None:
 
     missing = PlainTextResponse("there is nothing here", status_code=404)
 
-    @app.api_route("/results/{folder}/{render_id}/{name}", methods=["GET", "HEAD"])
     def video(folder: str, render_id: str, name: str, download: str | None = None) -> Any:
         path = renders.find_video(folder, render_id)
         if path is None or path.name != name or not path.is_file():
@@ -142,10 +141,12 @@ def _add_routes(app: Any, renders: Any, run: RunFolder | None) -> None:
         headers = {"cache-control": "private, no-store"}
         return FileResponse(path, filename=path.name, content_disposition_type=kind, headers=headers)
 
-    @app.api_route("/run/{name:path}", methods=["GET", "HEAD"])
     def of_run(name: str) -> Any:
         found = None if run is None else run.find(name)
         return missing if found is None else FileResponse(found[0], media_type=found[1])
+
+    app.add_api_route("/results/{folder}/{render_id}/{name}", video, methods=["GET", "HEAD"])
+    app.add_api_route("/run/{name:path}", of_run, methods=["GET", "HEAD"])
 
 
 _tunnel_hosts: set[str] = set()
@@ -154,7 +155,7 @@ _tunnel_hosts: set[str] = set()
 def _run(app: Any, listener: socket.socket, share: bool, tell: Callable[[str], object]) -> None:
     import uvicorn
 
-    class Server(uvicorn.Server):
+    class Server(uvicorn.Server):  # type: ignore[misc]
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
             tell(_address(listener))

@@ -29,8 +29,9 @@ def problem(error: EmoteError, hidden: Path) -> str:
         error: the error.
         hidden: folder of the server's files, whose paths mean nothing to a visitor.
     """
-    hint = f"<p><b>hint:</b> {escape(nameless(error.hint, hidden))}</p>" if error.hint else ""
-    return f'<div class="problem" role="alert"><p><b>error:</b> {escape(nameless(error.message, hidden))}</p>{hint}</div>'
+    lines = {"error": error.message, "hint": error.hint}
+    rows = (f"<p><b>{name}:</b> {escape(nameless(line, hidden))}</p>" for name, line in lines.items() if line)
+    return f'<div class="problem" role="alert">{"".join(rows)}</div>'
 
 
 def nameless(text: str, hidden: Path) -> str:
@@ -78,10 +79,10 @@ def progress(render: Render | None, before: int, hidden: Path) -> str:
 
 def _done(render: Render) -> str:
     if render.forecast:
-        return "".join(f"{escape(str(name))}: {escape(str(value))}<br>" for name, value in render.lines.items())
-    return texts.DONE.format(
-        total=render.n_frames, seconds=render.seconds, took=time_words(render.took_s)
-    )
+        return "".join(
+            f"{escape(str(name))}: {escape(str(value))}<br>" for name, value in render.lines.items()
+        )
+    return texts.DONE.format(total=render.n_frames, seconds=render.seconds, took=time_words(render.took_s))
 
 
 def address(render: Render) -> str:
@@ -95,7 +96,9 @@ def result(render: Render) -> str:
     if render.output is None:
         return ""
     link, name = escape(address(render)), escape(render.output.name)
-    rows = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in flat(render.lines))
+    rows = "".join(
+        f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in flat(render.lines)
+    )
     return (
         f'<video controls playsinline preload="auto" src="{link}" aria-label="{texts.RESULT}: {name}"></video>'
         f'<p><a class="download" href="{link}?download" download="{name}">'
@@ -119,5 +122,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Nested values as rows, as `emote info` prints them."""
     rows: list[tuple[str, Any]] = []
     for name, value in values.items():
-        rows += flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(f"{prefix}{name}", value)]
+        rows += (
+            flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(f"{prefix}{name}", value)]
+        )
     return rows

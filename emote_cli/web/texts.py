@@ -23,7 +23,7 @@ MODEL = "Model"
 EXPRESSION = "Speed and expression"
 MORE = "More options"
 OWN = "the model's own"
-FORECAST = "How long will it take?"
+FORECAST = "Forecast"
 ANIMATE = "Animate"
 STOP = "Stop"
 
@@ -50,7 +50,10 @@ FRAME_ALT = "The newest frame"
 
 NO_PORTRAIT = ("there is no portrait yet", "give a picture, or try the example")
 NO_SOUND = ("there is no speech yet", "give a recording, or try the example")
-TOO_LONG = ("the speech lasts {seconds:.0f} s; this page takes {limit:.0f} s", "trim it, or use emote animate")
+TOO_LONG = (
+    "the speech lasts {seconds:.0f} s; this page takes {limit:.0f} s",
+    "trim it, or use emote animate",
+)
 TOO_LARGE = ("the file {name} has {megabytes:.0f} MB; this page takes {limit:.0f} MB", "give a smaller one")
 BUSY = ("a video is being made in this tab", "wait for it, stop it, or open a second tab")
 FULL = ("{count} videos are waiting", "try again in a few minutes")

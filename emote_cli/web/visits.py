@@ -122,7 +122,10 @@ class Visits:
                 visit.id
                 for visit in self._visits.values()
                 if visit.id not in busy
-                and (now - visit.seen > KEEP_IDLE_S or (visit.gone is not None and now - visit.gone > KEEP_GONE_S))
+                and (
+                    now - visit.seen > KEEP_IDLE_S
+                    or (visit.gone is not None and now - visit.gone > KEEP_GONE_S)
+                )
             ]
             for visit_id in over:
                 shutil.rmtree(self._visits.pop(visit_id).folder, ignore_errors=True)

@@ -57,6 +57,11 @@ class Server:
         """All files of the page."""
         return [file for file in self.temp.rglob("*") if file.is_file()]
 
+    def resident_mb(self) -> float:
+        """Memory that its process holds (Linux)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
     def stop(self, number: int = signal.SIGINT) -> int:
         """End it; its exit code."""
         if self.process.poll() is None:
@@ -132,7 +137,9 @@ class Tab:
         element.click()
 
     def give(self, selector: str, path: Path) -> None:
-        """Upload a file into a field."""
+        """Upload a file into a field, in place of what is there."""
+        if not self.all(f"{selector} input[type=file]"):
+            self.click(f'{selector} button[aria-label="Clear"]')
         self.find(f"{selector} input[type=file]").send_keys(str(path))
 
     def give_both(self, portrait: Path, sound: Path) -> None:
@@ -184,6 +191,12 @@ def start_chromium(tmp_path_factory):
         driver.quit()
 
 
+@pytest.fixture
+def new_tab():
+    """Call with a driver and an address for what tests do with a page."""
+    return Tab
+
+
 @pytest.fixture(scope="session")
 def chromium(start_chromium):
     """One Chromium for all tests."""
@@ -201,3 +214,19 @@ def tab(server, chromium):
     chromium.switch_to.window(handle)
     chromium.close()
     chromium.switch_to.window(chromium.window_handles[0])
+
+
+@pytest.fixture
+def start_server(tmp_path):
+    """Call with arguments of `emote web` for a server of one test."""
+    pytest.importorskip("gradio")
+    servers = []
+
+    def start(*arguments: str) -> Server:
+        servers.append(Server(tmp_path / f"web{len(servers)}", "--port", str(free_port()), *arguments))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()

@@ -1,0 +1,182 @@
+"""The line of renders: one at a time, stopped without a trace, and errors that stay errors."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+
+from emote_cli.errors import EmoteError, InputError
+from emote_cli.web import renders as module
+from emote_cli.web import show
+from emote_cli.web.renders import Render, Renders
+from emote_cli.web.visits import Visits
+
+
+@dataclass
+class Work:
+    """Stands for the making of videos: waits until it is let go on, frame by frame."""
+
+    go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    at_once: int = 0
+    most_at_once: int = 0
+
+    def render(self, plan, on_frame, animator=None, tell=None):
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        try:
+            for _ in range(3):
+                assert self.go.acquire(timeout=10)
+                if isinstance(plan.job, Exception):
+                    raise plan.job
+                on_frame(1)
+            (plan.folder / "face.mp4").write_bytes(b"video")
+            return plan.folder / "face.mp4"
+        finally:
+            self.at_once -= 1
+
+
+@pytest.fixture
+def work(monkeypatch):
+    work = Work()
+    monkeypatch.setattr(module, "render", work.render)
+    monkeypatch.setattr(module, "loaded", lambda *given: None)
+    monkeypatch.setattr(module, "tuning_of", lambda plan: None)
+    monkeypatch.setattr(module, "read_making", lambda path: {"settings": {"model": "tiny"}})
+    return work
+
+
+@pytest.fixture
+def line(tmp_path, work):
+    line = Renders(Visits(tmp_path))
+    yield line
+    work.go.release(100)
+    line.close()
+
+
+def new(line, digit, error=None):
+    visit = line.visits.enter(digit * 32)
+    source = line.visits.uploads / "face.png"
+    source.write_bytes(b"face")
+    folder, _ = line.visits.new_job(visit, [source])
+    job = error or SimpleNamespace(model="tiny", device="cpu", dtype="auto")
+    plan = SimpleNamespace(folder=folder, model="tiny", job=job)
+    if error:
+        plan.job.device = plan.job.dtype = "cpu"
+    render = Render(visit.id, folder, plan, n_frames=3)
+    line.add(render)
+    return render
+
+
+def wait(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_one_video_at_a_time_in_the_order_of_asking(line, work):
+    one, two, three = (new(line, digit) for digit in "123")
+    wait(lambda: work.at_once == 1)
+    assert [line.before(each) for each in (one, two, three)] == [0, 1, 2]
+    work.go.release(3)
+    wait(lambda: one.state == "done" and two.state == "starting")
+    assert line.before(three) == 1
+    work.go.release(6)
+    wait(lambda: three.is_over)
+    assert work.most_at_once == 1
+    assert [each.n_done for each in (one, two, three)] == [3, 3, 3]
+
+
+def test_progress_tells_the_frames_and_the_time_that_is_left(line, work, tmp_path):
+    one = new(line, "1")
+    assert "Starting" in show.progress(one, 0, tmp_path) or one.state == "waiting"
+    work.go.release(2)
+    wait(lambda: one.n_done == 2)
+    assert one.left_s is not None
+    assert one.left_s > 0
+    words = show.progress(one, 0, tmp_path)
+    assert "2 of 3 frames" in words
+    assert 'value="2"' in words
+
+
+def test_a_finished_video_is_all_that_stays_of_a_job(line, work):
+    one = new(line, "1")
+    work.go.release(3)
+    wait(lambda: one.is_over)
+    assert list(one.folder.rglob("*")) == [one.output]
+    assert one.plan is None
+    assert line.find_video(one.folder.parent.name, one.id) == one.output
+    assert line.find_video(one.folder.parent.name, "0" * 16) is None
+    assert line.find_video("0" * 32, one.id) is None
+
+
+def test_a_stopped_render_leaves_nothing_and_the_next_one_begins(line, work):
+    one, two = new(line, "1"), new(line, "2")
+    work.go.release(1)
+    wait(lambda: one.n_done == 1)
+    line.stop(one.visit_id)
+    assert "Stopping" in show.progress(one, 0, line.visits.root)
+    work.go.release(1)
+    wait(lambda: one.state == "stopped")
+    assert not one.folder.exists()
+    work.go.release(3)
+    wait(lambda: two.state == "done")
+
+
+def test_one_that_waits_is_stopped_at_once(line, work):
+    one, two = new(line, "1"), new(line, "2")
+    line.stop(two.visit_id)
+    assert two.state == "stopped"
+    assert not two.folder.exists()
+    work.go.release(3)
+    wait(lambda: one.state == "done")
+
+
+def test_a_tab_asks_for_one_video_at_a_time(line, work):
+    new(line, "1")
+    with pytest.raises(EmoteError, match="this tab"):
+        new(line, "1")
+
+
+def test_the_line_has_an_end(line, work, monkeypatch):
+    monkeypatch.setattr(module, "MOST_WAITING", 2)
+    new(line, "1"), new(line, "2")
+    with pytest.raises(EmoteError, match="2 videos are waiting"):
+        new(line, "3")
+
+
+@pytest.mark.parametrize("error", [InputError("the disk is full", "free some"), ValueError("a bug")])
+def test_an_error_is_shown_and_the_next_render_begins(line, work, error, caplog):
+    one, two = new(line, "1", error), new(line, "2")
+    work.go.release(1)
+    wait(lambda: one.state == "failed")
+    shown = show.progress(one, 0, line.visits.root)
+    assert 'role="alert"' in shown
+    assert str(error) in shown
+    assert "hint:" in shown
+    assert not one.folder.exists()
+    work.go.release(3)
+    wait(lambda: two.state == "done")
+
+
+def test_closing_stops_what_is_being_made(tmp_path, work):
+    line = Renders(Visits(tmp_path))
+    one, two = new(line, "1"), new(line, "2")
+    work.go.release(1)
+    wait(lambda: one.n_done == 1)
+    threading.Timer(0.1, lambda: work.go.release(5)).start()
+    line.close(5)
+    assert one.state == "stopped"
+    assert two.state == "waiting"
+
+
+def test_paths_of_the_server_are_shown_as_bare_names(tmp_path):
+    error = InputError(
+        f"{tmp_path}/jobs/1/in0/my <face>.png is no picture", hint=f"look at {tmp_path}/jobs/1/x.txt"
+    )
+    shown = show.problem(error, tmp_path)
+    assert str(tmp_path) not in shown
+    assert "&lt;face&gt;.png is no picture" in shown
+    assert "look at x.txt" in shown
