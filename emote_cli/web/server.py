@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from emote_cli import stopping
 from emote_cli.errors import EmoteError, OutputError, SettingsError
 from emote_cli.web.run_folder import RunFolder
 
@@ -81,8 +82,10 @@ def serve(
         EmoteError: the model is unknown, or the tunnel does not open.
     """
     with tempfile.TemporaryDirectory(prefix="emote-web-", ignore_cleanup_errors=True) as folder:
+        stopping.unfinished(Path(folder))
         with page_app(Path(folder), model, run, share) as app:
             _run(app, listener, share, tell)
+        stopping.finished(Path(folder))
 
 
 @contextlib.contextmanager
