@@ -209,8 +209,9 @@ class Renders:
 
     def _end(self, render: Render, state: State) -> None:
         render.took_s = time.monotonic() - render.begin if render.begin else 0.0
-        render.plan, render.state = None, state
+        render.plan = None
         close_job(render.folder, render.output)
+        render.state = state
 
 
 def _make(render_: Render) -> None:

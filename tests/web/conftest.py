@@ -19,7 +19,7 @@ def spy(event, args):
         with open(os.environ["EMOTE_SPY"], "a") as file:
             file.write(f"{event} {where!r}\\n")
 sys.addaudithook(spy)
-from emote_cli.cli import main
+from emote_cli.__main__ import main
 main()
 """
 """Runs the command and writes down every address that its process asks for."""

@@ -2,11 +2,12 @@
 
 import threading
 import time
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from emote_cli.animation.job import Job
+from emote_cli.animation.render import check
 from emote_cli.errors import EmoteError, InputError
 from emote_cli.web import renders as module
 from emote_cli.web import show
@@ -21,6 +22,7 @@ class Work:
     go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     at_once: int = 0
     most_at_once: int = 0
+    error: Exception | None = None
 
     def render(self, plan, on_frame, animator=None, tell=None):
         self.at_once += 1
@@ -28,11 +30,12 @@ class Work:
         try:
             for _ in range(3):
                 assert self.go.acquire(timeout=10)
-                if isinstance(plan.job, Exception):
-                    raise plan.job
+                if self.error is not None:
+                    error, self.error = self.error, None
+                    raise error
                 on_frame(1)
-            (plan.folder / "face.mp4").write_bytes(b"video")
-            return plan.folder / "face.mp4"
+            plan.job.output.write_bytes(b"video")
+            return plan.job.output
         finally:
             self.at_once -= 1
 
@@ -42,28 +45,34 @@ def work(monkeypatch):
     work = Work()
     monkeypatch.setattr(module, "render", work.render)
     monkeypatch.setattr(module, "loaded", lambda *given: None)
-    monkeypatch.setattr(module, "tuning_of", lambda plan: None)
     monkeypatch.setattr(module, "read_making", lambda path: {"settings": {"model": "tiny"}})
     return work
 
 
+@pytest.fixture(scope="module")
+def plan(portrait_path, tiny_speech_bytes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plan")
+    (folder / "speech.wav").write_bytes(tiny_speech_bytes)
+    return check(
+        Job(portrait=portrait_path, audio=folder / "speech.wav", output=folder / "face.mp4", model="tiny")
+    )
+
+
 @pytest.fixture
-def line(tmp_path, work):
+def line(tmp_path, work, plan):
     line = Renders(Visits(tmp_path))
+    line.any_plan = plan
     yield line
     work.go.release(100)
     line.close()
 
 
-def new(line, digit, error=None):
+def new(line, digit):
     visit = line.visits.enter(digit * 32)
     source = line.visits.uploads / "face.png"
     source.write_bytes(b"face")
     folder, _ = line.visits.new_job(visit, [source])
-    job = error or SimpleNamespace(model="tiny", device="cpu", dtype="auto")
-    plan = SimpleNamespace(folder=folder, model="tiny", job=job)
-    if error:
-        plan.job.device = plan.job.dtype = "cpu"
+    plan = replace(line.any_plan, job=replace(line.any_plan.job, output=folder / "face.mp4"))
     render = Render(visit.id, folder, plan, n_frames=3)
     line.add(render)
     return render
@@ -149,7 +158,8 @@ def test_the_line_has_an_end(line, work, monkeypatch):
 
 @pytest.mark.parametrize("error", [InputError("the disk is full", "free some"), ValueError("a bug")])
 def test_an_error_is_shown_and_the_next_render_begins(line, work, error, caplog):
-    one, two = new(line, "1", error), new(line, "2")
+    work.error = error
+    one, two = new(line, "1"), new(line, "2")
     work.go.release(1)
     wait(lambda: one.state == "failed")
     shown = show.progress(one, 0, line.visits.root)
@@ -161,8 +171,7 @@ def test_an_error_is_shown_and_the_next_render_begins(line, work, error, caplog)
     wait(lambda: two.state == "done")
 
 
-def test_closing_stops_what_is_being_made(tmp_path, work):
-    line = Renders(Visits(tmp_path))
+def test_closing_stops_what_is_being_made(line, work):
     one, two = new(line, "1"), new(line, "2")
     work.go.release(1)
     wait(lambda: one.n_done == 1)
