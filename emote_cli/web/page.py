@@ -334,7 +334,7 @@ def _make_part(blocks: gr.Blocks, page: Page, settings: ModelSettings, model: st
             name = gr.Dropdown(
                 models, value=model, label=texts.MODEL, visible=len(models) > 1, elem_id="model"
             )
-            parts = {}
+            parts: dict[str, Any] = {}
             with gr.Group():
                 gr.HTML(f"<h2>{texts.EXPRESSION}</h2>", padding=True)
                 for row in controls.IMPORTANT:
