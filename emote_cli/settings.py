@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,11 +21,16 @@ PRESETS = ("tiny", "mini", "sd15", "hallo", "echomimic", "echomimic-6step")
 
 S = TypeVar("S", bound="Settings")
 
+_LARGEST_FILE = 64 << 20
+
+Widths = Annotated[tuple[Annotated[int, Field(gt=0, le=8192)], ...], Field(min_length=1, max_length=10)]
+"""Channels of the levels of a network."""
+
 
 class Settings(BaseModel):
     """Base: frozen, and no key is accepted that is not declared."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class AutoencoderSettings(Settings):
@@ -35,16 +40,18 @@ class AutoencoderSettings(Settings):
         "pictures",
         description="what latents hold: pictures, or how far the face has moved from the portrait (model/motion.py)",
     )
-    block_channels: tuple[int, ...] = Field((128, 256, 512, 512), description="widths, finest first")
-    layers_per_block: int = Field(2, gt=0)
-    latent_channels: int = Field(4, gt=0)
-    patch: int = Field(1, gt=0, description="pixels folded into channels before the first convolution")
-    norm_groups: int = Field(32, gt=0)
-    scaling_factor: float = Field(0.18215, gt=0, description="latents are multiplied by this after encoding")
+    block_channels: Widths = Field((128, 256, 512, 512), description="widths, finest first")
+    layers_per_block: int = Field(2, gt=0, le=16)
+    latent_channels: int = Field(4, gt=0, le=4096)
+    patch: int = Field(1, gt=0, le=64, description="pixels folded into channels before the first convolution")
+    norm_groups: int = Field(32, gt=0, le=1024)
+    scaling_factor: float = Field(
+        0.18215, gt=0, le=1e06, description="latents are multiplied by this after encoding"
+    )
     shortcut: bool = Field(
         False, description="add a linear path (one patch per latent cell) around encoder and decoder"
     )
-    tile_above: int = Field(1024, gt=0, description="decode in tiles above this size in pixels")
+    tile_above: int = Field(1024, gt=0, le=65536, description="decode in tiles above this size in pixels")
 
     @property
     def factor(self) -> int:
@@ -55,12 +62,12 @@ class AutoencoderSettings(Settings):
 class UNetSettings(Settings):
     """Shape shared by ReferenceNet and Backbone: SD 1.5's by default."""
 
-    block_channels: tuple[int, ...] = Field((320, 640, 1280, 1280), description="widths, finest first")
+    block_channels: Widths = Field((320, 640, 1280, 1280), description="widths, finest first")
     attention: tuple[bool, ...] = Field((True, True, True, False), description="levels with transformers")
-    layers_per_block: int = Field(2, gt=0)
-    heads: int = Field(8, gt=0, description="attention heads at every site")
-    norm_groups: int = Field(32, gt=0)
-    feed_forward_mult: int = Field(4, gt=0, description="inner width of feed-forwards / width")
+    layers_per_block: int = Field(2, gt=0, le=16)
+    heads: int = Field(8, gt=0, le=256, description="attention heads at every site")
+    norm_groups: int = Field(32, gt=0, le=1024)
+    feed_forward_mult: int = Field(4, gt=0, le=64, description="inner width of feed-forwards / width")
 
     @model_validator(mode="after")
     def _levels_agree(self) -> UNetSettings:
@@ -84,15 +91,19 @@ class FamilySettings(Settings):
     audio: Literal["own_layer", "text_slot", "audio_module"] = Field(
         "own_layer", description="own layer (EMO), SD's text slot (EchoMimic), or Hallo's three-branch module"
     )
-    identity_tokens: int = Field(0, ge=0, description="face-identity tokens in SD's text slot (Hallo: 4)")
-    identity_width: int = Field(768, gt=0, description="length of an identity token")
+    identity_tokens: int = Field(
+        0, ge=0, le=1024, description="face-identity tokens in SD's text slot (Hallo: 4)"
+    )
+    identity_width: int = Field(768, gt=0, le=65536, description="length of an identity token")
     identity_embedding: int = Field(
-        512, gt=0, description="length of the face embedding that identity tokens come from"
+        512, gt=0, le=65536, description="length of the face embedding that identity tokens come from"
     )
     speed_layers: bool = Field(True, description="whether TemporalModules hear the head speed")
     temporal_sites: Literal["all", "attention"] = Field("all", description="levels whose TemporalModules run")
     long_video: Literal["motion_frames", "overlap"] = "motion_frames"
-    audio_ratio: float = Field(1.0, description="factor on the audio layer's output (EchoMimic: 3)")
+    audio_ratio: float = Field(
+        1.0, ge=0, le=100, description="factor on the audio layer's output (EchoMimic: 3)"
+    )
     reference_latents: bool = Field(
         False,
         description="the reference latents enter as extra channels and the target is the change against them",
@@ -103,12 +114,14 @@ class AudioSettings(Settings):
     """Speech features and their way into tokens."""
 
     encoder: Literal["wav2vec2", "whisper", "whisper_blocks", "mel"] = "wav2vec2"
-    layers: int = Field(12, gt=0, description="vectors per video frame: wav2vec2 layers, or mel columns")
-    embed: int = Field(768, gt=0, description="length of each vector")
-    margin: int = Field(2, ge=0, description="m: frames on each side of the window (paper 3.2)")
-    hidden: int = Field(512, gt=0, description="inner width of the projector")
-    tokens: int = Field(32, gt=0, description="audio tokens per frame")
-    token_width: int = Field(768, gt=0)
+    layers: int = Field(
+        12, gt=0, le=256, description="vectors per video frame: wav2vec2 layers, or mel columns"
+    )
+    embed: int = Field(768, gt=0, le=65536, description="length of each vector")
+    margin: int = Field(2, ge=0, le=256, description="m: frames on each side of the window (paper 3.2)")
+    hidden: int = Field(512, gt=0, le=65536, description="inner width of the projector")
+    tokens: int = Field(32, gt=0, le=4096, description="audio tokens per frame")
+    token_width: int = Field(768, gt=0, le=65536)
 
     @property
     def window(self) -> int:
@@ -119,10 +132,10 @@ class AudioSettings(Settings):
 class TemporalSettings(Settings):
     """TemporalModules (AnimateDiff form) and motion frames."""
 
-    attention_blocks: int = Field(2, gt=0)
-    max_frames: int = Field(32, gt=0, description="positions: motion frames + frames of a chunk")
-    motion_frames: int = Field(4, gt=0, description="n: last frames of the previous chunk")
-    chunk_frames: int = Field(12, gt=0, description="f: frames generated together")
+    attention_blocks: int = Field(2, gt=0, le=32)
+    max_frames: int = Field(32, gt=0, le=4096, description="positions: motion frames + frames of a chunk")
+    motion_frames: int = Field(4, gt=0, le=1024, description="n: last frames of the previous chunk")
+    chunk_frames: int = Field(12, gt=0, le=1024, description="f: frames generated together")
 
     @model_validator(mode="after")
     def _fits(self) -> TemporalSettings:
@@ -135,34 +148,32 @@ class TemporalSettings(Settings):
 class SpeedSettings(Settings):
     """Speed buckets (paper 1.8): degrees per frame at 30 fps."""
 
-    buckets: int = Field(10, gt=1)
-    top: float = Field(1.8, gt=0, description="center of the last bucket")
-    radius: float = Field(0.2, gt=0)
-    margin: int = Field(2, ge=0, description="m: frames on each side of the window")
-    width: int = Field(128, gt=0, description="l: length of the embedding")
+    buckets: int = Field(10, gt=1, le=1000)
+    top: float = Field(1.8, gt=0, le=1000, description="center of the last bucket")
+    radius: float = Field(0.2, gt=0, le=1000)
+    margin: int = Field(2, ge=0, le=256, description="m: frames on each side of the window")
+    width: int = Field(128, gt=0, le=65536, description="l: length of the embedding")
 
 
 class FaceLocatorSettings(Settings):
     """Convolutions over the face-region mask."""
 
-    in_channels: int = Field(1, gt=0)
-    channels: tuple[int, ...] = Field(
-        (16, 32, 64, 128), description="each step after the first halves the size"
-    )
+    in_channels: int = Field(1, gt=0, le=1024)
+    channels: Widths = Field((16, 32, 64, 128), description="each step after the first halves the size")
 
 
 class DiffusionSettings(Settings):
     """One noise schedule for training and sampling."""
 
     objective: Literal["v", "epsilon", "sample"] = "v"
-    timesteps: int = Field(1000, gt=0)
-    beta_start: float = Field(0.00085, gt=0)
-    beta_end: float = Field(0.012, gt=0)
+    timesteps: int = Field(1000, gt=0, le=100000)
+    beta_start: float = Field(0.00085, gt=0, lt=1)
+    beta_end: float = Field(0.012, gt=0, lt=1)
     beta_schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
     zero_terminal_snr: bool = True
     solver: Literal["ddim", "dpm"] = Field("ddim", description="default solver")
-    steps: int = Field(40, gt=0, description="default number of denoising steps")
-    guidance: float = Field(3.5, ge=0, description="default guidance scale; 1 = off")
+    steps: int = Field(40, gt=0, le=1000, description="default number of denoising steps")
+    guidance: float = Field(3.5, ge=0, le=100, description="default guidance scale; 1 = off")
     shared_noise: float = Field(
         0.0, ge=0, le=1, description="share of the noise's variance that all frames of a video have in common"
     )
@@ -180,8 +191,8 @@ class ModelSettings(Settings):
     """Everything that says how a model is built; saved as settings.yaml beside its weights."""
 
     name: str
-    image_size: int = Field(512, gt=0, description="side of the square picture in pixels")
-    fps: int = Field(25, gt=0, description="frame rate that the model was trained for")
+    image_size: int = Field(512, gt=0, le=4096, description="side of the square picture in pixels")
+    fps: int = Field(25, gt=0, le=240, description="frame rate that the model was trained for")
     autoencoder: AutoencoderSettings = AutoencoderSettings()
     unet: UNetSettings = UNetSettings()
     family: FamilySettings = FamilySettings()
@@ -243,11 +254,27 @@ def load_settings(path: Path) -> ModelSettings:
         raise SettingsError(
             f"no settings at {path}", "a model folder holds settings.yaml and model.safetensors"
         )
+    return parse_settings(ModelSettings, read_yaml(path, "a model folder holds settings.yaml"), str(path))
+
+
+def read_yaml(path: Path, hint: str) -> Any:
+    """The content of a YAML or JSON file of any origin.
+
+    Raises:
+        SettingsError: it cannot be read, is no YAML, too large, or nested too deeply; `hint` says what to do.
+    """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not a settings file", "a model folder holds settings.yaml") from error
-    return parse_settings(ModelSettings, values, str(path))
+        if path.stat().st_size > _LARGEST_FILE:
+            raise SettingsError(f"{path} is too large: {path.stat().st_size >> 20} MB", hint)
+        if not path.is_file():
+            raise SettingsError(f"{path} is no file", hint)
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}", hint) from error
+    except RecursionError as error:
+        raise SettingsError(f"{path} is nested too deeply", hint) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise SettingsError(f"{path} is not a settings file: it is no YAML", hint) from error
 
 
 def save_settings(settings: Settings, path: Path) -> None:
@@ -267,7 +294,7 @@ def parse_settings(kind: type[S], values: Any, source: str) -> S:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         given = first["input"] if isinstance(first["input"], str | int | float) else None
-        named = (place or "settings") + ("" if given is None else f" = {given}")
+        named = (place[:80] or "settings") + ("" if given is None else f" = {str(given)[:60]}")
         unknown = first["type"] == "extra_forbidden"
         hint = nearest(kind, place) if unknown else meaning(kind, place)
         raise SettingsError(f"{source}: {named}: {first['msg']}", hint) from error
@@ -335,8 +362,8 @@ def value_of(place: str, text: str) -> Any:
     """
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(
-            f"cannot read the value of {place}: {text}", "quote words with signs in them"
+            f"cannot read the value of {place}: {text[:60]}", "quote words with signs in them"
         ) from error
     return text if isinstance(value, bool) and text.strip().lower() not in ("true", "false") else value

@@ -6,11 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, model_validator
 
-from emote_cli.errors import SettingsError
-from emote_cli.settings import Settings, override, parse_settings
+from emote_cli.settings import Settings, override, parse_settings, read_yaml
 
 
 class PrepareSettings(Settings):
@@ -37,7 +35,9 @@ class PrepareSettings(Settings):
 
     # Cutting
     min_s: float = Field(2.5, gt=0, description="shortest segment in seconds")
-    max_s: float = Field(12.0, gt=0, description="longest segment in seconds; longer scenes are cut evenly")
+    max_s: float = Field(
+        12.0, gt=0, le=3600, description="longest segment in seconds; longer scenes are cut evenly"
+    )
     cut_threshold: float = Field(
         3.0, gt=0, description="PySceneDetect's adaptive threshold; less finds more cuts"
     )
@@ -91,9 +91,6 @@ def gather_settings(path: Path | None, assignments: list[str], options: dict[str
     """
     values: dict[str, Any] = {}
     if path is not None:
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path} cannot be read as YAML", "lines like `max_yaw_deg: 60`") from error
+        values = read_yaml(path, "lines like `max_yaw_deg: 60`") or {}
     settings = override(parse_settings(PrepareSettings, values, str(path)), assignments)
     return parse_settings(PrepareSettings, {**settings.model_dump(), **options}, "options")

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field
 
 from emote_cli.data.manifest import MANIFEST, ClipRecord, read_records
-from emote_cli.errors import DataError, InputError
-from emote_cli.settings import Settings
+from emote_cli.errors import DataError, InputError, SettingsError
+from emote_cli.settings import Settings, read_yaml
 
 
 class DataSettings(Settings):
@@ -82,15 +81,9 @@ def read_split(path: Path) -> dict[str, list[str]]:
         InputError: the file is missing or neither JSON nor YAML.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"cannot read the split {path}: {error.strerror}", "give a JSON or YAML file"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} is neither JSON nor YAML", 'for example {"train": ["clip1", "*.mpg"]}'
-        ) from error
+        content = read_yaml(path, 'give JSON or YAML, for example {"train": ["clip1", "*.mpg"]}')
+    except SettingsError as error:
+        raise InputError(f"the split cannot be read: {error.message}", error.hint) from error
     lists: dict[str, list[str]] = {}
     for key, entries in _lists(content):
         lists.setdefault(key, []).extend(entries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -51,6 +52,7 @@ def load_model(folder: Path) -> Emo:
     with torch.device("meta"):
         model = Emo(settings)
     _check_keys(model, tensors, path)
+    check_finite(tensors, path)
     model.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
     return model.eval()
 
@@ -65,6 +67,17 @@ def _check_keys(model: Emo, tensors: dict[str, torch.Tensor], path: Path) -> Non
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise WeightsError(f"{path} {problem} {names[0]}{more}", "the weights belong to another model")
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuse weights that are no numbers: every frame made with them would be black, or noise.
+
+    Raises:
+        WeightsError: names the first tensor that holds one.
+    """
+    for name, values in tensors.items():
+        if values.is_floating_point() and not torch.isfinite(values).all():
+            raise WeightsError(f"{path} holds no numbers in {name}", "fetch or train it again")
 
 
 def random_model(settings: ModelSettings, seed: int = 0) -> Emo:

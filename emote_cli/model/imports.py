@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emote_cli.errors import WeightsError
-from emote_cli.model.checkpoint import SETTINGS, WEIGHTS, load_model
+from emote_cli.model.checkpoint import SETTINGS, WEIGHTS, check_finite, load_model
 from emote_cli.model.emo import Emo
 from emote_cli.settings import ModelSettings, load_preset, load_settings
 
@@ -273,9 +273,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"no weights at {path}", "emote download fetches them")
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is damaged: {error}", "fetch it again: emote download") from error
+    check_finite(tensors, path)
+    return tensors
 
 
 def load_parts(

@@ -7,12 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
 from emote_cli.errors import OutputError, SettingsError, TrainingError
 from emote_cli.media.output import only_writer
-from emote_cli.settings import Settings, load_settings, override, parse_settings, save_settings
+from emote_cli.settings import Settings, load_settings, override, parse_settings, read_yaml, save_settings
 from emote_cli.training.settings import ORDER, StageName, TrainSettings, load_recipe, recipe_stages
 from emote_cli.training.stages import NUMBERS
 from emote_cli.training.start import NEW_MODELS, split_assignments, stage_of
@@ -161,8 +160,8 @@ def joined(out: Path, asked: Request) -> Request:
     if not place.is_file():
         raise TrainingError(f"{out} holds no run to resume", "leave --resume out to start one")
     try:
-        values = yaml.safe_load(place.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = read_yaml(place, "")
+    except SettingsError as error:
         raise TrainingError(
             f"{place} is damaged", "go on from the newest checkpoint: --from RUN, and another --out"
         ) from error

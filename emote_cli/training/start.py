@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from emote_cli.errors import SettingsError, TrainingError
 from emote_cli.model.checkpoint import load_model, random_model
 from emote_cli.model.emo import Emo
 from emote_cli.model.imports import load_folder, start_from_sd15
-from emote_cli.settings import ModelSettings, load_preset, load_settings, override
+from emote_cli.settings import ModelSettings, load_preset, load_settings, override, read_yaml
 from emote_cli.training.settings import ORDER, StageName
 from emote_cli.training.state import TRAIN_SETTINGS
 from emote_cli.weights import SETTINGS_NAME, locate
@@ -96,7 +94,8 @@ def stage_of(folder: Path | None) -> StageName | None:
     """The stage that made a checkpoint; None where nothing says so."""
     if folder is None or not (folder.parent / TRAIN_SETTINGS).is_file():
         return None
-    stage = (yaml.safe_load((folder.parent / TRAIN_SETTINGS).read_text(encoding="utf-8")) or {}).get("stage")
+    said = read_yaml(folder.parent / TRAIN_SETTINGS, "name another run with --from")
+    stage = said.get("stage") if isinstance(said, dict) else None
     return stage if stage in ORDER else None
 
 
