@@ -19,7 +19,9 @@ from emote_cli import __version__
 from emote_cli.errors import EmoteError, OutputError
 from emote_cli.stopping import EXIT_CODE
 
-COMMANDS = ("animate", "web", "prepare", "train", "download", "info")
+COMMANDS = ("animate", "web", "prepare", "train", "download", "info", "doctor")
+_BARE = ("web", "download", "doctor")
+"""Commands that do their work without any argument; the others show their help."""
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -31,9 +33,7 @@ class _LazyCommands(Mapping[str, Any]):
             raise KeyError(name)
         function = getattr(import_module(f"emote_cli.commands.{name}"), name)
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(name=name, no_args_is_help=name not in ("download", "web"), context_settings=_HELP)(
-            function
-        )
+        single.command(name=name, no_args_is_help=name not in _BARE, context_settings=_HELP)(function)
         return typer.main.get_command(single)
 
     def __iter__(self) -> Iterator[str]:
