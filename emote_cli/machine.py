@@ -22,7 +22,7 @@ from pathlib import Path
 from emote_cli.errors import EmoteError
 from emote_cli.media.ffmpeg import ffmpeg_exe
 from emote_cli.registry import human_size, registry
-from emote_cli.weights import bundled, fault, home, locate, read_lock
+from emote_cli.weights import bundled, check_folder, fault, home, locate, read_lock
 
 DISTRIBUTION = "emote-cli"
 NEEDED = ("torch", "numpy", "diffusers", "transformers", "mediapipe", "opencv-python-headless", "onnxruntime")
@@ -207,6 +207,12 @@ def _bundled() -> Iterator[Finding]:
         yield Finding("mini", f"whole, {size} ({folder})")
     except EmoteError as error:
         yield Finding("mini", "damaged", error.message, "reinstall emote-cli", fatal=True)
+    try:
+        folder = bundled("whisper")
+        check_folder(folder)
+        yield Finding("ears", f"whole ({folder})")
+    except EmoteError as error:
+        yield Finding("ears", "damaged", error.message, "reinstall emote-cli", fatal=True)
     try:
         path = bundled("face_landmarker.task")
         yield Finding("face detector", f"{human_size(path.stat().st_size)} ({path})")

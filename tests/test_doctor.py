@@ -1,9 +1,9 @@
 """`emote doctor`: what is whole is named, what is wrong is told with its remedy, and torch stays out of it."""
 
 import json
+import os
 import subprocess
 import sys
-import time
 from importlib import metadata
 from pathlib import Path
 
@@ -51,13 +51,12 @@ def test_it_is_quick_and_imports_nothing_heavy():
         "try: app(['doctor'], prog_name='emote')\n"
         f"except SystemExit as e: print(json.dumps([e.code, [m for m in {HEAVY!r} if m in sys.modules]]))"
     )
-    seconds = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-        seconds.append(time.perf_counter() - begin)
+    before = os.times()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    after = os.times()
     assert json.loads(done.stdout.splitlines()[-1]) == [0, []], done.stdout
-    assert min(seconds) < 1.5, f"{min(seconds):.2f} s"  # 0.4 s on an idle machine
+    computed = after.children_user + after.children_system - before.children_user - before.children_system
+    assert computed < 1.5, f"{computed:.2f} s"  # 0.4 s; other programs on a busy machine do not count
 
 
 def test_no_ffmpeg_is_fatal(monkeypatch):

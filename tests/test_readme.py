@@ -3,7 +3,7 @@
 import importlib
 import re
 import shlex
-import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -117,5 +117,7 @@ def test_the_assets_are_named_with_their_origin():
     assert [name for name in files if f"`{name}`" not in text] == []
 
 
-def test_the_module_runs_as_a_program():
-    assert importlib.import_module("emote_cli.__main__").main is sys.modules["emote_cli.cli"].main
+def test_the_module_is_the_installed_program():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"emote": "emote_cli.__main__:main"}
+    assert callable(importlib.import_module("emote_cli.__main__").main)
