@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from emote_cli.errors import TrainingError
 from emote_cli.model.emo import Emo
 from emote_cli.training.deepspeed import Zero, asks_for_deepspeed, configure
-from emote_cli.training.distill import Original
 from emote_cli.training.feed import Fed, Shares, divide, to_device
-from emote_cli.training.lips import Teacher
+from emote_cli.training.objectives.base import Trainee
+from emote_cli.training.objectives.distill import Original
 from emote_cli.training.optimizer import Average, learning_rate_at, make_optimizer
 from emote_cli.training.settings import TrainSettings
 from emote_cli.training.state import TrainingState, checkpoint_folders, load_state, trained_parameters
-from emote_cli.training.trainee import Trainee
+from emote_cli.training.teacher import Teacher
 
 SHARDED_ALONE = re.compile(r"\.backbone\..*\.(resnets|motion_modules)\.\d+$")
 """Layers that FSDP gathers when they run: called as a whole, and in every process's backward pass. ReferenceNet's are

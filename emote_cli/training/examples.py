@@ -18,12 +18,12 @@ from emote_cli.model.autoencoder import Autoencoder
 from emote_cli.model.emo import Emo
 from emote_cli.perception.speech import hear
 from emote_cli.settings import ModelSettings
+from emote_cli.training.crops import Crops, FramePool
 from emote_cli.training.feed import Examples
-from emote_cli.training.frames import Crops, FramePool
-from emote_cli.training.lips import HeardLips, Teacher, fit_teacher, warm_up
 from emote_cli.training.loop import StepReport
 from emote_cli.training.request import StageRun
 from emote_cli.training.settings import TrainSettings
+from emote_cli.training.teacher import HeardLips, Teacher, fit_teacher, warm_up
 from emote_cli.types import AudioFeatures, Waveform
 
 COMPONENT_CROPS = 192

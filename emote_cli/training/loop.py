@@ -20,12 +20,12 @@ from emote_cli import stopping
 from emote_cli.data.dataset import ClipDataset
 from emote_cli.errors import DataError
 from emote_cli.model.emo import Emo
-from emote_cli.training.distill import Original
 from emote_cli.training.engine import Engine, Outcome, build
 from emote_cli.training.feed import Examples, feed
-from emote_cli.training.lips import Teacher
+from emote_cli.training.objectives.distill import Original
 from emote_cli.training.settings import TrainSettings
 from emote_cli.training.state import TrainingState, save_state
+from emote_cli.training.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True)

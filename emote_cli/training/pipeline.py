@@ -13,12 +13,12 @@ from emote_cli.data.selection import Selection, select
 from emote_cli.model.checkpoint import load_model, save_model
 from emote_cli.model.emo import Emo
 from emote_cli.settings import save_settings
-from emote_cli.training.autoencoder import latent_scale
-from emote_cli.training.distill import Original, check_grid
 from emote_cli.training.examples import Observer, examples_for, teacher_for
+from emote_cli.training.log import LOG, RunLog
 from emote_cli.training.loop import StepReport, Watch, train
+from emote_cli.training.objectives.autoencoder import latent_scale
+from emote_cli.training.objectives.distill import Original, check_grid
 from emote_cli.training.request import FINISHED, StageRun, came_from_vae, is_finished
-from emote_cli.training.runlog import LOG, RunLog
 from emote_cli.training.settings import RunSettings, TrainSettings
 from emote_cli.training.start import begin, changed, stage_of
 from emote_cli.training.state import checkpoint_folders

@@ -12,7 +12,7 @@ from emote_cli.data.dataset import SamplingSettings
 from emote_cli.data.selection import DataSettings
 from emote_cli.errors import SettingsError
 from emote_cli.settings import ModelSettings, Settings, parse_settings
-from emote_cli.training.step import StepSettings
+from emote_cli.training.objectives.denoising import StepSettings
 
 StageName = Literal["vae", "image", "video", "speed", "distill"]
 ORDER: tuple[StageName, ...] = ("vae", "image", "video", "speed", "distill")

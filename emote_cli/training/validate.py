@@ -23,7 +23,7 @@ from emote_cli.media.video import VideoWriter, read_frames
 from emote_cli.model.emo import Emo
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.perception.geometry import box_to_crop, points_to_crop
-from emote_cli.training.figures import Identity, faces_of, jaw_curve, psnr_db
+from emote_cli.training.metrics import Identity, faces_of, jaw_curve, psnr_db
 from emote_cli.training.settings import ValidationSettings
 from emote_cli.types import Box, Face, Pixels, Portrait, Waveform
 from emote_cli.weights import bundled

@@ -13,10 +13,10 @@ from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.diffusion.solvers import make_solver
 from emote_cli.errors import SettingsError
 from emote_cli.settings import DiffusionSettings
-from emote_cli.training.distill import Original, check_grid, distill_loss, start_of_span
+from emote_cli.training.objectives.denoising import draw
+from emote_cli.training.objectives.distill import Original, check_grid, distill_loss, start_of_span
 from emote_cli.training.settings import DistillSettings
 from emote_cli.training.stages import freeze_for
-from emote_cli.training.step import draw
 
 ALONE = recipe("distill").step
 OBJECTIVES = pytest.mark.parametrize("objective", ["v", "sample", "epsilon"])

@@ -8,6 +8,7 @@ from small_models import build, make_batch, paper_settings, tiny_settings
 
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import TrainingError
+from emote_cli.training.objectives.denoising import StepSettings, draw, loss_for
 from emote_cli.training.stages import (
     NUMBERS,
     PARTS,
@@ -17,7 +18,6 @@ from emote_cli.training.stages import (
     part_of,
     trainable_names,
 )  # fmt: skip
-from emote_cli.training.step import StepSettings, draw, loss_for
 
 KEEP_ALL = StepSettings(drop_reference=0, drop_audio=0, drop_face_region=0, drop_speed=0)
 

@@ -12,9 +12,9 @@ from emote_cli.errors import WeightsError
 from emote_cli.media.video import probe, read_frames
 from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import load_preset
-from emote_cli.training.figures import Identity, psnr_db
+from emote_cli.training.log import CURVES, RunLog, read_log
 from emote_cli.training.loop import StepReport
-from emote_cli.training.runlog import CURVES, RunLog, read_log
+from emote_cli.training.metrics import Identity, psnr_db
 from emote_cli.training.settings import ValidationSettings
 from emote_cli.training.validate import Examiner, mean_known, read_held_out
 

@@ -12,7 +12,7 @@ from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import load_preset
 from emote_cli.training import lips
 from emote_cli.training.examples import heard_lips, open_audio_layers
-from emote_cli.training.lips import HeardLips, fit_teacher, gathered, mean_tokens, places_of, warm_up
+from emote_cli.training.teacher import HeardLips, fit_teacher, gathered, mean_tokens, places_of, warm_up
 from emote_cli.types import AudioFeatures
 
 SETTINGS = load_preset("tiny")

@@ -21,7 +21,7 @@ from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.model.conditioning import Conditioning
 from emote_cli.model.emo import Emo
 from emote_cli.settings import Settings
-from emote_cli.training.lips import Teacher
+from emote_cli.training.teacher import Teacher
 
 Droppable = Literal["reference", "audio", "face_region", "speed"]
 

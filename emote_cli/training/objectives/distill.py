@@ -21,8 +21,8 @@ from emote_cli.errors import SettingsError
 from emote_cli.model.conditioning import Conditioning
 from emote_cli.model.emo import Emo
 from emote_cli.settings import DiffusionSettings
+from emote_cli.training.objectives.denoising import Draw, StepSettings, conditioning_for
 from emote_cli.training.settings import DistillSettings
-from emote_cli.training.step import Draw, StepSettings, conditioning_for
 
 
 class Original:

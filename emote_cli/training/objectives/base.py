@@ -14,12 +14,12 @@ from emote_cli.data.dataset import TrainingExample
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import TrainingError
 from emote_cli.model.emo import Emo
-from emote_cli.training.autoencoder import Pictures, autoencoder_losses
-from emote_cli.training.distill import Original, distill_loss
-from emote_cli.training.lips import Teacher
+from emote_cli.training.objectives.autoencoder import Pictures, autoencoder_losses
+from emote_cli.training.objectives.denoising import draw, loss_for, sample_generator
+from emote_cli.training.objectives.distill import Original, distill_loss
 from emote_cli.training.settings import TrainSettings
 from emote_cli.training.stages import freeze_for
-from emote_cli.training.step import draw, loss_for, sample_generator
+from emote_cli.training.teacher import Teacher
 
 
 class Trainee(nn.Module):

@@ -17,7 +17,7 @@ from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.tracks import read_tracks
 from emote_cli.errors import DataError
 from emote_cli.media.video import read_frames
-from emote_cli.training.autoencoder import Pictures
+from emote_cli.training.objectives.autoencoder import Pictures
 
 
 class FramePool:
