@@ -259,11 +259,21 @@ def _model_folder(path: Path) -> Path:
     return newest
 
 
+def checkpoint_folders(run: Path) -> list[Path]:
+    """Whole checkpoints of a run, `checkpoints/step-NNNNNNNN/`, oldest first."""
+    found = [path for path in (run / "checkpoints").glob("step-*") if _step_of(path) is not None]
+    return sorted(found, key=lambda path: _step_of(path) or 0)
+
+
 def newest_ema(run: Path) -> Path | None:
-    """The newest complete EMA of a run: `checkpoints/step-NNNNNNNN/ema/`; None where there is none."""
-    saved = [run, *(run / "checkpoints").glob("step-*")]
-    steps = {int(folder.name[5:]): folder for folder in saved if re.fullmatch(r"step-\d+", folder.name)}
-    for _, folder in sorted(steps.items(), reverse=True):
+    """The newest complete EMA of a run (or of the one checkpoint that is named); None where there is none."""
+    named = [] if _step_of(run) is None else [run]
+    for folder in reversed([*named, *checkpoint_folders(run)]):
         if (folder / "ema" / SETTINGS_NAME).is_file() and (folder / "ema" / WEIGHTS_NAME).is_file():
             return folder / "ema"
     return None
+
+
+def _step_of(checkpoint: Path) -> int | None:
+    match = re.fullmatch(r"step-(\d+)", checkpoint.name)
+    return int(match[1]) if match else None

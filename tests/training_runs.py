@@ -12,7 +12,10 @@ from emote_cli.data.dataset import ClipArrays, ClipDataset
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.emo import Emo
 from emote_cli.settings import ModelSettings, load_preset, override
-from emote_cli.training.loop import StepReport, train
+from emote_cli.training.loop import train
+from emote_cli.training.objectives.autoencoder import Reconstruction
+from emote_cli.training.objectives.denoising import Denoising
+from emote_cli.training.observer import Observer, StepReport
 from emote_cli.training.settings import TrainSettings, load_recipe
 from emote_cli.types import AudioFeatures
 
@@ -49,12 +52,31 @@ def examples(settings: TrainSettings, clips: int = 3) -> ClipDataset:
     return ClipDataset(made, model, settings.sampling, seed=settings.seed, temporal=settings.stage != "image")
 
 
-def run(folder: Path, settings: TrainSettings, dataset: Any = None, model: Emo | None = None):
-    """Train; returns the state and the reports."""
-    reports: list[StepReport] = []
-    model = model or random_model(load_preset("tiny"), 3)
-    state = train(model, dataset or examples(settings), settings, folder, reports.append)
-    return state, reports
+class Watcher(Observer):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.reports: list[StepReport] = []
+        self.warnings: list[str] = []
+        self.figures: list[tuple[int, dict[str, float]]] = []
+
+    def on_step(self, report: StepReport) -> None:
+        self.reports.append(report)
+
+    def on_warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def on_figures(self, step: int, figures: dict[str, float]) -> None:
+        self.figures.append((step, figures))
+
+
+def run(folder: Path, settings: TrainSettings, dataset: Any = None, model: Emo | None = None, **more: Any):
+    """Train; returns the state and what a watcher heard."""
+    watcher = Watcher()
+    kind = Reconstruction if settings.stage == "vae" else Denoising
+    objective = kind(model or random_model(load_preset("tiny"), 3), settings)
+    state = train(objective, dataset or examples(settings), folder, watcher, **more)
+    return state, watcher
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -84,5 +106,5 @@ if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     options = override(recipe(max_steps=steps, save_steps=2), sys.argv[3:])
-    for report in run(place, options)[1]:
+    for report in run(place, options)[1].reports:
         sys.stdout.write(f"loss {report.loss!r}\n")

@@ -66,13 +66,13 @@ def train(
     """
     from emote_cli import console
     from emote_cli.commands.train_view import show_forecasts, view
-    from emote_cli.training.request import claimed, joined, plan
+    from emote_cli.training.request import claim, plan, request_of
 
     if out is None:
         raise typer.BadParameter("is needed", param_hint="--out")
     changes = _assignments(setting, split, unfreeze)
     asked = _request(stage, model, data, start, max_steps, max_minutes, changes, resume)
-    request = joined(out, asked) if resume else asked
+    request = request_of(out, asked) if resume else asked
     stages = plan(request, out)
     from emote_cli.data.selection import read_dataset
     from emote_cli.training.dry_run import forecasts
@@ -82,10 +82,10 @@ def train(
     records, main = read_dataset(dataset), int(os.environ.get("RANK", 0)) == 0
     with view(main) as shown:
         if dry_run:
-            show_forecasts(forecasts(stages, dataset, records, shown.observer()))
+            show_forecasts(forecasts(stages, dataset, records, shown))
             return
-        with claimed(request, out, resume) if main else nullcontext():
-            folder = run_all(stages, dataset, records, shown.observer())
+        with claim(request, out, resume) if main else nullcontext():
+            folder = run_all(stages, dataset, records, shown)
     if main:
         console.result(folder)
         console.say(f"next: emote animate portrait.png speech.wav --model {folder}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.live import Live
@@ -12,12 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from emote_cli import console
+from emote_cli.training.observer import Observer, StepReport
 
 if TYPE_CHECKING:
     from emote_cli.training.dry_run import Forecast
-    from emote_cli.training.examples import Observer
-    from emote_cli.training.loop import StepReport
-    from emote_cli.training.request import StageRun
 
 PLAIN_EVERY_S = 30
 """Seconds between two lines where nothing can be redrawn."""
@@ -30,39 +29,23 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-class View:
-    """Callbacks for the pipeline.
+class View(Observer):
+    """Shows a run.
 
     Args:
         live: redraws on terminals; None elsewhere.
-        main: whether this process speaks; of several, one does.
     """
 
-    def __init__(self, live: Live | None, main: bool = True) -> None:
-        self.live, self.main = live, main
+    def __init__(self, live: Live | None) -> None:
+        self.live = live
         self.stage = ""
         self._loss: float | None = None
         self._spoken = 0.0
 
-    def observer(self) -> Observer:
-        """The callbacks."""
-        from emote_cli.training.examples import Observer
-
-        if not self.main:
-            return Observer()
-        return Observer(
-            on_stage=self.on_stage,
-            on_clip=self.on_clip,
-            on_warm_up=self.on_warm_up,
-            on_step=self.on_step,
-            on_note=self.on_note,
-            on_figures=self.on_figures,
-        )
-
-    def on_stage(self, stage: StageRun) -> None:
+    def on_stage(self, stage: str, run: Path) -> None:
         """Name the stage."""
-        self.stage, self._loss = stage.settings.stage, None
-        console.say(f"stage {self.stage} -> {stage.run}")
+        self.stage, self._loss = stage, None
+        console.say(f"stage {stage} -> {run}")
 
     def on_clip(self, done: int, total: int) -> None:
         """Show how far reading and encoding are."""
@@ -84,10 +67,17 @@ class View:
                 f"{duration(report.seconds_left)} left"
             )
 
+    def on_warning(self, text: str) -> None:
+        """Show a line."""
+        console.warn(text)
+
     def on_note(self, text: str) -> None:
         """Show a line."""
-        show = console.say if text.startswith("saved") else console.warn
-        show(text)
+        console.say(text)
+
+    def on_saved(self, folder: Path) -> None:
+        """Name the checkpoint."""
+        console.say(f"saved {folder}")
 
     def on_figures(self, step: int, figures: dict[str, float]) -> None:
         """Show the figures of a validation."""
@@ -126,10 +116,13 @@ class View:
 
 
 @contextmanager
-def view(main: bool) -> Iterator[View]:
+def view(main: bool) -> Iterator[Observer]:
     """Show a run while the block lasts; processes other than the main one stay silent."""
-    if not (main and console.err.is_terminal):
-        yield View(None, main)
+    if not main:
+        yield Observer()
+        return
+    if not console.err.is_terminal:
+        yield View(None)
         return
     with Live(console=console.err, refresh_per_second=4, transient=True) as live:
         yield View(live)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,10 +15,23 @@ from torch import Tensor
 from emote_cli.data.cache import OnBad
 from emote_cli.data.dataset import DAMAGE
 from emote_cli.data.manifest import ClipRecord
+from emote_cli.data.selection import Selection
 from emote_cli.data.tracks import read_tracks
 from emote_cli.errors import DataError
 from emote_cli.media.video import read_frames
-from emote_cli.training.objectives.autoencoder import Pictures
+from emote_cli.model.emo import Emo
+from emote_cli.training.observer import Observer
+from emote_cli.training.settings import TrainSettings
+
+COMPONENT_CROPS = 192
+"""Crops whose principal components start the autoencoder's linear path."""
+
+
+class Pictures(NamedTuple):
+    """Crops for the autoencoder; a batch has one more axis in front."""
+
+    pixels: Float[Tensor, "*b 3 h w"]
+    weight: Float[Tensor, "*b 1 h w"]
 
 
 class FramePool:
@@ -64,27 +78,13 @@ class FramePool:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def batches(
-        self, batch: int, crop: int, seed: int, start: int = 0
-    ) -> Iterator[tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]]:
-        """Endless random crops in [-1, 1] with a weight map; batch number k depends on (seed, k) only."""
-        step = start
-        while True:
-            rng = np.random.default_rng([seed, step])
-            items = [self.crop(rng, crop) for _ in range(batch)]
-            yield (
-                torch.from_numpy(np.stack([i[0] for i in items])),
-                torch.from_numpy(np.stack([i[1] for i in items])),
-            )
-            step += 1
-
     def crop(
         self, rng: np.random.Generator, crop: int
     ) -> tuple[Float[np.ndarray, "3 h w"], Float[np.ndarray, "1 h w"]]:
         """A random square of a random frame, augmented, with its weight map."""
         index = int(rng.integers(len(self)))
         y, x = (int(rng.integers(self.pixels.shape[1] - crop + 1)) for _ in range(2))
-        pixels = augmented(self.pixels[index, y : y + crop, x : x + crop], rng)
+        pixels = augment(self.pixels[index, y : y + crop, x : x + crop], rng)
         weight = np.ones((crop, crop), np.float32)
         for (x0, y0, x1, y1), extra in zip(self.boxes_px[index], (1.0, 2.0), strict=True):
             rows = slice(max(int(y0) - y, 0), max(int(y1) - y, 0))
@@ -122,7 +122,7 @@ def clip_frames(
             yield frame, pair[index] * scale
 
 
-def augmented(pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
+def augment(pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
     """Random brightness, contrast, color balance and channel order; 0..255 to about -1..1."""
     values = pixels.astype(np.float32) / 127.5 - 1.0
     if rng.random() < 0.2:
@@ -130,3 +130,27 @@ def augmented(pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> F
     gain = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3)
     shift = rng.uniform(-0.15, 0.15) + rng.uniform(-0.05, 0.05, 3)
     return np.clip(values * gain + shift, -1, 1).astype(np.float32)
+
+
+def crops_for(
+    model: Emo, settings: TrainSettings, data: Path, chosen: Selection, observer: Observer, fresh: bool
+) -> Crops:
+    """Random crops of the clips' frames; clips that are drawn more often give more frames."""
+    stride, size = settings.autoencoder.stride, model.settings.image_size
+    strides = [
+        max(round(stride * record.frames / weight), 1)
+        for record, weight in zip(chosen.train, chosen.weights, strict=True)
+    ]
+    pool = FramePool(
+        data,
+        chosen.train,
+        strides,
+        on_clip=lambda done: observer.on_clip(done, len(strides)),
+        on_bad=lambda record, text: observer.on_warning(f"left out: clip {record.id}: {text}"),
+        size=size,
+    )
+    if fresh and settings.autoencoder.components and model.autoencoder.shortcut_in is not None:
+        whole = Crops(pool, size, settings.seed + 1)
+        pixels = torch.stack([whole.example(key).pixels for key in range(COMPONENT_CROPS)])
+        model.autoencoder.start_from_components(pixels)
+    return Crops(pool, min(settings.autoencoder.crop, size), settings.seed)

@@ -61,7 +61,7 @@ class Zero:
     """Backward pass and step by DeepSpeed; its moments can be told and set as an ordinary optimizer's.
 
     Args:
-        engine: DeepSpeed's, around the trainee.
+        engine: DeepSpeed's, around the objective.
         parameters: those that train, in the model's order.
     """
 

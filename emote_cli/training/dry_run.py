@@ -17,10 +17,11 @@ from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.selection import Selection, select
 from emote_cli.model.emo import Emo
 from emote_cli.training.engine import Engine, build
-from emote_cli.training.examples import Observer, examples_for
+from emote_cli.training.examples import examples_for
 from emote_cli.training.feed import Examples, feed
 from emote_cli.training.loop import check_examples, peak_memory_mb
-from emote_cli.training.pipeline import first_model, original_for
+from emote_cli.training.observer import Observer
+from emote_cli.training.pipeline import first_model, objective_for
 from emote_cli.training.request import StageRun
 from emote_cli.training.settings import TrainSettings
 from emote_cli.training.stages import part_of
@@ -112,17 +113,18 @@ def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observe
         EmoteError: whatever would stop the stage.
     """
     settings = stage.settings
-    observer.on_stage(stage)
-    original = original_for(stage)
+    observer.on_stage(settings.stage, stage.run)
     examples = examples_for(model, settings, data, chosen, observer, fresh=False)
     check_examples(examples)
-    untracked = settings.model_copy(update={"trackers": ()})
-    engine = build(model, untracked, None, original=original)
+    untracked = replace(stage, settings=settings.model_copy(update={"trackers": ()}))
+    objective = objective_for(untracked, model, examples)
+    engine = build(objective, None)
     took, frames, waited = measure(engine, examples)
     limit_s = None if settings.max_minutes is None else 60 * settings.max_minutes
     seconds = settings.max_steps * took if limit_s is None else min(limit_s, settings.max_steps * took)
     parts = count_parts(model)
-    original_mb = 4 * sum(part.trainable + part.frozen for part in parts) / 2**20 if original else 0.0
+    frozen_copy = settings.stage == "distill"  # the original
+    original_mb = 4 * sum(part.trainable + part.frozen for part in parts) / 2**20 if frozen_copy else 0.0
     return Forecast(
         stage=settings.stage,
         parts=parts,

@@ -15,15 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from emote_cli.errors import TrainingError
-from emote_cli.model.emo import Emo
 from emote_cli.training.deepspeed import Zero, asks_for_deepspeed, configure
 from emote_cli.training.feed import Fed, Shares, divide, to_device
-from emote_cli.training.objectives.base import Trainee
-from emote_cli.training.objectives.distill import Original
+from emote_cli.training.objectives.base import Objective
 from emote_cli.training.optimizer import Average, learning_rate_at, make_optimizer
+from emote_cli.training.run_folder import TRACKERS, newest_checkpoint
 from emote_cli.training.settings import TrainSettings
-from emote_cli.training.state import TrainingState, checkpoint_folders, load_state, trained_parameters
-from emote_cli.training.teacher import Teacher
+from emote_cli.training.state import TrainingState, load_state, trained_parameters
 
 SHARDED_ALONE = re.compile(r"\.backbone\..*\.(resnets|motion_modules)\.\d+$")
 """Layers that FSDP gathers when they run: called as a whole, and in every process's backward pass. ReferenceNet's are
@@ -68,7 +66,7 @@ def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
     AcceleratorState._reset_state(reset_partial_state=False)
     # A step in which every sample dropped its reference leaves reference attention without a gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    place = None if run is None else ProjectConfiguration(str(run), str(run / "trackers"))
+    place = None if run is None else ProjectConfiguration(str(run), str(run / TRACKERS))
     try:
         accelerator = Accelerator(
             # with DeepSpeed, deepspeed.py sees to it
@@ -133,8 +131,8 @@ class Mover(Protocol):
 class Plain:
     """Backward pass and step by accelerate: one process, DDP, FSDP."""
 
-    def __init__(self, accelerator: Any, trainee: nn.Module, optimizer: Any, clip_norm: float) -> None:
-        self.accelerator, self.trainee, self.optimizer = accelerator, trainee, optimizer
+    def __init__(self, accelerator: Any, objective: nn.Module, optimizer: Any, clip_norm: float) -> None:
+        self.accelerator, self.objective, self.optimizer = accelerator, objective, optimizer
         self.clip_norm = clip_norm
 
     @property
@@ -148,7 +146,7 @@ class Plain:
 
     def norm(self) -> float:
         """Of the whole gradient, which is clipped."""
-        parameters = [value for value in self.trainee.parameters() if value.requires_grad]
+        parameters = [value for value in self.objective.parameters() if value.requires_grad]
         norm: Tensor = self.accelerator.clip_grad_norm_(parameters, self.clip_norm)
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
@@ -165,7 +163,7 @@ class Engine:
 
     Attributes:
         accelerator: accelerate's.
-        trainee: the wrapped module.
+        objective: the wrapped module.
         mover: the wrapped optimizer.
         state: what a checkpoint holds.
         shares: this process's part of each step.
@@ -173,7 +171,7 @@ class Engine:
     """
 
     accelerator: Any
-    trainee: nn.Module
+    objective: nn.Module
     mover: Mover
     state: TrainingState
     shares: Shares
@@ -203,9 +201,9 @@ class Engine:
             complaints += fed.complaints
             batch = to_device(fed.batch, self.accelerator.device)
             frames += math.prod(batch[0].shape[:-3])
-            with self.accelerator.accumulate(self.trainee):
+            with self.accelerator.accumulate(self.objective):
                 with self.accelerator.autocast():
-                    loss = self.trainee(batch, state.step, self.shares.first(part)).mean()
+                    loss = self.objective(batch, state.step, self.shares.first(part)).mean()
                 last = part == self.shares.passes - 1
                 self.mover.backward(loss, last)
                 losses.append(loss.detach())
@@ -224,21 +222,16 @@ class Engine:
             state.ema.follow(state.trained, state.step + 1, state.settings.ema_decay)
         return taken
 
-    def agreed(self, *values: float) -> list[list[float]]:
+    def gather(self, *values: float) -> list[list[float]]:
         """The same values of every process: one row per process."""
         own = torch.tensor([values], dtype=torch.float64, device=self.accelerator.device)
         rows: list[list[float]] = self.accelerator.gather(own).tolist()
         return rows
 
 
-def build(
-    model: Emo,
-    settings: TrainSettings,
-    run: Path | None,
-    teacher: Teacher | None = None,
-    original: Original | None = None,
-) -> Engine:
-    """Freeze, place and wrap the model for a stage; load the newest checkpoint of the run if there is one."""
+def build(objective: Objective, run: Path | None) -> Engine:
+    """Place and wrap the objective; load the newest checkpoint of the run if there is one."""
+    settings, model = objective.settings, objective.model
     accelerator = make_accelerator(settings, run)
     shares = divide(settings, accelerator.process_index, accelerator.num_processes)
     zero = accelerator.distributed_type.value == "DEEPSPEED"
@@ -247,33 +240,30 @@ def build(
     sharded = settings.shard and accelerator.num_processes > 1
     fsdp = sharded or accelerator.distributed_type.value == "FSDP"
     # fully_shard takes no other order of axes, and DeepSpeed lays all weights into one row
-    layout = torch.contiguous_format if fsdp or zero else torch.channels_last
-    model = model.train().to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
-    if original is not None:
-        original.model.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
-    trainee: nn.Module = Trainee(model, settings, teacher, original)
+    objective.place(accelerator.device, torch.contiguous_format if fsdp or zero else torch.channels_last)
+    wrapped: nn.Module = objective
     if sharded:
-        shard(trainee, accelerator)
+        shard(wrapped, accelerator)
     trained = trained_parameters(model)
     optimizer: Any = make_optimizer(list(trained.values()), settings)
     mover: Mover
     if zero:
-        trainee, _ = accelerator.prepare(trainee, optimizer)
-        mover = optimizer = Zero(trainee, list(trained.values()))
+        wrapped, _ = accelerator.prepare(wrapped, optimizer)
+        mover = optimizer = Zero(wrapped, list(trained.values()))
     else:
         if settings.shard:
-            wrapped = accelerator.prepare_optimizer(optimizer)
+            moves = accelerator.prepare_optimizer(optimizer)
         else:
-            trainee, wrapped = accelerator.prepare(trainee, optimizer)
-        mover = Plain(accelerator, trainee, wrapped, settings.clip_norm)
+            wrapped, moves = accelerator.prepare(wrapped, optimizer)
+        mover = Plain(accelerator, wrapped, moves, settings.clip_norm)
     state = TrainingState(model, Average(trained_parameters(model)), optimizer, settings)
-    saved = checkpoint_folders(run) if run is not None else []
-    if saved:
-        load_state(state, saved[-1])
-    return Engine(accelerator, trainee, mover, state, shares)
+    saved = None if run is None else newest_checkpoint(run)
+    if saved is not None:
+        load_state(state, saved)
+    return Engine(accelerator, wrapped, mover, state, shares)
 
 
-def shard(trainee: nn.Module, accelerator: Any) -> None:
+def shard(objective: nn.Module, accelerator: Any) -> None:
     """FSDP (PyTorch's `fully_shard`): each process keeps its share of weights, gradients and moments.
 
     The large layers are gathered one at a time while they run; the rest, for the whole step.
@@ -289,9 +279,9 @@ def shard(trainee: nn.Module, accelerator: Any) -> None:
             f"shard=true needs PyTorch 2.13, this is {torch.__version__}", "pip install -U torch"
         )
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    for name, part in list(trainee.named_modules()):
+    for name, part in list(objective.named_modules()):
         if SHARDED_ALONE.search(name):
             fully_shard(part, mesh=mesh)
-    whole = fully_shard(trainee, mesh=mesh)
+    whole = fully_shard(objective, mesh=mesh)
     # A process whose samples all dropped their reference has no gradient for reference attention.
     whole.set_reduce_scatter_unused_params(True)

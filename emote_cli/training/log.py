@@ -1,4 +1,4 @@
-"""What stays of a run to look at: `log.jsonl`, and `curves.png` drawn from it."""
+"""What stays of a run to look at: `log.jsonl`, and `curves.png` drawn from it (no package is needed to see it)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from emote_cli.training.loop import StepReport
+from emote_cli.training.observer import Observer, StepReport
+from emote_cli.training.run_folder import CURVES, LOG
 
-LOG = "log.jsonl"
-CURVES = "curves.png"
 PANEL = (720, 220)
 MARGIN = 48
 INK, LINE, FAINT = (40, 40, 40), (31, 119, 180), (174, 199, 232)
 
 
-class RunLog:
+class RunLog(Observer):
     """Appends lines to the log of a run folder; means over the steps between two lines.
 
     Args:
@@ -33,7 +32,7 @@ class RunLog:
         self._since: list[StepReport] = []
         run.mkdir(parents=True, exist_ok=True)
 
-    def step(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         """Take note of a step."""
         self._since.append(report)
         if report.step % self.every == 0:
@@ -44,13 +43,22 @@ class RunLog:
             self._since.clear()
             self._append(line)
 
-    def figures(self, step: int, figures: dict[str, float]) -> None:
+    def on_figures(self, step: int, figures: dict[str, float]) -> None:
         """Take note of a validation."""
         self._append({"step": step, **figures})
 
-    def note(self, text: str) -> None:
+    def on_warning(self, text: str) -> None:
+        """Take note of what went wrong."""
+        self._append({"note": text})
+
+    def on_note(self, text: str) -> None:
         """Take note of an event."""
         self._append({"note": text})
+
+    def on_saved(self, folder: Path) -> None:
+        """Take note of a checkpoint, and draw the curves up to it."""
+        self._append({"note": f"saved {folder}"})
+        self.draw()
 
     def draw(self) -> None:
         """Draw all curves anew."""

@@ -22,60 +22,13 @@ from emote_cli.errors import DataError
 from emote_cli.model.emo import Emo
 from emote_cli.training.engine import Engine, Outcome, build
 from emote_cli.training.feed import Examples, feed
-from emote_cli.training.objectives.distill import Original
-from emote_cli.training.settings import TrainSettings
+from emote_cli.training.objectives.base import Objective
+from emote_cli.training.observer import Observer, StepReport
+from emote_cli.training.run_folder import half_written, newest_checkpoint
 from emote_cli.training.state import TrainingState, save_state
-from emote_cli.training.teacher import Teacher
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """What one step tells whoever watches.
-
-    Attributes:
-        step: steps done.
-        loss: mean over the batch, all processes.
-        learning_rate: of the step.
-        samples_per_s: pictures per second, all processes.
-        progress: share of the run that is done, 0 ... 1.
-        norm: of the gradient.
-        wait: share of the time spent waiting for data.
-        memory_mb: peak so far, of the GPU or else of the process.
-        skipped: steps not taken so far.
-        seconds_left: by the pace so far.
-    """
-
-    step: int
-    loss: float
-    learning_rate: float
-    samples_per_s: float
-    progress: float
-    norm: float = 0.0
-    wait: float = 0.0
-    memory_mb: float = 0.0
-    skipped: int = 0
-    seconds_left: float = 0.0
-
 
 Examine = Callable[[Emo, int], dict[str, float]]
 """Looks at the averaged model at some step; returns figures by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Who hears of a run.
-
-    Attributes:
-        on_step: after every step, in the main process.
-        on_note: of anything worth a line: skipped steps, damaged clips, checkpoints.
-        on_figures: figures of a validation, with the step.
-        examine: makes them.
-    """
-
-    on_step: Callable[[StepReport], None] = lambda report: None
-    on_note: Callable[[str], None] = lambda text: None
-    on_figures: Callable[[int, dict[str, float]], None] = lambda step, figures: None
-    examine: Examine | None = None
 
 
 @dataclass
@@ -115,27 +68,20 @@ def stop_signals() -> Iterator[Stop]:
 
 
 def train(
-    model: Emo,
-    dataset: Examples,
-    settings: TrainSettings,
+    objective: Objective,
+    examples: Examples,
     run: Path,
-    on_step: Callable[[StepReport], None] | None = None,
-    *,
-    watch: Watch | None = None,
-    teacher: Teacher | None = None,
-    original: Original | None = None,
+    observer: Observer | None = None,
+    examine: Examine | None = None,
 ) -> TrainingState:
     """Train one stage into a run folder, going on from its newest checkpoint if there is one.
 
     Args:
-        model: starts here (and ends here: its parameters are changed in place).
-        dataset: examples of the stage.
-        settings: of the stage.
+        objective: of the stage; its model starts here (and ends here: its parameters are changed in place).
+        examples: of the stage.
         run: folder of the run.
-        on_step: called after every step.
-        watch: more callbacks.
-        teacher: of the lips, for `step.teach`.
-        original: what stage `distill` distills.
+        observer: hears of everything.
+        examine: looks at the averaged model now and then, as `validation.every` says.
 
     Raises:
         DataError: the data set holds no clip long enough for this stage, or too many damaged ones.
@@ -143,52 +89,54 @@ def train(
             went wrong.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is saved.
     """
-    check_examples(dataset)
-    watch = watch or Watch(on_step=on_step or (lambda report: None))
-    for left in (run / "checkpoints").glob(".part-*"):
-        watch.on_note(f"{left.name} is left of a run that was killed while it saved; it will be replaced")
-    engine = build(model, settings, run, teacher, original)
-    state, batches = engine.state, feed(dataset, settings, engine.shares, engine.state.step)
+    check_examples(examples)
+    observer, settings = observer or Observer(), objective.settings
+    for left in half_written(run):
+        observer.on_warning(
+            f"{left.name} is left of a run that was killed while it saved; it will be replaced"
+        )
+    engine = build(objective, run)
+    state, batches = engine.state, feed(examples, settings, engine.shares, engine.state.step)
     saved_at, saved_step = state.seconds, state.step
     with stopping.saving(), trackers(engine) as log, stop_signals() as stop:
         while state.progress < 1 and not stop.asked:
-            report = timed_step(engine, batches, watch, stop)
+            report = timed_step(engine, batches, observer, stop)
             log(report)
             due_s = state.seconds - saved_at >= 60 * settings.save_minutes
             if due_s or (settings.save_steps and state.step % settings.save_steps == 0):
-                saved_at, saved_step = state.seconds, save(engine, run, watch)
+                saved_at, saved_step = state.seconds, save(engine, run, observer)
             if settings.validation.every and state.step % settings.validation.every == 0:
-                validate(engine, watch, stop)
-        if saved_step != state.step or not list((run / "checkpoints").glob("step-*")):
-            save(engine, run, watch)
+                validate(engine, observer, examine, stop)
+        if saved_step != state.step or newest_checkpoint(run) is None:
+            save(engine, run, observer)
     if stop.asked:
         raise KeyboardInterrupt
     return state
 
 
-def check_examples(dataset: Examples) -> None:
+def check_examples(examples: Examples) -> None:
     """Raise DataError if there is nothing to draw from."""
-    if isinstance(dataset, ClipDataset) and not dataset.clips:
+    if isinstance(examples, ClipDataset) and not examples.clips:
         raise DataError(
-            f"no clip has the {dataset.shortest} frames and the face that this stage needs",
+            f"no clip has the {examples.shortest} frames and the face that this stage needs",
             "prepare longer clips, or use a smaller temporal.chunk_frames",
         )
 
 
-def timed_step(engine: Engine, batches: Iterator[Any], watch: Watch, stop: Stop) -> StepReport:
+def timed_step(engine: Engine, batches: Iterator[Any], observer: Observer, stop: Stop) -> StepReport:
     """One step, agreed on by all processes, and its report."""
     state, began = engine.state, time.monotonic()
     outcome: Outcome = engine.step(batches)
-    rows = engine.agreed(outcome.loss, outcome.frames, stop.asked, time.monotonic() - began)
+    rows = engine.gather(outcome.loss, outcome.frames, stop.asked, time.monotonic() - began)
     took = max(rows[0][3], 1e-9)
     state.seconds += took
     stop.asked = any(row[2] for row in rows)
     for text in outcome.complaints:
         if text not in engine.told:  # a damaged clip is drawn again and again
             engine.told.add(text)
-            watch.on_note(f"skipped: {text}")
+            observer.on_warning(f"skipped: {text}")
     if not outcome.taken and engine.main:
-        watch.on_note(f"step {state.step} skipped: its gradient has the size {outcome.norm:.3g}")
+        observer.on_warning(f"step {state.step} skipped: its gradient has the size {outcome.norm:.3g}")
     progress = state.progress
     report = StepReport(
         step=state.step,
@@ -203,29 +151,29 @@ def timed_step(engine: Engine, batches: Iterator[Any], watch: Watch, stop: Stop)
         seconds_left=state.seconds * (1 - progress) / progress if progress else 0.0,
     )
     if engine.main:
-        watch.on_step(report)
+        observer.on_step(report)
     return report
 
 
-def save(engine: Engine, run: Path, watch: Watch) -> int:
+def save(engine: Engine, run: Path, observer: Observer) -> int:
     """Write a checkpoint; returns its step."""
     state = engine.state
     folder = save_state(state, run, state.settings.keep_checkpoints, engine.main)
     engine.accelerator.wait_for_everyone()
     if engine.main:
-        watch.on_note(f"saved {folder}")
+        observer.on_saved(folder)
     return state.step
 
 
-def validate(engine: Engine, watch: Watch, stop: Stop) -> None:
-    """Let the watcher look at the averaged model, in the main process; training goes on as if it had not.
+def validate(engine: Engine, observer: Observer, examine: Examine | None, stop: Stop) -> None:
+    """Let `examine` look at the averaged model, in the main process; training goes on as if it had not.
 
     Ctrl-C ends it, and nothing is lost by that.
     """
-    if watch.examine is None:
+    if examine is None:
         return
     if engine.sharded:
-        watch.on_note("no validation while weights are sharded: run emote animate on a checkpoint")
+        observer.on_warning("no validation while weights are sharded: run emote animate on a checkpoint")
         return
     state = engine.state
     state.ema.swap(state.trained)
@@ -233,7 +181,7 @@ def validate(engine: Engine, watch: Watch, stop: Stop) -> None:
     stop.at_once = engine.accelerator.num_processes == 1
     try:
         if engine.main and not stop.asked:
-            watch.on_figures(state.step, watch.examine(state.model, state.step))
+            observer.on_figures(state.step, examine(state.model, state.step))
     except KeyboardInterrupt:
         stop.asked = True
     finally:

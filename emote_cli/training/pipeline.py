@@ -13,17 +13,31 @@ from emote_cli.data.selection import Selection, select
 from emote_cli.model.checkpoint import load_model, save_model
 from emote_cli.model.emo import Emo
 from emote_cli.settings import save_settings
-from emote_cli.training.examples import Observer, examples_for, teacher_for
-from emote_cli.training.log import LOG, RunLog
-from emote_cli.training.loop import StepReport, Watch, train
-from emote_cli.training.objectives.autoencoder import latent_scale
-from emote_cli.training.objectives.distill import Original, check_grid
-from emote_cli.training.request import FINISHED, StageRun, came_from_vae, is_finished
+from emote_cli.training.examples import examples_for
+from emote_cli.training.feed import Examples
+from emote_cli.training.latent_scale import measure_latent_scale
+from emote_cli.training.log import RunLog
+from emote_cli.training.loop import train
+from emote_cli.training.objectives.autoencoder import Reconstruction
+from emote_cli.training.objectives.base import Objective
+from emote_cli.training.objectives.denoising import Denoising
+from emote_cli.training.objectives.distill import Distillation, Original, check_grid
+from emote_cli.training.observer import Observer, Observers
+from emote_cli.training.request import StageRun, came_from_vae
+from emote_cli.training.run_folder import (
+    EMA,
+    FINISHED,
+    LOG,
+    SETTINGS,
+    is_finished,
+    newest_checkpoint,
+    stage_that_made,
+)
 from emote_cli.training.settings import RunSettings, TrainSettings
-from emote_cli.training.start import begin, changed, stage_of
-from emote_cli.training.state import checkpoint_folders
+from emote_cli.training.start import begin, changed
+from emote_cli.training.teacher import teacher_for
 from emote_cli.training.validate import Examiner
-from emote_cli.weights import SETTINGS_NAME, locate, newest_ema
+from emote_cli.weights import locate, newest_ema
 
 
 def run_all(stages: Sequence[StageRun], data: Path, records: list[ClipRecord], observer: Observer) -> Path:
@@ -49,40 +63,62 @@ def run_all(stages: Sequence[StageRun], data: Path, records: list[ClipRecord], o
 
 def run_stage(stage: StageRun, data: Path, records: list[ClipRecord], observer: Observer) -> None:
     """Train one stage, from its newest checkpoint if it has one."""
-    observer.on_stage(stage)
     settings, run = stage.settings, stage.run
-    chosen = select(records, settings.data)
+    observer.on_stage(settings.stage, run)
+    chosen, saved = select(records, settings.data), newest_checkpoint(run)
     model = first_model(stage, data, chosen)
-    original = original_for(stage)
-    examples = examples_for(model, settings, data, chosen, observer, fresh=not checkpoint_folders(run))
     if is_main():
         run.mkdir(parents=True, exist_ok=True)
-        if not checkpoint_folders(run):
+        if saved is None:
             (run / LOG).unlink(missing_ok=True)
         whole = RunSettings(data=str(data), start=stage.start, train=settings, model=model.settings)
-        save_settings(whole, run / SETTINGS_NAME)
+        save_settings(whole, run / SETTINGS)
     log = RunLog(run, settings.log_every)
-    examiner = None
-    if settings.validation.every and settings.stage != "vae":
-        examiner = Examiner(data, chosen.held_out or chosen.train, run, settings.validation, observer.on_note)
-        if not chosen.held_out:
-            observer.on_note("no clip is held out: validation shows clips of the training set")
-    teacher = teacher_for(model, settings, examples)
-    watch = joined(observer, log, examiner)
-    train(model, examples, settings, run, watch=watch, teacher=teacher, original=original)
+    told = Observers(log, observer)
+    examples = examples_for(model, settings, data, chosen, told, fresh=saved is None)
+    examine = examiner_for(stage, data, chosen, told)
+    train(objective_for(stage, model, examples), examples, run, told, examine)
     if is_main():
         log.draw()
         (run / FINISHED).touch()
 
 
+def examiner_for(stage: StageRun, data: Path, chosen: Selection, observer: Observer) -> Examiner | None:
+    """What makes the stage's validation videos, if it has any."""
+    settings = stage.settings
+    if not settings.validation.every or settings.stage == "vae":
+        return None
+    if not chosen.held_out:
+        observer.on_warning("no clip is held out: validation shows clips of the training set")
+    return Examiner(
+        data, chosen.held_out or chosen.train, stage.run, settings.validation, observer.on_warning
+    )
+
+
+def objective_for(stage: StageRun, model: Emo, examples: Examples) -> Objective:
+    """What the stage learns.
+
+    Raises:
+        SettingsError: the original that is distilled does not take such steps.
+        DataError: no frame of the clips shows a face, and the stage wants a teacher of the lips.
+    """
+    match stage.settings.stage:
+        case "vae":
+            return Reconstruction(model, stage.settings)
+        case "distill":
+            return Distillation(model, stage.settings, original_for(stage))
+        case _:
+            return Denoising(model, stage.settings, teacher_for(model, stage.settings, examples))
+
+
 def first_model(stage: StageRun, data: Path, chosen: Selection) -> Emo:
     """What a stage starts or goes on with; its latents are scaled to the data after `--stage vae`."""
-    saved = checkpoint_folders(stage.run)
-    if saved:
-        return few_steps(load_model(saved[-1] / "ema"), stage.settings)
+    saved = newest_checkpoint(stage.run)
+    if saved is not None:
+        return few_steps(load_model(saved / EMA), stage.settings)
     model = begin(stage.settings.stage, stage.model, stage.start, stage.changes, stage.settings.seed)
     if stage.settings.stage == "image" and came_from_vae(stage.start):
-        scale = latent_scale(data, chosen.train, model)
+        scale = measure_latent_scale(data, chosen.train, model)
         model = changed(model, [f"autoencoder.scaling_factor={scale:.4g}"])
     return few_steps(model, stage.settings)
 
@@ -95,39 +131,16 @@ def few_steps(model: Emo, settings: TrainSettings) -> Emo:
     return changed(model, few)
 
 
-def original_for(stage: StageRun) -> Original | None:
+def original_for(stage: StageRun) -> Original:
     """What stage `distill` distills: the start of the run, also when it goes on.
 
     Raises:
         SettingsError: the original does not take such steps.
     """
-    if stage.settings.stage != "distill":
-        return None
     model = begin("distill", stage.model, stage.start, stage.changes, stage.settings.seed)
-    was_student = stage.start is not None and stage_of(locate(stage.start)) == "distill"
+    was_student = stage.start is not None and stage_that_made(locate(stage.start)) == "distill"
     check_grid(stage.settings.distill, model.settings.diffusion, was_student)
     return Original(model, stage.settings.distill.guidance)
-
-
-def joined(observer: Observer, log: RunLog, examiner: Examiner | None) -> Watch:
-    """The loop's callbacks: to the observer, and into the log."""
-    draw_after = ("saved",)
-
-    def on_step(report: StepReport) -> None:
-        log.step(report)
-        observer.on_step(report)
-
-    def on_note(text: str) -> None:
-        log.note(text)
-        observer.on_note(text)
-        if text.startswith(draw_after):
-            log.draw()
-
-    def on_figures(step: int, figures: dict[str, float]) -> None:
-        log.figures(step, figures)
-        observer.on_figures(step, figures)
-
-    return Watch(on_step=on_step, on_note=on_note, on_figures=on_figures, examine=examiner)
 
 
 def is_main() -> bool:

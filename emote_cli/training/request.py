@@ -12,15 +12,11 @@ from pydantic import Field
 from emote_cli.errors import OutputError, SettingsError, TrainingError
 from emote_cli.media.output import only_writer
 from emote_cli.settings import Settings, load_settings, override, parse_settings, read_yaml, save_settings
+from emote_cli.training.run_folder import LOCK, REQUEST, newest_checkpoint, stage_that_made
 from emote_cli.training.settings import ORDER, StageName, TrainSettings, load_recipe, recipe_stages
 from emote_cli.training.stages import NUMBERS
-from emote_cli.training.start import NEW_MODELS, split_assignments, stage_of
-from emote_cli.training.state import checkpoint_folders
+from emote_cli.training.start import NEW_MODELS, split_assignments
 from emote_cli.weights import SETTINGS_NAME, locate
-
-REQUEST = "request.yaml"
-FINISHED = "finished"
-LOCK = ".lock"
 
 
 class Request(Settings):
@@ -118,7 +114,7 @@ def limited(stages: list[TrainSettings], request: Request) -> list[TrainSettings
 
 
 @contextmanager
-def claimed(request: Request, out: Path, resume: bool) -> Iterator[None]:
+def claim(request: Request, out: Path, resume: bool) -> Iterator[None]:
     """Make the run folder, leave the request in it for a later --resume, and let no other run write there meanwhile.
 
     Args:
@@ -143,10 +139,10 @@ def claimed(request: Request, out: Path, resume: bool) -> Iterator[None]:
 
 def holds_run(out: Path) -> bool:
     """Whether a folder holds checkpoints that a new run would mix with its own."""
-    return any(checkpoint_folders(place) for place in (out, *(out / stage for stage in ORDER)))
+    return any(newest_checkpoint(place) for place in (out, *(out / stage for stage in ORDER)))
 
 
-def joined(out: Path, asked: Request) -> Request:
+def request_of(out: Path, asked: Request) -> Request:
     """The request of an earlier call, with later limits and assignments.
 
     Args:
@@ -181,11 +177,6 @@ def joined(out: Path, asked: Request) -> Request:
     return before.model_copy(update={"assignments": (*before.assignments, *asked.assignments), **limits})
 
 
-def is_finished(run: Path) -> bool:
-    """Whether a stage of a run has come to its end."""
-    return (run / FINISHED).exists()
-
-
 def came_from_vae(start: str | None) -> bool:
     """Whether a run begins right after `--stage vae`: the scale of the latents is still to be measured."""
-    return start is not None and stage_of(locate(start)) == "vae"
+    return start is not None and stage_that_made(locate(start)) == "vae"

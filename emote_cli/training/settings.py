@@ -12,10 +12,39 @@ from emote_cli.data.dataset import SamplingSettings
 from emote_cli.data.selection import DataSettings
 from emote_cli.errors import SettingsError
 from emote_cli.settings import ModelSettings, Settings, parse_settings
-from emote_cli.training.objectives.denoising import StepSettings
 
 StageName = Literal["vae", "image", "video", "speed", "distill"]
 ORDER: tuple[StageName, ...] = ("vae", "image", "video", "speed", "distill")
+
+
+class StepSettings(Settings):
+    """What is dropped and disturbed while training: chances and shares, 0 to 1."""
+
+    drop_reference: float = Field(0.05, ge=0, le=1)
+    drop_audio: float = Field(0.05, ge=0, le=1)
+    drop_both: float = Field(0.0, ge=0, le=1, description="reference and audio together: guidance's null")
+    drop_face_region: float = Field(0.1, ge=0, le=1)
+    drop_speed: float = Field(0.1, ge=0, le=1)
+    motion_noise: float = Field(
+        0.0, ge=0, description="against drift: noise on motion latents, as a share of their own deviation"
+    )
+    motion_patch_drop: float = Field(
+        0.0, ge=0, le=1, description="against drift: share of the motion latents' cells that is blanked"
+    )
+    noise_offset: float = Field(0.0, ge=0, description="noise shared by all cells of a channel, per frame")
+    terminal: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of samples drawn at the last timestep, where few-step sampling begins",
+    )
+    teach: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of samples whose audio tokens tell the true lips (teacher.py); not in stage distill",
+    )
+    min_snr: bool = Field(True, description="weight samples by min(SNR + 1, 5)")
 
 
 class AutoencoderTraining(Settings):
@@ -59,7 +88,7 @@ class TrainSettings(Settings):
     audio_warm_up: int = Field(
         0,
         ge=0,
-        description="steps in which the audio projector learns to tell the lips before stage 1 (lips.py)",
+        description="steps in which the audio projector learns to tell the lips before stage 1 (ears.py)",
     )
     batch: int = Field(4, gt=0, description="samples per optimizer step, over all processes")
     accumulation: int = Field(1, gt=0, description="forward passes per optimizer step that share the batch")

@@ -8,9 +8,9 @@ from emote_cli.errors import SettingsError, TrainingError
 from emote_cli.model.checkpoint import load_model, random_model
 from emote_cli.model.emo import Emo
 from emote_cli.model.imports import load_folder, start_from_sd15
-from emote_cli.settings import ModelSettings, load_preset, load_settings, override, read_yaml
+from emote_cli.settings import ModelSettings, load_preset, load_settings, override
+from emote_cli.training.run_folder import stage_that_made
 from emote_cli.training.settings import ORDER, StageName
-from emote_cli.training.state import TRAIN_SETTINGS
 from emote_cli.weights import SETTINGS_NAME, locate
 
 NEW_MODELS = ("tiny", "mini", "sd15")
@@ -90,23 +90,14 @@ def with_shipped_autoencoder(model: Emo) -> None:
     model.settings = model.settings.model_copy(update={"autoencoder": ours})
 
 
-def stage_of(folder: Path | None) -> StageName | None:
-    """The stage that made a checkpoint; None where nothing says so."""
-    if folder is None or not (folder.parent / TRAIN_SETTINGS).is_file():
-        return None
-    said = read_yaml(folder.parent / TRAIN_SETTINGS, "name another run with --from")
-    stage = said.get("stage") if isinstance(said, dict) else None
-    return stage if stage in ORDER else None
-
-
 def check_order(stage: StageName, folder: Path | None, start: str) -> None:
     """Refuse to skip a stage.
 
     Raises:
         TrainingError: the checkpoint lacks the stage before.
     """
-    done = stage_of(folder)
-    if done is not None and ORDER.index(done) < ORDER.index(stage) - 1:
+    done = stage_that_made(folder)
+    if done in ORDER and ORDER.index(done) < ORDER.index(stage) - 1:
         before = NUMBER[ORDER[ORDER.index(stage) - 1]]
         raise TrainingError(
             f"stage {NUMBER[stage]} starts from stage {before}; {start} comes from stage {NUMBER[done]}",

@@ -1,17 +1,16 @@
 """The state of a run: everything that must be saved for the run to go on as if nothing had happened.
 
-A checkpoint, `checkpoints/step-NNNNNNNN/`:
+A checkpoint, `checkpoints/step-NNNNNNNN/` (run_folder.py):
 
-    ema/settings.yaml, ema/model.safetensors    the averaged model; `--model` takes it
-    state.pt                                    weights that train, optimizer, guard, random generators, step,
-    time train.yaml                                  settings of the stage
+    ema/          the averaged model: settings.yaml and model.safetensors; `--model` takes it
+    state.pt      weights that train, optimizer, guard, random generators, step, time
+    train.yaml    settings of the stage
 """
 
 from __future__ import annotations
 
 import os
 import random
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -25,14 +24,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from emote_cli.errors import TrainingError
-from emote_cli.model.checkpoint import SETTINGS, WEIGHTS
 from emote_cli.model.emo import Emo
 from emote_cli.settings import save_settings
 from emote_cli.training.optimizer import Average, Guard
+from emote_cli.training.run_folder import (
+    EMA,
+    SETTINGS,
+    STATE,
+    TRAIN_SETTINGS,
+    WEIGHTS,
+    checkpoint_folder,
+    part_of_checkpoint,
+)
 from emote_cli.training.settings import TrainSettings
-
-STATE = "state.pt"
-TRAIN_SETTINGS = "train.yaml"
+from emote_cli.weights import checkpoint_folders
 
 
 @runtime_checkable
@@ -88,11 +93,6 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
-def checkpoint_folders(run: Path) -> list[Path]:
-    """Whole checkpoints of a run, oldest first."""
-    return sorted(p for p in (run / "checkpoints").glob("step-*") if re.fullmatch(r"step-\d{8}", p.name))
-
-
 def save_state(state: TrainingState, run: Path, keep: int, main: bool = True) -> Path:
     """Write a checkpoint under a temporary name, rename it, then drop the oldest beyond `keep`.
 
@@ -101,15 +101,15 @@ def save_state(state: TrainingState, run: Path, keep: int, main: bool = True) ->
     Raises:
         TrainingError: the disk is full or not writable; older checkpoints are whole.
     """
-    folder = run / "checkpoints" / f"step-{state.step:08d}"
-    content, averaged = gathered(state), averaged_model(state)
+    folder = checkpoint_folder(run, state.step)
+    content, averaged = whole_state(state), averaged_model(state)
     if not main or folder.exists():
         return folder
-    part = folder.with_name(f".part-{folder.name}")
+    part = part_of_checkpoint(folder)
     try:
         shutil.rmtree(part, ignore_errors=True)
-        (part / "ema").mkdir(parents=True)
-        write_model(state.model, averaged, part / "ema")
+        (part / EMA).mkdir(parents=True)
+        write_model(state.model, averaged, part / EMA)
         save_settings(state.settings, part / TRAIN_SETTINGS)
         torch.save(content, part / STATE)
         for file in part.rglob("*"):
@@ -161,7 +161,7 @@ def averaged_model(state: TrainingState) -> dict[str, Tensor]:
     return tensors
 
 
-def gathered(state: TrainingState) -> dict[str, Any]:
+def whole_state(state: TrainingState) -> dict[str, Any]:
     """What state.pt holds."""
     return {
         "trained": whole(dict(state.trained)),
@@ -203,13 +203,13 @@ def load_state(state: TrainingState, folder: Path) -> None:
     """
     try:
         saved: dict[str, Any] = torch.load(folder / STATE, weights_only=True, map_location="cpu")
-        averaged = load_file(folder / "ema" / WEIGHTS)
+        averaged = load_file(folder / EMA / WEIGHTS)
     except (OSError, RuntimeError, EOFError, SafetensorError) as error:
         raise TrainingError(
             f"{folder} is damaged: {str(error).splitlines()[0].partition('. ')[0]}",
             "delete that folder and --resume again",
         ) from error
-    current = saved.get("trained") or {name: saved["model"][name] for name in state.trained}
+    current = saved["trained"]
     if current.keys() != state.trained.keys():
         raise TrainingError(
             f"{folder} trained {len(current)} parameters, this stage trains {len(state.trained)}",
@@ -220,9 +220,8 @@ def load_state(state: TrainingState, folder: Path) -> None:
     for name, value in state.ema.values.items():
         copy_into(value, averaged[name])
     load_optimizer(state, saved["optimizer"])
-    state.guard = Guard(**saved.get("guard", {}))
-    if "random" in saved:
-        set_random_state(saved["random"])
+    state.guard = Guard(**saved["guard"])
+    set_random_state(saved["random"])
     state.step, state.seconds = saved["step"], saved["seconds"]
 
 

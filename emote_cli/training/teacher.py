@@ -1,17 +1,12 @@
-"""A head start for the mini's ears, and a teacher for its mouth.
+"""A teacher for the mini's mouth: while the network learns to draw, audio tokens tell the true lips.
 
-Without a pretrained speech encoder the network would first have to find out, through noise, what in the sound
-moves a mouth. So the audio projector first learns to tell the lips: the mean audio token of a frame predicts, through
-one matrix, how far the jaw, the lips and the mouth's corners are from their usual place. That is minutes on one core.
-
-What the sound tells of the lips is never all of it, and a network that is told half learns slowly. While it learns to
-draw, the teacher moves the tokens of a frame to where that matrix reads the frame's own lips.
+Sound tells only part of what lips do, and a network that is told half learns slowly. One matrix reads the lips off the
+mean audio token of a frame; the teacher moves the tokens of a frame to where that matrix reads the frame's own lips.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from emote_cli.data.lips import N_LIPS
+from emote_cli.data.dataset import ClipArrays, ClipDataset, LazyClip
 from emote_cli.errors import DataError
 from emote_cli.model.audio import AudioTokens
+from emote_cli.model.emo import Emo
 from emote_cli.settings import AudioSettings
+from emote_cli.training.feed import Examples
+from emote_cli.training.settings import TrainSettings
 from emote_cli.types import AudioFeatures
 
 BATCH = 128
@@ -66,67 +64,29 @@ class Teacher:
     ) -> AudioTokens:
         """Tokens that tell the true lips, in the rows marked 1 and where the lips are known.
 
-        What is read from sound alone is less spread than what lips do; the true lips are brought to that spread,
-        so that later, with sound alone, the lips move as far as lips do.
+        Predictions vary less than true lips; true lips are scaled to the same variance, so that later, with sound
+        alone, the lips move as far as lips do.
         """
         readout, bias, answer = (value.to(tokens) for value in (self.readout, self.bias, self.answer))
         missing = torch.nan_to_num(lips * self.spread.to(lips) - (tokens.mean(2) @ readout.T + bias))
         return tokens + ((missing * rows[:, None, None]) @ answer)[:, :, None]
 
 
-def disturbed(
-    windows: Float[np.ndarray, "b s l e"], rng: np.random.Generator
-) -> Float[np.ndarray, "b s l e"]:
-    """Log-mel windows with another level, tilt, noise floor and formant scale, drawn per window."""
-    shape = (len(windows), 1, 1, 1)
-    tilt = np.linspace(-1, 1, windows.shape[-1])
-    louder = windows + rng.normal(0, 0.12, shape) + rng.normal(0, 0.1, shape) * tilt
-    floor, noisy = rng.uniform(-1.6, -0.3, shape), rng.random(shape) < 0.3
-    natural = 2 * math.log(10)  # features are half a decade of amplitude: to natural logarithms and back
-    louder = np.where(noisy, np.logaddexp(louder * natural, floor * natural) / natural, louder)
-    return np.roll(louder, int(rng.integers(-3, 4)), -1).astype(np.float32)
-
-
-def warm_up(
-    projector: nn.Module,
-    clips: Sequence[HeardLips],
-    audio: AudioSettings,
-    *,
-    steps: int,
-    seed: int = 0,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> None:
-    """Train the projector in place.
-
-    Args:
-        projector: speech windows -> audio tokens.
-        clips: what is heard and seen.
-        audio: its window.
-        steps: optimizer steps of 128 frames.
-        seed: of the draws.
-        on_step: called with the step and its loss (about 1 = no better than the mean).
+def teacher_for(model: Emo, settings: TrainSettings, examples: Examples) -> Teacher | None:
+    """The teacher of the lips, if the stage has one.
 
     Raises:
-        DataError: no frame of the clips shows a face.
+        DataError: no frame shows a face.
     """
-    places = places_of(clips)
-    often = np.cumsum([clips[number].weight for number, _ in places])
-    head = nn.Linear(audio.token_width, N_LIPS)
-    trained = [*projector.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(trained, lr=2e-3, weight_decay=0.02)
-    for step in range(steps):
-        rate = 2e-3 * min(1.0, (step + 1) / 50) * (0.01 + 0.5 * (1 + math.cos(math.pi * step / steps)))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        rng = np.random.default_rng([seed, step])
-        chosen = [places[k] for k in np.searchsorted(often, rng.random(BATCH) * often[-1], "right")]
-        windows, target = gathered(clips, chosen, audio)
-        predicted = head(mean_tokens(projector, disturbed(windows, rng)))
-        loss = (predicted - torch.from_numpy(target)).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        on_step(step + 1, float(loss.detach()))
+    if not settings.step.teach or not isinstance(examples, ClipDataset):
+        return None
+    return fit_teacher(model.audio_projector, heard_lips(examples.clips), model.settings.audio)
+
+
+def heard_lips(clips: Sequence[ClipArrays | LazyClip]) -> list[HeardLips]:
+    """Sound and lips of every clip."""
+    opened = [clip.open() for clip in clips]
+    return [HeardLips(clip.features, clip.lips, clip.weight / max(clip.n_frames, 1)) for clip in opened]
 
 
 Place = tuple[int, int]
@@ -150,7 +110,7 @@ def places_of(clips: Sequence[HeardLips]) -> list[Place]:
     return places
 
 
-def gathered(
+def gather(
     clips: Sequence[HeardLips], places: Sequence[Place], audio: AudioSettings
 ) -> tuple[Float[np.ndarray, "b s l e"], Float[np.ndarray, "b 3"]]:
     """Speech windows and lips of some places."""
@@ -175,7 +135,7 @@ def fit_teacher(projector: nn.Module, clips: Sequence[HeardLips], audio: AudioSe
     chosen = [places[k] for k in np.linspace(0, len(places) - 1, min(FITTED, len(places))).astype(int)]
     tokens, lips = [], []
     for first in range(0, len(chosen), BATCH):
-        windows, target = gathered(clips, chosen[first : first + BATCH], audio)
+        windows, target = gather(clips, chosen[first : first + BATCH], audio)
         tokens.append(mean_tokens(projector, windows))
         lips.append(torch.from_numpy(target))
     heard, seen = torch.cat(tokens).double(), torch.cat(lips).double()

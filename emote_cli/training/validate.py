@@ -24,6 +24,7 @@ from emote_cli.model.emo import Emo
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.perception.geometry import box_to_crop, points_to_crop
 from emote_cli.training.metrics import Identity, faces_of, jaw_curve, psnr_db
+from emote_cli.training.run_folder import SAMPLES
 from emote_cli.training.settings import ValidationSettings
 from emote_cli.types import Box, Face, Pixels, Portrait, Waveform
 from emote_cli.weights import bundled
@@ -110,7 +111,7 @@ class Examiner:
         device = next(model.parameters()).device
         animator = Animator.of(model)(model, device, Precision(torch.float32))
         rows = []
-        (self.run / "samples").mkdir(parents=True, exist_ok=True)
+        (self.run / SAMPLES).mkdir(parents=True, exist_ok=True)
         for record in self.records:
             try:
                 held_out = read_held_out(self.folder, record, animator.size, self.settings.seconds)
@@ -124,7 +125,7 @@ class Examiner:
         return {name: mean_known([row[name] for row in rows]) for name in names}
 
     def _write(self, held_out: HeldOut, made: list[Pixels], step: int, animator: Animator) -> None:
-        path = self.run / "samples" / f"step-{step:08d}-{held_out.id}.mp4"
+        path = self.run / SAMPLES / f"step-{step:08d}-{held_out.id}.mp4"
         with VideoWriter(path, animator.fps, audio=held_out.audio, audio_start_s=held_out.start_s) as writer:
             for ours, true in zip(made, held_out.frames, strict=False):
                 writer.write(np.concatenate([ours, true], axis=1))

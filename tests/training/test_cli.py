@@ -18,7 +18,7 @@ from emote_cli.commands.train_view import view
 from emote_cli.data.manifest import read_records, write_records
 from emote_cli.errors import OutputError, SettingsError
 from emote_cli.media.output import only_writer
-from emote_cli.training.request import Request, claimed, plan, stage_names
+from emote_cli.training.request import Request, claim, plan, stage_names
 from emote_cli.weights import locate
 
 
@@ -91,8 +91,8 @@ def test_distillation_leaves_a_model_of_few_steps(dataset, tmp_path):
 @pytest.mark.parametrize("main", [True, False])
 def test_of_several_processes_one_speaks(main, capsys):
     with view(main) as shown:
-        shown.observer().on_clip(1, 1)
-        shown.observer().on_note("something")
+        shown.on_clip(1, 1)
+        shown.on_warning("something")
     assert bool(capsys.readouterr().err) is main
 
 
@@ -134,8 +134,8 @@ def test_a_stage_that_a_recipe_spoils_is_not_left_out(monkeypatch):
 
 def test_a_run_is_claimed_until_it_ends(tmp_path):
     run, request = tmp_path / "run", Request(stage="1", data="d")
-    with claimed(request, run, resume=False):
-        with pytest.raises(OutputError, match="another run is writing"), claimed(request, run, resume=True):
+    with claim(request, run, resume=False):
+        with pytest.raises(OutputError, match="another run is writing"), claim(request, run, resume=True):
             pass
         ready, tell = os.pipe()
         child = os.fork()
@@ -145,7 +145,7 @@ def test_a_run_is_claimed_until_it_ends(tmp_path):
             os._exit(0)
         os.read(ready, 1)
     try:  # a worker that outlives the run does not keep the lock
-        with claimed(request, run, resume=True):
+        with claim(request, run, resume=True):
             assert (run / "request.yaml").is_file()
     finally:
         os.kill(child, signal.SIGKILL)

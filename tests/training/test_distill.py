@@ -13,8 +13,8 @@ from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.diffusion.solvers import make_solver
 from emote_cli.errors import SettingsError
 from emote_cli.settings import DiffusionSettings
-from emote_cli.training.objectives.denoising import draw
 from emote_cli.training.objectives.distill import Original, check_grid, distill_loss, start_of_span
+from emote_cli.training.objectives.draws import draw
 from emote_cli.training.settings import DistillSettings
 from emote_cli.training.stages import freeze_for
 
@@ -77,10 +77,10 @@ def test_the_original_goes_the_way_of_animation():
     schedule, told = NoiseSchedule(model.settings.diffusion), condition(model, batch)
     null = dataclasses.replace(told.null(3), silent=True)
     noise, start = batch.target, torch.full((3,), 999)
-    led = Original(model, 2.5).led(noise, start, 1000, 4, schedule, told)
+    led = Original(model, 2.5).lead(noise, start, 1000, 4, schedule, told)
     way = guided(lambda z, t: model(z, t, told), lambda z, t: model(z, t, null), 2.5)
     torch.testing.assert_close(led, sample(way, noise, schedule, steps=4), rtol=1e-3, atol=1e-3)
-    unguided = Original(model, 1.0).led(noise, start, 1000, 4, schedule, told)
+    unguided = Original(model, 1.0).lead(noise, start, 1000, 4, schedule, told)
     assert (unguided - led).abs().mean() > 0.01
 
 
@@ -91,7 +91,7 @@ def test_a_student_learns_to_do_in_one_step_what_took_two():
     schedule, teacher = NoiseSchedule(student.settings.diffusion), Original(original, 3.0)
     told, drawn = condition(original, batch), draw(batch, schedule, ALONE, 0, 0)
     with torch.no_grad():
-        wanted = teacher.led(drawn.noise, torch.full((3,), 999), 1000, 2, schedule, told)
+        wanted = teacher.lead(drawn.noise, torch.full((3,), 999), 1000, 2, schedule, told)
 
     @torch.no_grad()
     def distance() -> float:

@@ -8,18 +8,16 @@ from training_runs import clip, examples, recipe, run
 
 from emote_cli.data.dataset import ClipDataset
 from emote_cli.errors import DataError, TrainingError
-from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import load_preset
 from emote_cli.training.engine import make_accelerator
 from emote_cli.training.feed import divide
-from emote_cli.training.loop import Watch, train
 from emote_cli.training.optimizer import Guard, learning_rate_at
 from emote_cli.training.settings import ValidationSettings
 
 
 def losses(folder, **changes):
-    _, reports = run(folder, recipe(max_steps=3, **changes))
-    return torch.tensor([report.loss for report in reports])
+    _, heard = run(folder, recipe(max_steps=3, **changes))
+    return torch.tensor([report.loss for report in heard.reports])
 
 
 @pytest.mark.parametrize("stage", ["image", "video", "speed"])
@@ -45,7 +43,7 @@ def test_bf16_stays_close(tmp_path):
 
 def test_training_lowers_the_loss_on_one_clip(tmp_path):
     settings = recipe("image", max_steps=60, learning_rate=5e-3, decay="constant")
-    _, reports = run(tmp_path, settings, examples(settings, clips=1))
+    reports = run(tmp_path, settings, examples(settings, clips=1))[1].reports
     first, last = (sum(r.loss for r in part) / len(part) for part in (reports[:15], reports[-15:]))
     assert last < 0.9 * first, (first, last)
 
@@ -62,13 +60,11 @@ class Poisoned:
 
 
 def test_a_bad_step_is_skipped_counted_and_told(tmp_path):
-    settings, notes, reports = recipe(max_steps=4), [], []
-    watch = Watch(on_step=reports.append, on_note=notes.append)
-    model = random_model(load_preset("tiny"), 3)
-    train(model, Poisoned(settings, lambda key: key == 5), settings, tmp_path, watch=watch)  # step 2 of 4
-    assert [report.skipped for report in reports] == [0, 1, 1, 1]
-    assert any("step 2 skipped" in note for note in notes)
-    assert all(torch.isfinite(value).all() for value in model.parameters())
+    settings = recipe(max_steps=4)
+    state, heard = run(tmp_path, settings, Poisoned(settings, lambda key: key == 5))  # step 2 of 4
+    assert [report.skipped for report in heard.reports] == [0, 1, 1, 1]
+    assert any("step 2 skipped" in text for text in heard.warnings)
+    assert all(torch.isfinite(value).all() for value in state.model.parameters())
 
 
 def test_too_many_bad_steps_end_the_run(tmp_path):
@@ -105,12 +101,12 @@ class Damaged:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_clip_is_replaced_and_reported(tmp_path, workers):
-    settings, notes = recipe(max_steps=3, workers=workers), []
+    settings = recipe(max_steps=3, workers=workers)
     stream = Damaged(settings, lambda key, attempt: key == 6 and attempt < 2)
-    watch = Watch(on_note=notes.append)
-    state = train(random_model(load_preset("tiny"), 3), stream, settings, tmp_path, watch=watch)
+    state, heard = run(tmp_path, settings, stream)
     assert state.step == 3
-    assert [note for note in notes if note.endswith("damaged")] == ["skipped: clip 6 is damaged"], "told once"
+    told = [text for text in heard.warnings if text.endswith("damaged")]
+    assert told == ["skipped: clip 6 is damaged"], "told once"
 
 
 def test_nothing_but_damage_is_an_error(tmp_path):
@@ -163,17 +159,16 @@ def test_what_this_machine_lacks_is_named(tmp_path):
 
 def test_the_average_is_exchanged_for_validation_only(tmp_path):
     settings = recipe(max_steps=4, validation=ValidationSettings(every=2))
-    seen, figures = [], []
+    seen = []
 
     def examine(model, step):
         assert not model.training
         seen.append({name: value.clone() for name, value in model.named_parameters()})
         return {"psnr_db": float(step)}
 
-    watch = Watch(examine=examine, on_figures=lambda step, found: figures.append((step, found)))
-    state = train(random_model(load_preset("tiny"), 3), examples(settings), settings, tmp_path, watch=watch)
+    state, heard = run(tmp_path, settings, examine=examine)
     plain, _ = run(tmp_path / "plain", recipe(max_steps=4))
-    assert figures == [(2, {"psnr_db": 2.0}), (4, {"psnr_db": 4.0})]
+    assert heard.figures == [(2, {"psnr_db": 2.0}), (4, {"psnr_db": 4.0})]
     for name, value in state.trained.items():
         assert torch.equal(value, dict(plain.model.named_parameters())[name])
         assert torch.equal(seen[-1][name], state.ema.values[name])

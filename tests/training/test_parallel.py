@@ -12,7 +12,7 @@ import torch
 from training_runs import recipe, run, weights
 
 from emote_cli.settings import override
-from emote_cli.training.state import checkpoint_folders
+from emote_cli.weights import checkpoint_folders
 
 PROGRAM = Path(__file__).parent.parent / "training_runs.py"
 pytestmark = pytest.mark.slow
@@ -60,8 +60,8 @@ def in_two_processes(folder: Path, steps: int, *options: str) -> list[float]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> tuple[Path, list[float]]:
     folder = tmp_path_factory.mktemp("alone")
-    _, reports = run(folder, recipe(max_steps=4))
-    return folder, [report.loss for report in reports]
+    _, heard = run(folder, recipe(max_steps=4))
+    return folder, [report.loss for report in heard.reports]
 
 
 @pytest.mark.parametrize("options", ARRANGEMENTS, ids=["ddp", "fsdp", "deepspeed"])
@@ -79,8 +79,8 @@ def test_two_processes_equal_one_with_the_double_batch(alone, tmp_path, options)
 @pytest.mark.parametrize("options", ARRANGEMENTS, ids=["ddp", "fsdp", "deepspeed"])
 def test_a_run_of_two_processes_goes_on_in_one_and_back(alone, tmp_path, options):
     losses = in_two_processes(tmp_path, 2, *options)
-    _, reports = run(tmp_path, recipe(max_steps=3))
-    losses += [report.loss for report in reports]
+    _, heard = run(tmp_path, recipe(max_steps=3))
+    losses += [report.loss for report in heard.reports]
     losses += in_two_processes(tmp_path, 4, *options)
     torch.testing.assert_close(torch.tensor(losses), torch.tensor(alone[1]), rtol=1e-5, atol=1e-6)
 
@@ -89,9 +89,9 @@ def test_a_process_without_references_does_not_stop_the_others(tmp_path):
     """One sample per process, every second one without its reference: gradients are missing here and there."""
     changes = ["batch=2", "step.drop_reference=0.5"]
     losses = in_two_processes(tmp_path / "two", 4, "shard=true", *changes)
-    _, reports = run(tmp_path / "one", override(recipe(max_steps=4), changes))
+    _, heard = run(tmp_path / "one", override(recipe(max_steps=4), changes))
     torch.testing.assert_close(
-        torch.tensor(losses), torch.tensor([report.loss for report in reports]), rtol=1e-3, atol=1e-3
+        torch.tensor(losses), torch.tensor([report.loss for report in heard.reports]), rtol=1e-3, atol=1e-3
     )
 
 

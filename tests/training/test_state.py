@@ -15,7 +15,7 @@ from training_runs import examples, recipe, run, weights
 
 from emote_cli.errors import TrainingError
 from emote_cli.model.checkpoint import load_model
-from emote_cli.training.state import checkpoint_folders
+from emote_cli.weights import checkpoint_folders
 
 PROGRAM = Path(__file__).parent.parent / "training_runs.py"
 
@@ -37,8 +37,8 @@ def whole(tmp_path_factory) -> Path:
 
 def test_resumed_is_uninterrupted_to_the_bit(whole, tmp_path):
     run(tmp_path, recipe(max_steps=2))
-    _, reports = run(tmp_path, recipe(max_steps=6))
-    assert [report.step for report in reports] == [3, 4, 5, 6]
+    _, heard = run(tmp_path, recipe(max_steps=6))
+    assert [report.step for report in heard.reports] == [3, 4, 5, 6]
     same(whole / "checkpoints" / "step-00000006", tmp_path / "checkpoints" / "step-00000006")
 
 

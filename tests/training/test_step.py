@@ -5,7 +5,9 @@ from small_models import ROWS, build, make_batch, paper_settings
 
 from emote_cli.diffusion.objective import min_snr_weight
 from emote_cli.diffusion.schedule import NoiseSchedule
-from emote_cli.training.objectives.denoising import StepSettings, conditioning_for, draw, loss_for
+from emote_cli.training.objectives.denoising import conditioning_for, loss_for
+from emote_cli.training.objectives.draws import draw
+from emote_cli.training.settings import StepSettings
 
 KEEP_ALL = StepSettings(drop_reference=0, drop_audio=0, drop_face_region=0, drop_speed=0)
 

@@ -10,9 +10,9 @@ from emote_cli.data.dataset import ClipArrays
 from emote_cli.errors import DataError
 from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import load_preset
-from emote_cli.training import lips
-from emote_cli.training.examples import heard_lips, open_audio_layers
-from emote_cli.training.teacher import HeardLips, fit_teacher, gathered, mean_tokens, places_of, warm_up
+from emote_cli.training import ears
+from emote_cli.training.ears import open_audio_layers, warm_up
+from emote_cli.training.teacher import HeardLips, fit_teacher, gather, heard_lips, mean_tokens, places_of
 from emote_cli.types import AudioFeatures
 
 SETTINGS = load_preset("tiny")
@@ -59,13 +59,13 @@ def test_frames_without_lips_are_not_heard():
 
 def test_clips_are_heard_as_often_as_they_weigh(monkeypatch):
     heard: list[int] = []
-    collect = lips.gathered
+    collect = ears.gather
 
     def spy(clips, places, audio):
         heard.extend(number for number, _ in places)
         return collect(clips, places, audio)
 
-    monkeypatch.setattr(lips, "gathered", spy)
+    monkeypatch.setattr(ears, "gather", spy)
     unequal = [
         dataclasses.replace(clip, weight=weight) for clip, weight in zip(CLIPS, (1, 0, 3), strict=True)
     ]
@@ -92,7 +92,7 @@ def test_frames_of_long_clips_are_heard_no_more_often():
 def test_the_teacher_makes_tokens_tell_the_true_lips():
     projector = model().audio_projector
     teacher = fit_teacher(projector, CLIPS, SETTINGS.audio)
-    windows, seen = gathered(CLIPS, places_of(CLIPS)[:8], SETTINGS.audio)
+    windows, seen = gather(CLIPS, places_of(CLIPS)[:8], SETTINGS.audio)
     tokens = projector(torch.from_numpy(windows)[:, None]).detach()
     wanted = torch.from_numpy(seen)[:, None]
     rows = torch.tensor([1.0, 0, 1, 1, 1, 1, 1, 1])
@@ -107,7 +107,7 @@ def test_the_fit_explains_more_than_the_mean():
     projector = model().audio_projector
     warm_up(projector, CLIPS, SETTINGS.audio, steps=60)
     teacher = fit_teacher(projector, CLIPS, SETTINGS.audio)
-    windows, seen = gathered(CLIPS, places_of(CLIPS), SETTINGS.audio)
+    windows, seen = gather(CLIPS, places_of(CLIPS), SETTINGS.audio)
     with torch.no_grad():
         read = (mean_tokens(projector, windows) @ teacher.readout.T + teacher.bias).numpy()
     explained = teacher.spread.numpy()

@@ -12,9 +12,10 @@ from emote_cli.errors import WeightsError
 from emote_cli.media.video import probe, read_frames
 from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import load_preset
-from emote_cli.training.log import CURVES, RunLog, read_log
-from emote_cli.training.loop import StepReport
+from emote_cli.training.log import RunLog, read_log
 from emote_cli.training.metrics import Identity, psnr_db
+from emote_cli.training.observer import StepReport
+from emote_cli.training.run_folder import CURVES
 from emote_cli.training.settings import ValidationSettings
 from emote_cli.training.validate import Examiner, mean_known, read_held_out
 
@@ -90,12 +91,12 @@ def report(step: int, loss: float) -> StepReport:
 def test_the_log_holds_means_and_later_lines_count(tmp_path):
     log = RunLog(tmp_path, every=2)
     for step, loss in enumerate([1.0, 3.0, 5.0, 7.0], start=1):
-        log.step(report(step, loss))
-    log.figures(4, {"psnr_db": math.nan, "jaw_correlation": 0.25})
-    log.note("saved somewhere")
+        log.on_step(report(step, loss))
+    log.on_figures(4, {"psnr_db": math.nan, "jaw_correlation": 0.25})
+    log.on_saved(tmp_path / "somewhere")
     again = RunLog(tmp_path, every=2)  # a run that goes on from step 2
-    again.step(report(3, 6.0))
-    again.step(report(4, 8.0))
+    again.on_step(report(3, 6.0))
+    again.on_step(report(4, 8.0))
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')  # killed while writing
     curves = read_log(tmp_path)

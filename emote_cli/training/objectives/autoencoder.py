@@ -1,32 +1,33 @@
-"""`--stage vae`: the mini's own autoencoder, on random crops of the clips' frames."""
+"""Stage `vae`: the mini's own autoencoder learns to give back random crops of the clips' frames."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.data.dataset import DAMAGE
-from emote_cli.data.manifest import ClipRecord
-from emote_cli.data.tracks import read_tracks
-from emote_cli.media.video import read_frames
-from emote_cli.model.autoencoder import Autoencoder, to_tensor
-from emote_cli.model.emo import Emo
+from emote_cli.model.autoencoder import Autoencoder
+from emote_cli.training.crops import Pictures
+from emote_cli.training.objectives.base import Objective
+from emote_cli.training.objectives.draws import sample_generator
 
 LATENT_NOISE = 0.05
 """Standard deviation of the noise that the decoder learns to forgive, in units of the latents' own."""
 
 
-class Pictures(NamedTuple):
-    """Crops for the autoencoder; a batch has one more axis in front."""
+class Reconstruction(Objective):
+    """Crops -> how far the decoded picture is from the crop."""
 
-    pixels: Float[Tensor, "*b 3 h w"]
-    weight: Float[Tensor, "*b 1 h w"]
+    def forward(self, batch: Pictures, step: int, first: int) -> Float[Tensor, " b"]:
+        """One loss per crop."""
+        size = self.model.settings.autoencoder
+        cells = batch.pixels.shape[-1] // size.factor
+        shape = (size.latent_channels, cells, cells)
+        keys = range(first, first + len(batch.pixels))
+        generators = (sample_generator(self.settings.seed, step, key) for key in keys)
+        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        losses, _ = autoencoder_losses(self.model.autoencoder, batch, noise.to(batch.pixels))
+        return losses
 
 
 def image_gradients(pixels: Float[Tensor, "b c h w"]) -> tuple[Tensor, Tensor]:
@@ -57,35 +58,3 @@ def autoencoder_losses(
     for ours, theirs in zip(image_gradients(decoded), image_gradients(pixels), strict=True):
         loss = loss + 0.5 * (ours - theirs).abs().mean((1, 2, 3))
     return loss + 0.01 * torch.relu(latents.square().mean((2, 3)) - 1).mean(1), decoded
-
-
-@torch.no_grad()
-def latent_scale(folder: Path, records: Sequence[ClipRecord], model: Emo, *, clips: int = 8) -> float:
-    """The scaling factor that gives what is diffused a deviation near 1, like the noise's.
-
-    That is the latents of the face, or for a model with reference latents their change within a clip.
-
-    Args:
-        folder: the prepared data set.
-        records: its clips, of which `clips` are looked at, evenly spread.
-        model: with any scaling factor.
-        clips: how many to look at.
-    """
-    autoencoder, size = model.autoencoder, model.settings.image_size
-    device, found = next(autoencoder.parameters()).device, []
-    for record in records[:: max(len(records) // clips, 1)][:clips]:
-        try:
-            frames = list(read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size)))[::5]
-            boxes = read_tracks(folder, record)["box_px"]
-        except DAMAGE:
-            continue  # the stage that reads all clips tells of it
-        box = boxes[np.isfinite(boxes).all(1)][0] * (size / record.size)
-        latents = autoencoder.encode(to_tensor(np.stack(frames)).to(device)) / autoencoder.scaling_factor
-        middle = (
-            latents[:1] if model.settings.family.reference_latents else latents.mean((0, 2, 3), keepdim=True)
-        )
-        x0, y0, x1, y1 = (round(float(v) * latents.shape[-1] / size) for v in box)
-        face = (latents - middle)[1:, :, max(y0, 0) : max(y1, y0 + 1), max(x0, 0) : max(x1, x0 + 1)]
-        found.append(float(face.square().mean().sqrt()))
-    usable = [deviation for deviation in found if np.isfinite(deviation) and deviation > 0]
-    return 1.0 if not usable else float(1 / np.mean(usable))

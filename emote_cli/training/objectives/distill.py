@@ -1,4 +1,4 @@
-"""Few steps instead of many: a student learns to do in one step what the model does in several, with guidance.
+"""Stage `distill`: a student learns to do in one step what the model does in several, with guidance.
 
 Progressive distillation (arXiv 2202.00512), and guidance folded into it (arXiv 2210.03142). From a step of the
 student's grid the model that is distilled takes several DDIM steps with classifier-free guidance; the student is
@@ -21,8 +21,10 @@ from emote_cli.errors import SettingsError
 from emote_cli.model.conditioning import Conditioning
 from emote_cli.model.emo import Emo
 from emote_cli.settings import DiffusionSettings
-from emote_cli.training.objectives.denoising import Draw, StepSettings, conditioning_for
-from emote_cli.training.settings import DistillSettings
+from emote_cli.training.objectives.base import Objective
+from emote_cli.training.objectives.denoising import conditioning_for, encode_pictures
+from emote_cli.training.objectives.draws import Draw, draw
+from emote_cli.training.settings import DistillSettings, StepSettings, TrainSettings
 
 
 class Original:
@@ -37,7 +39,7 @@ class Original:
         self.model = model.eval().requires_grad_(False)
         self.guidance = model.settings.diffusion.guidance if guidance is None else guidance
 
-    def led(
+    def lead(
         self,
         noisy: Float[Tensor, "b f c h w"],
         start: Int[Tensor, " b"],
@@ -70,6 +72,34 @@ class Original:
             now = start - number * stride
             latents = schedule.ddim_step(denoise(latents, now), latents, now, now - stride)
         return latents
+
+
+class Distillation(Objective):
+    """A student's prediction -> how far it is from what the original's several steps come to.
+
+    Args:
+        model: the student.
+        settings: of the stage.
+        original: the model that is distilled.
+    """
+
+    def __init__(self, model: Emo, settings: TrainSettings, original: Original) -> None:
+        super().__init__(model, settings)
+        self.original = original
+        self.schedule = NoiseSchedule(model.settings.diffusion)
+
+    def forward(self, batch: TrainingExample, step: int, first: int) -> Float[Tensor, " b"]:
+        """One loss per sample."""
+        batch, settings = encode_pictures(self.model, batch), self.settings
+        drawn = draw(batch, self.schedule, settings.step, settings.seed, step, first)
+        return distill_loss(
+            self.model, self.original, self.schedule, batch, drawn, settings.step, settings.distill
+        )
+
+    def place(self, device: torch.device, layout: torch.memory_format) -> None:
+        """Move student and original."""
+        super().place(device, layout)
+        self.original.model.to(device, memory_format=layout)  # type: ignore[call-overload]
 
 
 def check_grid(distill: DistillSettings, original: DiffusionSettings, was_student: bool = False) -> None:
@@ -118,7 +148,7 @@ def distill_loss(
     noisy = schedule.add_noise(clean, drawn.noise.to(clean), start)
     with torch.no_grad():
         told = conditioning_for(original.model, batch, drawn, settings, temporal=True)
-        reached = original.led(noisy, start, span, distill.inner, schedule, told)
+        reached = original.lead(noisy, start, span, distill.inner, schedule, told)
         wanted, noise = schedule.one_step(noisy, reached, start, start - span)
     conditioning = conditioning_for(model, batch, drawn, settings, temporal=True)
     predicted = model(noisy, start, conditioning)

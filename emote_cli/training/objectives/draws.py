@@ -1,0 +1,110 @@
+"""The randomness of a training step: noise, timesteps, and what is dropped.
+
+All randomness of a sample depends on (seed, step, its number in the step) only. How a step's samples are
+spread over processes and forward passes changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from emote_cli.data.dataset import TrainingExample
+from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.training.settings import StepSettings
+
+Droppable = Literal["reference", "audio", "face_region", "speed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The randomness of one batch, drawn on the CPU.
+
+    Attributes:
+        noise: that is added, and predicted.
+        timestep: per row.
+        motion_noise: on the motion frames.
+        motion_kept: 1 where a cell of the motion frames is kept, 0 where it is blanked.
+        taught: 1 for rows whose audio tokens are moved to tell the true lips.
+        dropped: part of the conditioning -> which rows go without it.
+    """
+
+    noise: Float[Tensor, "b f c h w"]
+    timestep: Tensor
+    motion_noise: Float[Tensor, "b n c h w"]
+    motion_kept: Float[Tensor, "b n 1 h w"]
+    taught: Float[Tensor, " b"]
+    dropped: dict[str, tuple[bool, ...]]
+
+
+def sample_generator(seed: int, step: int, sample: int) -> torch.Generator:
+    """The source of all randomness of one sample of one step."""
+    state = np.random.SeedSequence([seed, step, sample]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def draw(
+    batch: TrainingExample,
+    schedule: NoiseSchedule,
+    settings: StepSettings,
+    seed: int,
+    step: int,
+    first: int = 0,
+) -> Draw:
+    """All random numbers of a batch of latents.
+
+    Args:
+        batch: only its shape counts.
+        schedule: draws the timesteps.
+        settings: chances and sizes.
+        seed: of the run.
+        step: number of the optimizer step.
+        first: number, within the step, of the batch's first sample.
+    """
+    rows = []
+    for sample in range(first, first + len(batch.target)):
+        generator = sample_generator(seed, step, sample)
+        noise = torch.randn(batch.target.shape[1:], generator=generator)
+        if settings.noise_offset:
+            noise = noise + settings.noise_offset * torch.randn(*noise.shape[:2], 1, 1, generator=generator)
+        chances = torch.rand(7, generator=generator).tolist()
+        timestep = draw_timestep(schedule, settings, generator, chances[5])
+        motion_noise = torch.randn(batch.motion.shape[1:], generator=generator)
+        frames, _, height, width = motion_noise.shape
+        kept = torch.rand(frames, 1, height, width, generator=generator) >= settings.motion_patch_drop
+        taught = chances[6] < settings.teach
+        rows.append((noise, timestep, motion_noise, kept.float(), taught, draw_dropped(chances, settings)))
+    noises, timesteps, motions, kepts, taughts, dropped = zip(*rows, strict=True)
+    return Draw(
+        noise=torch.stack(noises),
+        timestep=torch.stack(timesteps),
+        motion_noise=torch.stack(motions),
+        motion_kept=torch.stack(kepts),
+        taught=torch.tensor(taughts, dtype=torch.float32),
+        dropped={name: tuple(row[name] for row in dropped) for name in get_args(Droppable)},
+    )
+
+
+def draw_timestep(
+    schedule: NoiseSchedule, settings: StepSettings, generator: torch.Generator, chance: float
+) -> Int[Tensor, ""]:
+    """Uniform; or the last one, with the chance `terminal`."""
+    drawn = schedule.random_timesteps(1, generator)[0]
+    last = schedule.settings.timesteps - 1
+    return torch.full_like(drawn, last) if chance < settings.terminal else drawn
+
+
+def draw_dropped(chances: list[float], settings: StepSettings) -> dict[str, bool]:
+    """Which parts of the conditioning one sample goes without, from the first five numbers."""
+    both = chances[4] < settings.drop_both
+    return {
+        "reference": both or chances[0] < settings.drop_reference,
+        "audio": both or chances[1] < settings.drop_audio,
+        "face_region": chances[2] < settings.drop_face_region,
+        "speed": chances[3] < settings.drop_speed,
+    }
