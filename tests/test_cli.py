@@ -21,12 +21,9 @@ from typer.testing import CliRunner
 from emote_cli import __version__
 from emote_cli.animation.batch import loaded
 from emote_cli.animation.chunks import Carry, MadeChunk
-from emote_cli.animation.idle import Idle
-from emote_cli.animation.job import Job
+from emote_cli.animation.finishing import make_finisher
 from emote_cli.animation.metadata import read_making
 from emote_cli.animation.options import AnimateOptions
-from emote_cli.animation.paste import as_it_is
-from emote_cli.animation.render import check, livening
 from emote_cli.animation.retime import count_frames
 from emote_cli.cli import COMMANDS, app
 from emote_cli.errors import DeviceError
@@ -69,7 +66,10 @@ class FakeAnimator:
         for index in range(count_frames(speech.n_samples, speech.sample_rate_hz, self.fps)):
             yield np.full((self.size, self.size, 3), 40 + index, np.uint8)
 
-    def chunks(self, portrait, speech, options, after=None):
+    def make_finisher(self, scene, options):
+        return make_finisher(scene, options)
+
+    def raw_chunks(self, portrait, speech, options, after=None):
         """Chunks of five; what they carry over is the number of frames so far."""
         count = count_frames(speech.n_samples, speech.sample_rate_hz, self.fps)
         start = 0 if after is None else after.frame
@@ -268,17 +268,6 @@ def test_public_models_do_not_smooth(fake, here, portrait_path, tiny_speech):
 
 
 def test_the_finished_head_sways_where_that_is_asked_for(fake, here, portrait_path, tiny_speech):
-    files = {"portrait": portrait_path, "audio": tiny_speech, "output": here / "x.mp4"}
-
-    def liven(model, **options):
-        return livening(check(Job(**files, model=model, options=AnimateOptions(size=128, **options))))
-
-    assert liven("tiny") is as_it_is
-    idle = liven("tiny", idle=True, head_speed=0.7, seed=4)
-    assert isinstance(idle, Idle)
-    assert (idle.head_speed, idle.seed, idle.x.shape) == (0.7, 4, (128, 128))
-    assert isinstance(liven("mini"), Idle)
-    assert liven("mini", idle=False) is as_it_is
     args = ("animate", portrait_path, tiny_speech, "--model", "tiny", "-o", "x.mp4")
     assert emote(*args, "--idle", "--frame", "full").exit_code == 0
     assert read_making(here / "x.mp4")["settings"]["idle"] is True
@@ -392,18 +381,42 @@ def test_like_repeats_the_settings_but_not_those_that_are_named(fake, here, port
     assert probe(here / "b.mp4").fps == Fraction(30000, 1001)
 
 
-def test_several_faces_are_numbered_in_a_picture(fake, here, shared, tiny_speech):
-    two = shared / "media/portraits/two-people.jpg"
-    result = emote("animate", two, tiny_speech, "-o", "x.mp4", "--model", "tiny")
+@pytest.fixture
+def two_people(here, portrait_path) -> Path:
+    """A picture of a larger and a smaller face."""
+    from PIL import Image
+
+    one = Image.open(portrait_path).convert("RGB")
+    both = Image.new("RGB", (896, 512))
+    both.paste(one, (0, 0))
+    both.paste(one.resize((384, 384)), (512, 64))
+    both.save(here / "two.png")
+    return here / "two.png"
+
+
+def test_several_faces_are_numbered_in_a_picture(fake, here, two_people, tiny_speech):
+    args = ("animate", two_people, tiny_speech, "--model", "tiny")
+    before = {p.name for p in here.iterdir()}
+    dry = emote(*args, "-o", "x.mp4", "--dry-run")
+    assert "warning: 2 faces: the largest is animated; --face chooses another" in dry.stderr
+    assert {p.name for p in here.iterdir()} == before
+    result = emote(*args, "-o", "x.mp4")
     assert "warning: 2 faces" in result.stderr
-    assert {p.name for p in here.iterdir()} == {"x.mp4", "x.faces.png"}
-    result = emote("animate", two, tiny_speech, "-o", "y.mp4", "--model", "tiny", "--face", "2")
+    assert "x.faces.png numbers the faces for --face" in result.stderr
+    assert {p.name for p in here.iterdir()} == {*before, "x.mp4", "x.faces.png"}
+    result = emote(*args, "-o", "y.mp4", "--face", "2")
     assert "faces" not in result.stderr
-    first, second = (call["portrait"].crop_px for call in fake.calls)
+    _, first, second = (call["portrait"].crop_px for call in fake.calls)
     assert first != second
-    fails(
-        emote("animate", two, tiny_speech, "--model", "tiny", "--face", "3"), "there is no face 3", "1 to 2"
-    )
+    fails(emote(*args, "--face", "3"), "there is no face 3", "1 to 2")
+
+
+def test_a_batch_says_what_may_make_a_video_poor(fake, here, two_people, tiny_speech):
+    (here / "jobs.csv").write_text(f"portrait,audio,output\n{two_people},{tiny_speech},a.mp4\n")
+    result = emote("animate", "--batch", "jobs.csv", "--model", "tiny")
+    assert result.exit_code == 0
+    assert "warning: a.mp4: 2 faces: the largest is animated" in result.stderr
+    assert (here / "a.faces.png").exists()
 
 
 def test_the_whole_photo(fake, here, portrait_path, tiny_speech):

@@ -1,5 +1,6 @@
 """The real thing in small: the tiny model, random weights, through the public command."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from emote_cli.cli import app
+from emote_cli.media.image import read_image
 from emote_cli.media.video import probe, read_frames
 
 
@@ -61,13 +63,28 @@ def test_options_change_the_frames(first, portrait_path, tmp_path):
     assert not np.array_equal(made[:, ::2, ::2], frames)
 
 
-def test_python_gets_the_frames_of_the_command(portrait_path, tiny_speech, tmp_path):
-    from emote_cli import Animator
-    from emote_cli.animation.job import Job
-    from emote_cli.animation.render import check, generate
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"steps": 3, "size": 64, "detail": True, "seed": 2},
+        {"frame": "full", "idle": True, "fps": Fraction(30000, 1001), "start": 0.1, "duration": 0.5},
+        {"face": (150, 40, 300, 200), "size": 48, "motion_region": "full", "smoothing": 1},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_python_gets_the_frames_of_the_command(portrait_path, tiny_speech, tmp_path, options):
+    from emote_cli import AnimateOptions, Animator
 
-    job = Job(
-        portrait=portrait_path, audio=tiny_speech, output=tmp_path / "x.mp4", model="tiny", device="cpu"
+    flags = []
+    for name, value in options.items():
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        flags += [f"--{name.replace('_', '-')}", *([] if value is True else [text])]
+    files = ["animate", str(portrait_path), str(tiny_speech), "-o", str(tmp_path / "frames")]
+    result = CliRunner().invoke(app, [*files, "--model", "tiny", "--device", "cpu", *flags])
+    assert result.exit_code == 0, result.output
+    shown = [read_image(path) for path in sorted((tmp_path / "frames").glob("*.png"))]
+    made = Animator.load("tiny", device="cpu").stream(
+        portrait_path, str(tiny_speech), AnimateOptions(**options)
     )
-    made = list(Animator.load("tiny", device="cpu").stream(portrait_path, str(tiny_speech)))
-    assert np.array_equal(np.stack(made), np.concatenate([chunk.frames for chunk in generate(check(job))]))
+    assert np.array_equal(np.stack(list(made)), np.stack(shown))

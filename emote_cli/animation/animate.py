@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from emote_cli.animation.articulation import Articulation, articulate, loudest, mouth
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
-from emote_cli.animation.compose import cut_portrait
 from emote_cli.animation.detail import color_limits, color_locked, held, lower_face, transfer_detail
 from emote_cli.animation.device import (
     LARGE_MODEL,
@@ -25,27 +25,25 @@ from emote_cli.animation.device import (
     choose_precision,
     compile_backbone,
 )
-from emote_cli.animation.likeness import with_identity
+from emote_cli.animation.finishing import make_finisher, show_frames
 from emote_cli.animation.memory import Guard, Residence, check_fits, forget_unused, free_bytes, need
 from emote_cli.animation.options import REGION_SCALES, AnimateOptions, Tuning
 from emote_cli.animation.quality import SIX_STEP, recipe
+from emote_cli.animation.scene import Scene, read_scene
 from emote_cli.animation.smoothing import Track
 from emote_cli.diffusion.sampler import chunk_noise, guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
-from emote_cli.media.audio import open_audio
-from emote_cli.media.image import read_image
 from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.model.emo import Emo
 from emote_cli.model.imports import load_folder
-from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.geometry import region_mask
 from emote_cli.perception.speech import SAMPLE_RATE_HZ, hear, listen
 from emote_cli.settings import load_preset, load_settings
 from emote_cli.shapes import MotionLatents, VideoLatents
 from emote_cli.types import Chunk, Pixels, Portrait, Sound, SpeechFeatures, Waveform
-from emote_cli.weights import SETTINGS_NAME, bundled, locate
+from emote_cli.weights import SETTINGS_NAME, locate
 
 PLAIN = Tuning()
 
@@ -145,23 +143,33 @@ class Animator:
     def stream(
         self, portrait: Path | str, audio: Path | str, options: AnimateOptions | None = None
     ) -> Iterator[Pixels]:
-        """Frames from files: the largest face of a picture, and the whole of a recording; see `frames`.
+        """Frames of the video that `emote animate` makes of the same files with the same options.
+
+        Args:
+            portrait: a picture with a face.
+            audio: a recording, or a video with sound.
+            options: how to animate them.
+
+        Yields:
+            RGB frames, round(seconds x fps) of them.
 
         Raises:
-            InputError: a file cannot be read.
-            FaceError: there is no face in the picture.
+            InputError: a file cannot be read, or the speech is shorter than one frame.
+            FaceError: there is no such face in the picture.
+            SettingsError: the model does not have what an option sets.
         """
-        path = Path(portrait)
-        photo = read_image(path)
-        with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
-            cut = cut_portrait(photo, path, self.size, find_faces(photo, analyzer))
-        cut, unknown = with_identity(cut, photo, self.folder, self.model.settings)
-        for line in unknown:
+        chosen = options or AnimateOptions()
+        scene = read_scene(Path(portrait), Path(audio), chosen, self.model.settings, self.folder)
+        for line in scene.notes:
             warnings.warn(line, stacklevel=2)
-        return self.frames(cut, open_audio(Path(audio)), options or AnimateOptions())
+        return show_frames(self, scene, chosen)
 
-    def frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
-        """Generate round(seconds x fps) frames, one after the other.
+    def make_finisher(self, scene: Scene, options: AnimateOptions) -> Callable[[Any, float], Pixels]:
+        """The function from one of the raw frames, and its time in seconds, to a frame of the output."""
+        return make_finisher(scene, options)
+
+    def raw_frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
+        """Frames as the network makes them, at its own size and rate: not enlarged, pasted or alive.
 
         Args:
             portrait: cropped at `size`.
@@ -171,10 +179,10 @@ class Animator:
         Raises:
             InputError: the speech is shorter than one frame.
         """
-        for made in self.chunks(portrait, speech, options):
+        for made in self.raw_chunks(portrait, speech, options):
             yield from made.frames
 
-    def chunks(
+    def raw_chunks(
         self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
     ) -> Iterator[MadeChunk]:
         """The same, chunk by chunk; each says what is needed to go on behind it.

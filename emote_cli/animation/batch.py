@@ -10,7 +10,7 @@ from typing import Any
 
 from emote_cli.animation.job import Job
 from emote_cli.animation.metadata import inputs_and_settings, job_like, read_making
-from emote_cli.animation.render import check, render, tuning_of
+from emote_cli.animation.render import check, number_faces, render, tuning_of
 from emote_cli.animation.table import Row
 from emote_cli.errors import EmoteError, InputError, OutputError
 
@@ -24,12 +24,14 @@ class Outcome:
         state: "made", "there" (finished before) or "failed".
         place: where its row stands.
         error: why it failed.
+        warnings: what may make the video poor, a line each.
     """
 
     output: Path
     state: str
     place: str = ""
     error: EmoteError | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,9 @@ class MakeOne:
             if _is_finished(job):
                 return Outcome(output, "there")
             plan = check(job)
+            number_faces(plan)
             animator = loaded(plan.model, job.device, job.dtype, tuning_of(plan))
-            return Outcome(render(plan, self.on_frame, animator), "made")
+            return Outcome(render(plan, self.on_frame, animator), "made", warnings=plan.warnings)
         except EmoteError as error:
             return Outcome(output, "failed", row.place, error)
         except Exception as error:

@@ -7,7 +7,8 @@ import time
 from itertools import islice
 
 from emote_cli.animation.choice import corners
-from emote_cli.animation.render import Plan, finishing, generate, load_animator
+from emote_cli.animation.finishing import show_chunks
+from emote_cli.animation.render import Plan, load_animator
 
 MEASURED = 3
 """Chunks that are made; the first takes longer, since the start is in it."""
@@ -19,18 +20,18 @@ def describe(plan: Plan) -> dict[str, str]:
     Raises:
         EmoteError: the device is not there, or the weights do not fit.
     """
-    job, settings = plan.job, plan.settings
+    job, scene, settings = plan.job, plan.scene, plan.scene.settings
     side = settings.image_size
     chunk = settings.temporal.chunk_frames
-    n_made = round(plan.speech.duration_s * settings.fps)
+    n_made = round(scene.speech.duration_s * settings.fps)
     n_chunks = -(-n_made // chunk)
     seconds, gigabytes = measure(plan, n_chunks)
     return {
-        "portrait": f"{job.portrait}, square {corners(plan.portrait.crop_px)}",
-        "face": f"{corners(plan.portrait.face.box_px)} of the {side} x {side} square",
-        "sound": f"{job.audio}, {plan.speech.duration_s:.2f} s from {job.options.start:g} s on",
+        "portrait": f"{job.portrait}, square {corners(scene.portrait.crop_px)}",
+        "face": f"{corners(scene.portrait.face.box_px)} of the {side} x {side} square",
+        "sound": f"{job.audio}, {scene.speech.duration_s:.2f} s from {job.options.start:g} s on",
         "model": f"{job.model}, {settings.fps} fps, {n_chunks} chunks of {chunk} frames",
-        "output": f"{job.output}, {plan.size[0]} x {plan.size[1]}, {plan.n_frames} frames at {plan.fps} fps",
+        "output": f"{job.output}, {scene.size[0]} x {scene.size[1]}, {scene.n_frames} frames at {scene.fps} fps",
         "time": f"about {seconds:.0f} s",
         "memory": f"about {gigabytes:.1f} GB",
     }
@@ -39,11 +40,10 @@ def describe(plan: Plan) -> dict[str, str]:
 def measure(plan: Plan, n_chunks: int) -> tuple[float, float]:
     """Expected seconds of the whole job but for the encoder, and peak gigabytes of this process so far."""
     begin = time.monotonic()
-    animator = load_animator(plan)
-    finish, ends = finishing(plan, animator), []
-    for chunk in islice(generate(plan, animator), MEASURED):
-        for frame in chunk.frames:
-            finish(frame, 0.0)
+    ends = []
+    for chunk in islice(show_chunks(load_animator(plan), plan.scene, plan.job.options), MEASURED):
+        for _ in chunk.frames:
+            pass
         ends.append(time.monotonic())
     each = (ends[-1] - ends[0]) / max(len(ends) - 1, 1)
     return (ends[0] - begin) + each * (n_chunks - 1), _peak_bytes() / 1e9

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +18,12 @@ from torch import Tensor
 from emote_cli.animation.animate import Animator, to_numpy
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.compose import square_of
+from emote_cli.animation.finishing import idle_speed
 from emote_cli.animation.idle import closed_share, sway_deg
 from emote_cli.animation.moving_portrait import MovingPortrait
-from emote_cli.animation.options import REGION_SCALES, AnimateOptions, FrameKind
+from emote_cli.animation.options import REGION_SCALES, AnimateOptions
 from emote_cli.animation.paste import to_photo
+from emote_cli.animation.scene import Scene
 from emote_cli.animation.smoothing import Track
 from emote_cli.media.image import resize
 from emote_cli.model.conditioning import Reference
@@ -53,17 +56,17 @@ def landmarks_of(face: Face) -> Float[np.ndarray, "478 3"]:
 class MotionAnimator(Animator):
     """An animator whose chunks are landmarks, in pixels of the portrait at the model's size."""
 
-    def frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
+    def raw_frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
         """Frames at the model's size, with nothing but speech in them."""
         moving = MovingPortrait(portrait.pixels, landmarks_of(portrait.face)[:, :2], self.model.painter)
-        for made in self.chunks(portrait, speech, options):
+        for made in self.raw_chunks(portrait, speech, options):
             for points in made.frames:
                 yield moving.draw(points)
 
-    def chunks(
+    def raw_chunks(
         self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
     ) -> Iterator[MadeChunk]:
-        """Landmarks of round(seconds x fps) frames, chunk by chunk; see `Animator.chunks`."""
+        """Landmarks of round(seconds x fps) frames, chunk by chunk; see `Animator.raw_chunks`."""
         settings = self.model.settings
         features = listen(speech, settings.audio, settings.fps)
         mask = region_mask(portrait.face.box_px, self.size, REGION_SCALES[options.motion_region])
@@ -107,28 +110,11 @@ class MotionAnimator(Animator):
         made: VideoLatents = self.guard(partial(self._sample, reference, conditioning, chunk, options))
         return made.float().mean(1, keepdim=True)
 
-    def finisher(
-        self,
-        photo: Pixels,
-        portrait: Portrait,
-        kind: FrameKind,
-        size: tuple[int, int],
-        *,
-        head_speed: float | None,
-        seed: int,
-    ) -> Callable[[Points, float], Pixels]:
-        """The function from landmarks, and their times, to frames of the output.
-
-        Args:
-            photo: the whole picture.
-            portrait: the square that was cut from it.
-            kind: the square, or the whole photo.
-            size: width and height of the output.
-            head_speed: of the idle head, degrees per frame at 30 fps; None: the head is still, and no eye blinks.
-            seed: of the idle head.
-        """
+    def make_finisher(self, scene: Scene, options: AnimateOptions) -> Callable[[Any, float], Pixels]:
+        """The function from landmarks, and their times, to frames of the output."""
+        photo, portrait, size = scene.photo, scene.portrait, scene.size
         face = landmarks_of(portrait.face).astype(np.float64)
-        if kind == "crop":
+        if options.frame == "crop":
             picture = square_of(photo, portrait.crop_px, portrait.roll_deg, size[0])
             matrix = np.array([[1, 0, 0], [0, 1, 0]]) * (size[0] / self.size)
         else:
@@ -137,10 +123,11 @@ class MotionAnimator(Animator):
             matrix[:, :2] *= portrait.crop_px.width / self.size
             matrix *= size[0] / photo.shape[1]
         moving = MovingPortrait(picture, place(face[:, :2], matrix), self.model.painter)
+        speed = idle_speed(scene, options)
 
         def finish(points: Points, time_s: float) -> Pixels:
-            if head_speed is not None:
-                points = idle(points, face, time_s, head_speed, seed)
+            if speed is not None:
+                points = idle(points, face, time_s, speed, options.seed)
             return moving.draw(place(points, matrix))
 
         return finish

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from emote_cli.animation.compose import _turn, square_of
-from emote_cli.animation.options import FrameKind
 from emote_cli.media.image import resize
 from emote_cli.types import Box, Pixels, Portrait
 
@@ -18,8 +16,6 @@ STILL = 6.0
 """Mean difference from the portrait, in 0..255, at which the photo's detail has faded to 1/e."""
 FEATHER = 0.3
 """How much of the head's ellipse is blended, over its radius."""
-MAX_SIDE = 4096
-"""Photos with a longer side are shown smaller: players do not take larger H.264."""
 
 Enlarged = Float[np.ndarray, "side side 3"]
 Photo = UInt8[np.ndarray, "photo_height photo_width 3"]
@@ -137,59 +133,3 @@ def to_photo(crop: Box, roll: float) -> np.ndarray:
     matrix = _turn(crop.center, -roll)
     matrix[:, 2] += matrix[:, :2] @ np.array([crop.x0, crop.y0])
     return matrix
-
-
-def shown_size(photo: Pixels, kind: FrameKind, size: int) -> tuple[int, int]:
-    """Width and height of the output, even.
-
-    Args:
-        photo: the whole picture.
-        kind: the square, or the whole photo.
-        size: side of the square, or longest side of the photo; 0 is the photo's own, at most MAX_SIDE.
-    """
-    if kind == "crop":
-        return size, size
-    height, width = photo.shape[:2]
-    scale = (size or min(max(height, width), MAX_SIDE)) / max(height, width)
-    return max(round(width * scale) // 2 * 2, 2), max(round(height * scale) // 2 * 2, 2)
-
-
-def finished_side(portrait: Portrait, kind: FrameKind, size: tuple[int, int]) -> int:
-    """Side of the square when nothing but pasting or shrinking is left to do."""
-    return round(portrait.crop_px.width) if kind == "full" else max(size[0], portrait.pixels.shape[0])
-
-
-def finisher(
-    photo: Pixels,
-    portrait: Portrait,
-    kind: FrameKind,
-    size: tuple[int, int],
-    detail: bool,
-    liven: Liven = as_it_is,
-) -> Callable[[Pixels, float], Pixels]:
-    """The function from the model's frames, and their times, to frames of the output; see `shown_size`.
-
-    Args:
-        photo: the whole picture.
-        portrait: the square that was cut from it.
-        kind: the square, or the whole photo.
-        size: width and height of the output.
-        detail: whether still places get the photo's own detail.
-        liven: moves the head in the square of `finished_side`.
-    """
-    if kind == "full":
-        paste = Paster(photo, portrait, detail, liven)
-        height, width = photo.shape[:2]
-        if (width // 2 * 2, height // 2 * 2) == size:
-            return lambda frame, time_s: np.ascontiguousarray(paste(frame, time_s)[: size[1], : size[0]])
-        return lambda frame, time_s: resize(paste(frame, time_s), size)
-    side = finished_side(portrait, kind, size)
-    enlarge: Callable[[Pixels], Enlarged] = partial(plainly, side=side)
-    if detail and side > portrait.pixels.shape[0]:
-        enlarge = Enlarger(portrait.pixels, square_of(photo, portrait.crop_px, portrait.roll_deg, side))
-    return lambda frame, time_s: resize(np.rint(liven(enlarge(frame), time_s)).astype(np.uint8), size)
-
-
-def plainly(frame: Pixels, side: int) -> Enlarged:
-    """A frame at another size, with nothing added."""
-    return resize(frame, (side, side)).astype(np.float32)

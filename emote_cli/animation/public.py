@@ -53,10 +53,10 @@ class HalloAnimator(Animator):
     A portrait without identity is animated as nobody's (zeros), as Hallo's own code does where it finds no face.
     """
 
-    def chunks(
+    def raw_chunks(
         self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
     ) -> Iterator[MadeChunk]:
-        """Generate chunk by chunk; see `Animator.chunks`. Head speed has no effect.
+        """Generate chunk by chunk; see `Animator.raw_chunks`. Head speed has no effect.
 
         On a GPU all but a chunk's last frames are decoded while the next chunk is being sampled.
         """
@@ -144,10 +144,10 @@ class HalloAnimator(Animator):
 class EchoMimicAnimator(Animator):
     """EchoMimic: a face box, Whisper's vectors, and overlapping windows over the whole video."""
 
-    def chunks(
+    def raw_chunks(
         self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
     ) -> Iterator[MadeChunk]:
-        """Generate frames; see `Animator.chunks`. All latents are denoised before the first frame."""
+        """Generate frames; see `Animator.raw_chunks`. All latents are denoised before the first frame."""
         settings = self.model.settings
         features, count = whisper_features(speech, settings.audio, settings.fps, self._encoder())
         with torch.inference_mode(), self.precision.autocast(self.device):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,28 +11,21 @@ import numpy as np
 
 from emote_cli import stopping
 from emote_cli.animation.choice import write_preview
-from emote_cli.animation.chunks import Carry, MadeChunk
-from emote_cli.animation.compose import cut_portrait, doubts
-from emote_cli.animation.idle import Idle
+from emote_cli.animation.chunks import Carry
+from emote_cli.animation.finishing import show_chunks
 from emote_cli.animation.job import Job
-from emote_cli.animation.likeness import with_identity
 from emote_cli.animation.metadata import making_of, to_tags
 from emote_cli.animation.options import Tuning
-from emote_cli.animation.paste import Liven, as_it_is, finished_side, finisher, shown_size
 from emote_cli.animation.quality import SIX_STEP, is_six_step
-from emote_cli.animation.retime import count_frames, showing
-from emote_cli.errors import InputError, OutputError, SettingsError
-from emote_cli.media.audio import open_audio, read_stereo
+from emote_cli.animation.scene import Scene, read_scene
+from emote_cli.errors import OutputError
 from emote_cli.media.encoding import encoding_of
-from emote_cli.media.image import read_image
 from emote_cli.media.output import beside, check_place
 from emote_cli.media.pngs import check_png_folder, is_png_folder
 from emote_cli.media.segments import SegmentedWriter
 from emote_cli.media.video import Soundtrack
-from emote_cli.perception.faces import FaceAnalyzer, find_faces
-from emote_cli.settings import ModelSettings, load_preset, load_settings
-from emote_cli.types import Pixels, Portrait, Sound
-from emote_cli.weights import SETTINGS_NAME, bundled, locate, separator
+from emote_cli.settings import load_preset, load_settings
+from emote_cli.weights import SETTINGS_NAME, locate
 
 if TYPE_CHECKING:  # torch is imported late, after all checks
     from emote_cli.animation.animate import Animator
@@ -51,84 +43,51 @@ class Plan:
     Attributes:
         job: what was asked for.
         model: folder of the model, or the name of one without files.
-        settings: the model's.
-        photo: the whole picture.
-        portrait: the square to animate, at the model's size.
-        speech: the part of the recording to use, at 16 kHz.
-        fps: frames per second of the output.
-        n_frames: frames of the output.
-        size: width and height of the output in pixels.
-        warnings: what may make the result poor, a line each.
+        scene: what is animated.
         variant: another set of weights in the model's folder; None: the usual ones.
-        separator: the network that takes the voice out of the sound; None: the sound is heard as it is.
+        warnings: what may make the result poor, or slow, a line each.
     """
 
     job: Job
     model: Path | str
-    settings: ModelSettings
-    photo: Pixels
-    portrait: Portrait
-    speech: Sound
-    fps: Fraction
-    n_frames: int
-    size: tuple[int, int]
-    warnings: tuple[str, ...] = ()
+    scene: Scene
     variant: str | None = None
-    separator: Path | None = None
-
-    @property
-    def duration_s(self) -> float:
-        """Length of the output in seconds."""
-        return float(self.n_frames / self.fps)
+    warnings: tuple[str, ...] = ()
 
 
 def check(job: Job) -> Plan:
-    """Find everything that can be wrong before torch is imported, the quickest checks first.
+    """Find everything that can be wrong before torch is imported, the quickest checks first; writes nothing.
 
     Raises:
         EmoteError: the first thing that is wrong.
     """
     check_output(job)
-    pixels = read_image(job.portrait)
-    speech = open_audio(
-        job.audio, start_s=job.options.start, duration_s=job.options.duration, stream=job.options.audio_stream
-    )
-    folder = locate(job.model)
+    folder, options = locate(job.model), job.options
     settings = load_preset(job.model) if folder is None else load_settings(folder / SETTINGS_NAME)
-    variant = SIX_STEP if is_six_step(job.model, settings, job.options.quality, folder) else None
+    variant = SIX_STEP if is_six_step(job.model, settings, options.quality, folder) else None
     settings = settings if variant is None else load_preset(variant)
-    voice = separator(folder) if job.options.separate_vocals else None
-    fps = job.options.fps or Fraction(settings.fps)
-    n_frames = count_frames(speech.n_samples, speech.sample_rate_hz, fps)
-    if speech.duration_s * min(float(fps), settings.fps) < 1:
-        raise InputError(
-            f"{job.audio} is shorter than one frame: {speech.duration_s:.3f} s at {float(fps):g} fps",
-            hint="give a longer recording",
-        )
-    if job.options.articulation is not None and not settings.family.reference_latents:
-        raise SettingsError(
-            f"{settings.name} has no articulation to set", hint="leave --articulation out; it is for mini"
-        )
-    if job.options.smoothing and settings.family.audio != "own_layer":
-        raise SettingsError(f"{settings.name} cannot smooth its frames", hint="leave --smoothing out")
-    default = settings.image_size if job.options.frame == "crop" else 0
-    size = shown_size(pixels, job.options.frame, job.options.size or default)
-    with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=20) as analyzer:
-        faces = find_faces(pixels, analyzer)
-    portrait = cut_portrait(pixels, job.portrait, settings.image_size, faces, job.options.face or "largest")
-    portrait, unknown = with_identity(portrait, pixels, folder, settings)
-    warnings = [*doubts(portrait, settings.image_size), *unknown, *speech.notes]
-    if len(faces) > 1 and job.options.face is None:
-        preview = beside(job.output, ".faces.png")
-        if not preview.is_symlink() and (job.force or not preview.exists()):
-            write_preview(preview, pixels, faces)
-        warnings.insert(0, f"{len(faces)} faces: the largest is animated; {preview} numbers them for --face")
-    if job.options.quality == "fast" and settings.name == "echomimic":
-        warnings.append(f"accelerated weights would be faster: emote download {SIX_STEP}")
-    return Plan(
-        job, folder or job.model, settings, pixels, portrait, speech, fps, n_frames, size, tuple(warnings),
-        variant, voice,
-    )  # fmt: skip
+    scene = read_scene(job.portrait, job.audio, options, settings, folder)
+    warnings = scene.notes
+    if options.quality == "fast" and settings.name == "echomimic":
+        warnings = (*warnings, f"accelerated weights would be faster: emote download {SIX_STEP}")
+    return Plan(job, folder or job.model, scene, variant, warnings)
+
+
+def number_faces(plan: Plan) -> Path | None:
+    """Write a picture that numbers the faces, where there are several and none was chosen.
+
+    Returns:
+        Its path; None where it is not needed.
+
+    Raises:
+        OutputError: the folder is full or not writable.
+    """
+    if len(plan.scene.faces) < 2 or plan.job.options.face is not None:
+        return None
+    path = beside(plan.job.output, ".faces.png")
+    if not path.is_symlink() and (plan.job.force or not path.exists()):
+        write_preview(path, plan.scene.photo, list(plan.scene.faces))
+    return path
 
 
 def render(
@@ -156,7 +115,7 @@ def render(
     made = making(plan)
     writing = SegmentedWriter(
         job.output,
-        plan.fps,
+        plan.scene.fps,
         job={**made, "face": str(job.options.face), "device": job.device, "segment_s": SEGMENT_S},
         resume=job.resume,
         keep=job.resume or job.keep_partial,
@@ -183,30 +142,17 @@ def partial_name(output: Path) -> Path:
 def _write_frames(
     plan: Plan, animator: Animator, writer: SegmentedWriter, on_frame: Callable[[int], object]
 ) -> None:
-    settings = plan.settings
-    finish = finishing(plan, animator)
-    per_segment, unsaved = round(SEGMENT_S * settings.fps), 0
+    per_segment, unsaved = round(SEGMENT_S * plan.scene.settings.fps), 0
     state = writer.state
     after = None if state is None else Carry(int(state["frame"]), state["motion"])
-    rates = (Fraction(settings.fps), plan.fps, plan.n_frames)
-    for chunk in generate(plan, animator, after):
-        for frame in showing(list(chunk.frames), chunk.start, chunk.is_last, *rates):
-            writer.write(finish(frame, float(writer.n_frames / plan.fps)))
+    for chunk in show_chunks(animator, plan.scene, plan.job.options, after):
+        for frame in chunk.frames:
+            writer.write(frame)
             on_frame(1)
-        unsaved += len(chunk.frames)
+        unsaved += chunk.n_made
         if chunk.is_last or unsaved >= per_segment:
             unsaved = 0
             writer.end_segment({"frame": np.array(chunk.carry.frame), "motion": chunk.carry.motion})
-
-
-def livening(plan: Plan) -> Liven:
-    """What the finished head does besides speaking, as the job or the model wants it."""
-    job, settings, portrait = plan.job, plan.settings, plan.portrait
-    if not (settings.idle_motion if job.options.idle is None else job.options.idle):
-        return as_it_is
-    side = finished_side(portrait, job.options.frame, plan.size)
-    speed = settings.head_speed if job.options.head_speed is None else job.options.head_speed
-    return Idle(portrait.face, side / portrait.pixels.shape[0], side, speed, job.options.seed)
 
 
 def load_animator(plan: Plan, tell: Callable[[str], object] = lambda line: None) -> Animator:
@@ -226,50 +172,11 @@ def tuning_of(plan: Plan) -> Tuning:
     return replace(plan.job.tuning, variant=plan.variant)
 
 
-def finishing(plan: Plan, animator: Animator) -> Callable[[Any, float], Pixels]:
-    """From what the model's chunks hold, and their times, to frames of the plan's video."""
-    job, settings = plan.job, plan.settings
-    options = job.options
-    if settings.autoencoder.kind == "motion":
-        alive = settings.idle_motion if options.idle is None else options.idle
-        speed = settings.head_speed if options.head_speed is None else options.head_speed
-        from emote_cli.animation.motion import MotionAnimator
-
-        assert isinstance(animator, MotionAnimator)
-        return animator.finisher(
-            plan.photo, plan.portrait, options.frame, plan.size,
-            head_speed=speed if alive else None, seed=options.seed,
-        )  # fmt: skip
-    detail = options.detail is not False
-    return finisher(plan.photo, plan.portrait, options.frame, plan.size, detail, livening(plan))
-
-
-def generate(plan: Plan, animator: Animator | None = None, after: Carry | None = None) -> Iterator[MadeChunk]:
-    """Load the model, unless it is given, and yield its frames, chunk by chunk, at its own rate and size."""
-    animator = animator or load_animator(plan)
-    return animator.chunks(plan.portrait, heard(plan), plan.job.options, after)
-
-
-def heard(plan: Plan) -> Sound:
-    """What the model listens to: the recording, or the voice in it."""
-    if plan.separator is None:
-        return plan.speech
-    from emote_cli.perception.vocals import RATE_HZ, VocalSeparator, voice_at
-
-    job, speech = plan.job, plan.speech
-    options = job.options
-    mix = read_stereo(job.audio, RATE_HZ, options.start, options.duration, options.audio_stream)
-    return voice_at(VocalSeparator(plan.separator), mix, speech.sample_rate_hz, speech.n_samples)
-
-
 def making(plan: Plan) -> dict[str, Any]:
     """What the video will say of its making."""
-    job = plan.job
-    return making_of(
-        job,
-        plan.model,
-        video={"fps": str(plan.fps), "frames": plan.n_frames, "size": list(plan.size)},
-    )
+    scene = plan.scene
+    video = {"fps": str(scene.fps), "frames": scene.n_frames, "size": list(scene.size)}
+    return making_of(plan.job, plan.model, video=video)
 
 
 def check_output(job: Job) -> None:

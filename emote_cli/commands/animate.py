@@ -114,7 +114,7 @@ def animate(
     from emote_cli import console
     from emote_cli.animation.forecast import describe
     from emote_cli.animation.metadata import job_like
-    from emote_cli.animation.render import check, partial_name, render
+    from emote_cli.animation.render import check, number_faces, partial_name, render
 
     asked = {**values, "portrait": portrait, "audio": audio, "output": output}
     plan = check(job_like(like, asked, named))
@@ -124,8 +124,10 @@ def animate(
         for name, value in describe(plan).items():
             console.result(f"{name}: {value}")
         return
+    if (numbered := number_faces(plan)) is not None:
+        console.say(f"{numbered} numbers the faces for --face")
     begin = time.monotonic()
-    with console.progress("animating", plan.n_frames, "frames") as advance:
+    with console.progress("animating", plan.scene.n_frames, "frames") as advance:
         try:
             path: Path = render(plan, on_frame=advance, tell=console.say)
         except KeyboardInterrupt:
@@ -133,7 +135,7 @@ def animate(
                 console.say(f"what is made so far: {partial_name(plan.job.output)}; --resume goes on")
             raise
     took_s = time.monotonic() - begin
-    console.say(f"{plan.n_frames} frames, {plan.duration_s:.1f} s of video, in {took_s:.1f} s")
+    console.say(f"{plan.scene.n_frames} frames, {plan.scene.duration_s:.1f} s of video, in {took_s:.1f} s")
     console.result(path)
 
 
@@ -150,6 +152,8 @@ def _animate_many(batch: Path, make: MakeOne, ray: str | None) -> None:
         for outcome in _outcomes(rows, make, ray, advance):
             counts[outcome.state] += 1
             advance(1)
+            for warning in outcome.warnings:
+                console.warn(f"{outcome.output.name}: {warning}")
             if outcome.error is None:
                 console.result(outcome.output)
             else:

@@ -13,7 +13,10 @@ import torch
 
 from emote_cli.animation.animate import Animator
 from emote_cli.animation.device import Precision
+from emote_cli.animation.finishing import show_frames
 from emote_cli.animation.options import AnimateOptions
+from emote_cli.animation.retime import count_frames
+from emote_cli.animation.scene import Scene
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.sync import correlation
 from emote_cli.data.tracks import read_tracks
@@ -118,7 +121,18 @@ class Examiner:
             except (EmoteError, OSError, IndexError, KeyError) as error:
                 self.on_note(f"not validated: clip {record.id}: {error}")
                 continue
-            made = list(animator.frames(held_out.portrait, held_out.speech, AnimateOptions()))
+            scene = Scene(
+                settings=model.settings,
+                photo=held_out.portrait.pixels,
+                portrait=held_out.portrait,
+                speech=held_out.speech,
+                fps=animator.fps,
+                n_frames=count_frames(
+                    held_out.speech.n_samples, held_out.speech.sample_rate_hz, animator.fps
+                ),
+                size=(animator.size, animator.size),
+            )
+            made = list(show_frames(animator, scene, AnimateOptions()))
             self._write(held_out, made, step, animator)
             rows.append(self._figures(held_out, made))
         names = rows[0] if rows else ()

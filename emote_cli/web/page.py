@@ -174,12 +174,12 @@ class Page:
         finally:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
-        width, height = plan.size
+        width, height = plan.scene.size
         words = texts.PLANNED.format(
-            seconds=plan.duration_s, frames=plan.n_frames, width=width, height=height
+            seconds=plan.scene.duration_s, frames=plan.scene.n_frames, width=width, height=height
         )
         if (pace := self.renders.pace(plan)) is not None:
-            words += " " + texts.PLANNED_TIME.format(time=show.time_words(pace * plan.n_frames))
+            words += " " + texts.PLANNED_TIME.format(time=show.time_words(pace * plan.scene.n_frames))
         return _shown(f"<p>{words}</p>" + show.notes(list(plan.warnings), self.visits.root))
 
     def ask(self, forecast: bool, visit_id: str, *given: Any) -> tuple[Any, ...]:
@@ -188,7 +188,7 @@ class Page:
         try:
             plan, folder, command = self._check(visit, *given)
             render = Render(
-                visit.id, folder, plan, command, forecast, plan.n_frames, seconds=plan.duration_s,
+                visit.id, folder, plan, command, forecast, plan.scene.n_frames, seconds=plan.scene.duration_s,
                 notes=list(plan.warnings),
             )  # fmt: skip
             try:
@@ -234,9 +234,9 @@ class Page:
                 "output": output,
             }
             plan = check(Job.of(asked))
-            if plan.speech.duration_s > LONGEST_S:
+            if plan.scene.speech.duration_s > LONGEST_S:
                 message, hint = texts.TOO_LONG
-                raise EmoteError(message.format(seconds=plan.speech.duration_s, limit=LONGEST_S), hint)
+                raise EmoteError(message.format(seconds=plan.scene.speech.duration_s, limit=LONGEST_S), hint)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -46,7 +46,7 @@ def speech(seed: int = 7) -> Waveform:
 def made(animator: Animator, **changes: object) -> np.ndarray:
     sound = changes.pop("speech", speech())
     picture = changes.pop("portrait", portrait(animator.size))
-    return np.stack(list(animator.frames(picture, sound, AnimateOptions(detail=False, **changes))))
+    return np.stack(list(animator.raw_frames(picture, sound, AnimateOptions(detail=False, **changes))))
 
 
 def test_frames_are_the_seconds_times_the_rate(animator):
@@ -149,11 +149,11 @@ def small_mini() -> Animator:
 def test_smoothed_frames_are_as_many_and_go_on_from_any_chunk(small_mini, reach):
     options = AnimateOptions(detail=False, smoothing=reach)
     picture, sound = portrait(small_mini.size), speech()
-    chunks = list(small_mini.chunks(picture, sound, options))
+    chunks = list(small_mini.raw_chunks(picture, sound, options))
     frames = np.concatenate([chunk.frames for chunk in chunks])
     assert len(frames) == 13
     assert [chunk.start for chunk in chunks] == np.cumsum([0] + [len(c.frames) for c in chunks])[:-1].tolist()
-    rest = small_mini.chunks(picture, sound, options, after=chunks[0].carry)
+    rest = small_mini.raw_chunks(picture, sound, options, after=chunks[0].carry)
     assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[chunks[0].carry.frame :])
 
 

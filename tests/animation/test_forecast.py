@@ -18,16 +18,21 @@ def test_chunks_behind_the_first_count_what_they_take(monkeypatch, n_chunks, exp
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
-    def generate(plan):
+    def finished(n_frames):
+        for _ in range(n_frames):
+            now[0] += 0.0625
+            yield np.zeros((2, 2, 3), np.uint8)
+
+    def show_chunks(animator, scene, options):
         for index, n_frames in enumerate([10, *[12] * 18, 14][:n_chunks]):
             now[0] += 5 + 2 - n_frames * 0.0625 if index == 0 else 3 - n_frames * 0.0625
-            yield SimpleNamespace(frames=np.zeros((n_frames, 2, 2, 3), np.uint8))
+            yield SimpleNamespace(frames=finished(n_frames))
 
-    def finish(frame, time_s):
-        now[0] += 0.0625
-
-    monkeypatch.setattr(forecast, "generate", generate)
-    monkeypatch.setattr(forecast, "finishing", lambda plan: finish)
-    seconds, gigabytes = forecast.measure(object.__new__(Plan), n_chunks)
+    monkeypatch.setattr(forecast, "show_chunks", show_chunks)
+    monkeypatch.setattr(forecast, "load_animator", lambda plan: None)
+    plan = object.__new__(Plan)
+    object.__setattr__(plan, "scene", None)
+    object.__setattr__(plan, "job", SimpleNamespace(options=None))
+    seconds, gigabytes = forecast.measure(plan, n_chunks)
     assert seconds == pytest.approx(expected_s)
     assert gigabytes > 0

@@ -177,7 +177,7 @@ def test_a_video_survives_running_out_of_memory(speech, portrait_of):
     model = random_model(load_preset("tiny"))
     whole = Animator(model, CPU, Precision(torch.float32))
     portrait = portrait_of(whole.size)
-    expected = np.stack(list(whole.frames(portrait, speech, AnimateOptions(guidance=2.0))))
+    expected = np.stack(list(whole.raw_frames(portrait, speech, AnimateOptions(guidance=2.0))))
     told: list[str] = []
     short = Animator(random_model(load_preset("tiny")), CPU, Precision(torch.float32))
     short.guard = Guard(short._lower, told.append)
@@ -191,7 +191,7 @@ def test_a_video_survives_running_out_of_memory(speech, portrait_of):
 
     short.model.backbone.forward = failing
     assert np.array_equal(
-        np.stack(list(short.frames(portrait, speech, AnimateOptions(guidance=2.0)))), expected
+        np.stack(list(short.raw_frames(portrait, speech, AnimateOptions(guidance=2.0)))), expected
     )
     assert told == ["memory ran out; going on with --low-memory"]
     assert short.residence is not None
@@ -203,7 +203,9 @@ def test_low_memory_makes_the_same_video(speech, portrait_of):
         animator = Animator(
             random_model(load_preset("tiny")), CPU, Precision(torch.float32), tuning=Tuning(low_memory=low)
         )
-        videos.append(np.stack(list(animator.frames(portrait_of(animator.size), speech, AnimateOptions()))))
+        videos.append(
+            np.stack(list(animator.raw_frames(portrait_of(animator.size), speech, AnimateOptions())))
+        )
     assert np.array_equal(*videos)
 
 
@@ -255,7 +257,7 @@ def test_compiling_is_asked_for_and_its_failure_is_named(monkeypatch, speech, po
         animator = Animator(
             random_model(load_preset("tiny")), CPU, Precision(torch.float32), tuning=Tuning(compile=True)
         )
-        frames.append(animator.frames(portrait_of(animator.size), speech, AnimateOptions()))
+        frames.append(animator.raw_frames(portrait_of(animator.size), speech, AnimateOptions()))
     assert next(frames[0]).shape == (32, 32, 3)
     with pytest.raises(DeviceError, match="cannot be compiled here: no Triton here"):
         next(frames[1])
@@ -279,7 +281,9 @@ def test_a_large_model_is_weighed_first_and_kept_in_its_format(monkeypatch, spee
     for dtype in ("fp32", "bf16"):
         animator = Animator.load("mini", "cpu", dtype, Tuning(tell=told.append))
         assert {parameter.dtype for parameter in animator.model.parameters()} == {animator.precision.dtype}
-        frames.append(np.stack(list(animator.frames(portrait_of(animator.size), short, AnimateOptions()))))
+        frames.append(
+            np.stack(list(animator.raw_frames(portrait_of(animator.size), short, AnimateOptions())))
+        )
     assert all("mini needs about" in line and "on cpu at its peak" in line for line in told)
     assert len(told) == 2
     assert np.abs(frames[0].astype(float) - frames[1]).mean() < 3

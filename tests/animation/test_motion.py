@@ -1,5 +1,6 @@
 """A model of motion latents: chunks of landmarks, drawn at any size."""
 
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from emote_cli.animation.compose import cut_portrait
 from emote_cli.animation.device import Precision
 from emote_cli.animation.motion import MotionAnimator, blink, close_lips, idle, landmarks_of
 from emote_cli.animation.options import AnimateOptions
+from emote_cli.animation.scene import Scene
 from emote_cli.media.image import read_image
 from emote_cli.model.emo import Emo
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
@@ -56,7 +58,7 @@ def speech(seconds: float = 1.0) -> Waveform:
 
 
 def test_chunks_hold_landmarks_of_every_frame_once(animator: MotionAnimator, portrait: Portrait) -> None:
-    chunks = list(animator.chunks(portrait, speech(), AnimateOptions()))
+    chunks = list(animator.raw_chunks(portrait, speech(), AnimateOptions()))
     assert sum(len(chunk.frames) for chunk in chunks) == 25
     assert all(b.start == a.start + len(a.frames) for a, b in pairwise(chunks))
     assert chunks[0].frames.shape[1:] == (478, 2)
@@ -65,15 +67,15 @@ def test_chunks_hold_landmarks_of_every_frame_once(animator: MotionAnimator, por
 def test_it_goes_on_behind_a_chunk_as_if_it_had_not_stopped(
     animator: MotionAnimator, portrait: Portrait
 ) -> None:
-    whole = list(animator.chunks(portrait, speech(), AnimateOptions()))
-    rest = list(animator.chunks(portrait, speech(), AnimateOptions(), whole[0].carry))
+    whole = list(animator.raw_chunks(portrait, speech(), AnimateOptions()))
+    rest = list(animator.raw_chunks(portrait, speech(), AnimateOptions(), whole[0].carry))
     assert np.array_equal(rest[0].frames, whole[1].frames)
 
 
 def test_articulation_moves_the_lips_farther(animator: MotionAnimator, portrait: Portrait) -> None:
     once, twice = (
         np.concatenate(
-            [c.frames for c in animator.chunks(portrait, speech(), AnimateOptions(articulation=by))]
+            [c.frames for c in animator.raw_chunks(portrait, speech(), AnimateOptions(articulation=by))]
         )
         for by in (1.0, 2.0)
     )
@@ -84,7 +86,16 @@ def test_articulation_moves_the_lips_farther(animator: MotionAnimator, portrait:
 def test_a_still_face_is_the_photo_at_any_size(
     animator: MotionAnimator, portrait: Portrait, photo: Pixels, size: int
 ) -> None:
-    finish = animator.finisher(photo, portrait, "full", (size, size), head_speed=None, seed=0)
+    scene = Scene(
+        settings=animator.model.settings,
+        photo=photo,
+        portrait=portrait,
+        speech=speech(),
+        fps=Fraction(25),
+        n_frames=25,
+        size=(size, size),
+    )
+    finish = animator.make_finisher(scene, AnimateOptions(frame="full", idle=False))
     frame = finish(landmarks_of(portrait.face)[:, :2], 0.0)
     assert frame.shape == (size, size, 3)
     corner = finish(landmarks_of(portrait.face)[:, :2] + 3, 0.0)[:6, :6]

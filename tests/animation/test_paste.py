@@ -9,7 +9,7 @@ from PIL import Image
 
 from emote_cli.animation.choice import choose_face
 from emote_cli.animation.compose import cut_portrait
-from emote_cli.animation.paste import Enlarger, Paster, finisher, head_mask, shown_size
+from emote_cli.animation.paste import Enlarger, Paster, head_mask
 from emote_cli.types import Box, Face, Portrait
 
 MODEL = 64
@@ -90,27 +90,3 @@ def test_enlarging_keeps_the_photos_detail_where_nothing_moves(photo):
     moved[20:44, 20:44] = 255
     assert np.abs(enlarge(moved)[120:136, 120:136] - 255).mean() < 6
     assert cut.pixels.shape == (MODEL, MODEL, 3)
-
-
-@pytest.mark.parametrize(
-    ("shape", "kind", "size", "expected"),
-    [
-        ((301, 403), "crop", 94, (94, 94)),
-        ((301, 403), "full", 0, (402, 300)),
-        ((301, 403), "full", 806, (806, 602)),
-        ((9000, 3000), "full", 0, (1364, 4096)),
-    ],
-)
-def test_sizes_are_even(shape, kind, size, expected):
-    photo = np.zeros((*shape, 3), np.uint8)
-    assert shown_size(photo, kind, size) == expected
-    assert expected[0] % 2 == expected[1] % 2 == 0
-
-
-@pytest.mark.parametrize("kind", ["crop", "full"])
-def test_finished_frames_have_the_size_that_is_told(photo, kind):
-    cut = portrait(photo)
-    for wanted in (0 if kind == "full" else 64, 130, 32):
-        size = shown_size(photo, kind, wanted)
-        made = finisher(photo, cut, kind, size, detail=True)(cut.pixels, 0.0)
-        assert (made.shape, made.dtype) == ((size[1], size[0], 3), np.uint8)

@@ -88,16 +88,16 @@ def test_hallo(portrait, monkeypatch, guidance: float):
     monkeypatch.setattr(public, "hallo_features", lambda *_: (heard, 7))
     options = AnimateOptions(steps=2, guidance=guidance, seed=1)
     speech = Waveform(np.zeros(16_000, np.float32), 16_000)
-    frames = list(animator(settings).frames(portrait, speech, options))
+    frames = list(animator(settings).raw_frames(portrait, speech, options))
     assert len(frames) == 7
     assert all(frame.shape == (SIZE, SIZE, 3) and frame.dtype == np.uint8 for frame in frames)
-    again = list(animator(settings).frames(portrait, speech, options))
+    again = list(animator(settings).raw_frames(portrait, speech, options))
     assert all(np.array_equal(one, other) for one, other in zip(frames, again, strict=True))
-    chunks = list(animator(settings).chunks(portrait, speech, options))
+    chunks = list(animator(settings).raw_chunks(portrait, speech, options))
     assert [(chunk.start, len(chunk.frames), chunk.is_last) for chunk in chunks] == [
         (0, 3, False), (3, 3, False), (6, 1, True),
     ]  # fmt: skip
-    rest = list(animator(settings).chunks(portrait, speech, options, after=chunks[0].carry))
+    rest = list(animator(settings).raw_chunks(portrait, speech, options, after=chunks[0].carry))
     assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[3:])
 
 
@@ -109,7 +109,7 @@ def test_an_identity_changes_hallos_video(portrait, monkeypatch):
     made = []
     for identity in (None, np.zeros(7, np.float32), np.full(7, 3, np.float32)):
         known = replace(portrait, identity=identity)
-        made.append(np.stack(list(animator(settings).frames(known, speech, AnimateOptions(steps=2)))))
+        made.append(np.stack(list(animator(settings).raw_frames(known, speech, AnimateOptions(steps=2)))))
     assert np.array_equal(made[0], made[1])
     assert not np.array_equal(made[0], made[2])
 
@@ -121,9 +121,9 @@ def test_echomimic(portrait, monkeypatch, guidance: float):
     monkeypatch.setattr(public, "whisper_features", lambda *_: (heard, 11))
     options = AnimateOptions(steps=2, guidance=guidance, seed=1)
     speech = Waveform(np.zeros(16_000, np.float32), 16_000)
-    frames = list(animator(settings).frames(portrait, speech, options))
+    frames = list(animator(settings).raw_frames(portrait, speech, options))
     assert len(frames) == 11
     assert frames[3].shape == (SIZE, SIZE, 3)
-    first, *_ = animator(settings).chunks(portrait, speech, options)
-    rest = animator(settings).chunks(portrait, speech, options, after=first.carry)
+    first, *_ = animator(settings).raw_chunks(portrait, speech, options)
+    rest = animator(settings).raw_chunks(portrait, speech, options, after=first.carry)
     assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[5:])
