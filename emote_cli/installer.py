@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Literal
 
 from emote_cli.errors import OutputError, WeightsError
+from emote_cli.files import sha256_of
 from emote_cli.hub import Hub, Remote, explain, fetch, look_up, matches, partial_path
 from emote_cli.pickles import convert
 from emote_cli.registry import HubFile, HubModel, human_size
 from emote_cli.settings import PRESETS, load_preset, save_settings
-from emote_cli.weights import SETTINGS_NAME, Locked, fault, home, model_of, read_lock, sha256_of, write_lock
+from emote_cli.weights import SETTINGS_NAME, Locked, fault, home, model_of, read_lock, write_lock
 
 _SPARE_BYTES = 1 << 24
 _HALF = ".incomplete"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from emote_cli.errors import WeightsError
+from emote_cli.files import part_name
 
 
 def convert(source: Path, target: Path, origin: dict[str, str]) -> None:
@@ -29,14 +28,12 @@ def convert(source: Path, target: Path, origin: dict[str, str]) -> None:
     name = origin.get("source", source.name)
     tensors = _writable(_unwrap(_load(source, name), name))
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".incomplete")
-    os.close(handle)
+    part = part_name(target)
     try:
-        save_file(tensors, beside, metadata={"format": "pt", **origin})
-        os.chmod(beside, 0o666 & ~_umask())
-        os.replace(beside, target)
+        save_file(tensors, part, metadata={"format": "pt", **origin})
+        part.replace(target)
     finally:
-        Path(beside).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _load(source: Path, name: str) -> Any:
@@ -84,9 +81,3 @@ def _writable(tensors: dict[str, Any]) -> dict[str, Any]:
         ready[key] = tensor.detach().clone().contiguous() if storage in seen else tensor.detach().contiguous()
         seen.add(storage)
     return ready
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

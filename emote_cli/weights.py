@@ -8,15 +8,14 @@ leaves a lock file (`emote-lock.json`) that says where each file came from and w
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from emote_cli.errors import WeightsError
+from emote_cli.files import sha256_of, write_text
 from emote_cli.registry import HubModel, human_size, registry
 
 KNOWN_MODELS = ("tiny", "mini", "sd15", "hallo", "echomimic", "echomimic-6step")
@@ -67,12 +66,6 @@ def bundled(name: str) -> Path:
         f"{name} is not part of this installation (looked in {places[0]} and {places[1]})",
         hint="reinstall emote-cli; in a checkout, look into its weights/ folder",
     )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as 64 lower-case hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def verify_sha256(path: Path, expected: str) -> None:
@@ -137,11 +130,13 @@ def model_of(folder: Path) -> str:
 
 
 def write_lock(folder: Path, model: str, files: dict[str, Locked]) -> None:
-    """Write the lock file, at once or not at all."""
+    """Write the lock file, at once or not at all.
+
+    Raises:
+        OutputError: the folder is missing, full or not writable.
+    """
     rows = {to: asdict(locked) for to, locked in sorted(files.items())}
-    beside = folder / f"{LOCK_NAME}.{os.getpid()}"
-    beside.write_text(json.dumps({"model": model, "files": rows}, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, folder / LOCK_NAME)
+    write_text(folder / LOCK_NAME, json.dumps({"model": model, "files": rows}, indent=1) + "\n")
 
 
 def _read_lock(folder: Path) -> dict[str, Any]:

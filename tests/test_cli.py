@@ -27,12 +27,12 @@ from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.retime import count_frames
 from emote_cli.cli import COMMANDS, app
 from emote_cli.errors import DeviceError
+from emote_cli.files import sha256_of
 from emote_cli.media.audio import read_audio
 from emote_cli.media.ffmpeg import ffmpeg_exe
 from emote_cli.media.video import probe, read_frames
 from emote_cli.model.checkpoint import random_model, save_model
 from emote_cli.settings import override
-from emote_cli.weights import sha256_of
 from tests.small_models import paper_settings
 
 HEAVY = (

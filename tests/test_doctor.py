@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from emote_cli import __version__, machine
 from emote_cli.cli import app
+from emote_cli.files import sha256_of
 from emote_cli.media.ffmpeg import ffmpeg_exe
-from emote_cli.weights import Locked, sha256_of, write_lock
+from emote_cli.weights import Locked, write_lock
 
 HEAVY = ("torch", "numpy", "diffusers", "transformers", "mediapipe", "librosa", "cv2")
 

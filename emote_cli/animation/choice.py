@@ -10,7 +10,7 @@ from PIL import Image
 
 from emote_cli.animation.options import FaceChoice
 from emote_cli.errors import FaceError
-from emote_cli.media.output import write_file
+from emote_cli.files import write_file
 from emote_cli.perception.geometry import overlap
 from emote_cli.perception.landmarks import N_LANDMARKS
 from emote_cli.types import Box, Face, Pixels

@@ -19,8 +19,8 @@ from emote_cli.animation.options import Tuning
 from emote_cli.animation.quality import SIX_STEP, is_six_step
 from emote_cli.animation.scene import Scene, read_scene
 from emote_cli.errors import OutputError
+from emote_cli.files import beside, check_place
 from emote_cli.media.encoding import encoding_of
-from emote_cli.media.output import beside, check_place
 from emote_cli.media.pngs import check_png_folder, is_png_folder
 from emote_cli.media.segments import SegmentedWriter
 from emote_cli.media.video import Soundtrack

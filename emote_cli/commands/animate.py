@@ -143,7 +143,7 @@ def _animate_many(batch: Path, make: MakeOne, ray: str | None) -> None:
     from emote_cli import console
     from emote_cli.animation.table import read_rows
     from emote_cli.errors import InputError
-    from emote_cli.media.output import make_folder
+    from emote_cli.files import make_folder
 
     rows = read_rows(batch)
     make_folder(make.base["output"] or Path())

@@ -26,14 +26,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emote_cli.data.dataset import DAMAGE, DEGREES_PER_FRAME_FPS, ClipArrays, LazyClip, pose_key
+from emote_cli.data.layout import audio_path, cache_folder, clip_path
 from emote_cli.data.lips import lip_values
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.steady import Affines, followed_by, moved_boxes, rescaled, steadying, warped
 from emote_cli.data.tracks import read_tracks
 from emote_cli.data.variants import Variant, variant_of
 from emote_cli.errors import DataError
+from emote_cli.files import part_name
 from emote_cli.media.audio import read_audio
-from emote_cli.media.output import part_name
 from emote_cli.media.video import read_frames
 from emote_cli.model.autoencoder import Autoencoder, to_tensor
 from emote_cli.settings import ModelSettings
@@ -134,7 +135,7 @@ def encode_clip(
 
 def pictures(folder: Path, record: ClipRecord, size: int, view: View) -> Iterator[Pixels]:
     """The frames of a clip at the model's size, as the view has them."""
-    frames = read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size))
+    frames = read_frames(clip_path(folder, record.id), size=(size, size))
     if view == PLAIN:
         yield from frames
         return
@@ -150,7 +151,7 @@ def clip_features(
     """Speech features of a clip; zeros for one without sound, which only stage 1 takes."""
     if not record.has_audio:
         return np.zeros((len(view.order(record)), settings.audio.layers, settings.audio.embed), np.float32)
-    speech, variant = read_audio(folder / "audio" / f"{record.id}.flac"), view.variant(record)
+    speech, variant = read_audio(audio_path(folder, record.id)), view.variant(record)
     return hear(speech if variant is None else variant.heard(speech)).hidden
 
 
@@ -269,9 +270,7 @@ def open_clip(
     view: View = PLAIN,
 ) -> ClipArrays:
     """A clip whose latents (or pictures) and features stay on the disk until they are looked at."""
-    frames = (
-        StoredLatents(path) if latents else VideoFrames(folder / "clips" / f"{record.id}.mp4", record, size)
-    )
+    frames = StoredLatents(path) if latents else VideoFrames(clip_path(folder, record.id), record, size)
     parts = {"latents": frames, "features": mapped(path, "features")}
     return load_clip(folder, record, parts, size, weight, view)
 
@@ -312,7 +311,7 @@ def cached_clips(
     if variants and not latents:
         raise DataError("altered copies need cached latents, and data.cache is off", "--set data.cache=disk")
     key = cache_key(autoencoder, settings, steady) if latents else features_key(settings)
-    place = folder / "cache" / key
+    place = cache_folder(folder, key)
     place.mkdir(parents=True, exist_ok=True)
     size, views = settings.image_size, [View(steady, number) for number in range(variants + 1)]
     weighted = zip(records, weights or [1.0] * len(records), strict=True)

@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emote_cli.errors import DataError
-from emote_cli.media.output import write_text
-
-MANIFEST = "manifest.jsonl"
-REJECTED = "rejected.jsonl"
+from emote_cli.files import write_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from emote_cli.data.cache import cached_clips
-from emote_cli.data.manifest import MANIFEST, ClipRecord, read_records
+from emote_cli.data.layout import MANIFEST
+from emote_cli.data.manifest import ClipRecord, read_records
 from emote_cli.data.selection import check_fits
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.emo import Emo

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emote_cli.data import files, filters
+from emote_cli.data import filters, layout
 from emote_cli.data.filters import Verdict, judge
 from emote_cli.data.footage import Footage
 from emote_cli.data.manifest import ClipRecord
@@ -16,7 +16,10 @@ from emote_cli.data.prepare_settings import PrepareSettings
 from emote_cli.data.scenes import Segment, find_cuts, plan_segments
 from emote_cli.data.sources import Source
 from emote_cli.data.sync import FURTHEST_S, cut_sound, opening, sound_lag
+from emote_cli.data.thumbnails import ThumbStrip
+from emote_cli.data.tracks import write_track
 from emote_cli.errors import InputError
+from emote_cli.files import sha256_once
 from emote_cli.media.audio import SPEECH_RATE_HZ, read_audio, write_flac
 from emote_cli.media.image import crop_and_resize
 from emote_cli.media.video import write_video
@@ -85,7 +88,7 @@ class _Look:
 
     track: FaceTrack
     crop_px: Box | None
-    thumbs: files.ThumbStrip
+    thumbs: ThumbStrip
     measured: dict[str, float]
 
 
@@ -103,7 +106,7 @@ def prepare_video(source: Source, work: Work) -> list[ClipRecord]:
     blank = blank_record(source, work.settings)
     if not source.path.is_file():
         return [rejected(blank, filters.MISSING_FILE, f"{source.name} is not there")]
-    blank = replace(blank, sha256=files.sha256(source.path))
+    blank = replace(blank, sha256=sha256_once(source.path))
     try:
         video = _open(source, work, blank)
         if isinstance(video, ClipRecord):
@@ -154,7 +157,7 @@ def _prepare_segment(video: _Video, segment: Segment, work: Work) -> ClipRecord:
     sound = _cut_sound(video, segment, late.get("sound_late_s", 0.0) if settings.fix_sync else 0.0)
     measured = {**look.measured, **_sound_values(video, sound), **late, **storage_values(video.footage.kind)}
     record = replace(record, measured={name: round(value, 4) for name, value in sorted(measured.items())})
-    look.thumbs.write(files.thumb_path(work.dataset_dir, record.id), look.crop_px)
+    look.thumbs.write(layout.thumb_path(work.dataset_dir, record.id), look.crop_px)
     verdicts = _cut_verdicts(video, segment) + judge(measured, settings)
     if look.crop_px is None:
         return rejected(record, filters.NO_FACE, "no face in any frame")
@@ -167,7 +170,7 @@ def _prepare_segment(video: _Video, segment: Segment, work: Work) -> ClipRecord:
 
 def _look_at(video: _Video, segment: Segment, work: Work) -> _Look:
     fps, info = work.settings.fps, video.footage.info
-    statistics, thumbs = FrameStatistics(), files.ThumbStrip(segment.n_frames)
+    statistics, thumbs = FrameStatistics(), ThumbStrip(segment.n_frames)
     faces = []
     with FaceAnalyzer(work.face_model, max_faces=_MAX_FACES, video=True) as analyzer:
         for i, frame in enumerate(video.footage.frames(segment.start, segment.stop)):
@@ -231,11 +234,11 @@ def _write_clip(
 ) -> None:
     settings, folder = work.settings, work.dataset_dir
     if sound is not None:
-        write_flac(files.audio_path(folder, segment.id), sound)
-    files.write_track(files.track_path(folder, segment.id), track_to_crop(track, crop_px, settings.size))
+        write_flac(layout.audio_path(folder, segment.id), sound)
+    write_track(layout.track_path(folder, segment.id), track_to_crop(track, crop_px, settings.size))
     frames = video.footage.frames(segment.start, segment.stop)
     write_video(
-        files.clip_path(folder, segment.id),
+        layout.clip_path(folder, segment.id),
         (crop_and_resize(frame, crop_px, settings.size) for frame in frames),
         settings.fps,
         crf=settings.crf,

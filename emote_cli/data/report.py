@@ -10,14 +10,12 @@ from string import Template
 
 import numpy as np
 
-from emote_cli.data import files
 from emote_cli.data.filters import REASONS, RULES
+from emote_cli.data.layout import REPORT, thumb_path
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.measure import STORAGE
 from emote_cli.data.prepare_settings import PrepareSettings
-from emote_cli.media.output import write_text
-
-REPORT = "report.html"
+from emote_cli.files import write_text
 
 _ACCEPTED_SHOWN = 24
 _REJECTED_SHOWN = 6
@@ -208,7 +206,7 @@ def _strips(dataset_dir: Path, records: list[ClipRecord]) -> str:
 
 
 def _strip(dataset_dir: Path, record: ClipRecord) -> str:
-    path = files.thumb_path(dataset_dir, record.id)
+    path = thumb_path(dataset_dir, record.id)
     image = ""
     if path.is_file():
         data = base64.b64encode(path.read_bytes()).decode("ascii")

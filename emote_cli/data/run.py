@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emote_cli.data import files, filters
-from emote_cli.data.manifest import MANIFEST, REJECTED, ClipRecord, from_dict, write_records
+from emote_cli.data import filters, layout
+from emote_cli.data.manifest import ClipRecord, from_dict, write_records
 from emote_cli.data.pool import map_jobs
 from emote_cli.data.prepare import Work, blank_record, prepare_video, rejected
 from emote_cli.data.prepare_settings import PrepareSettings
 from emote_cli.data.report import write_report
 from emote_cli.data.sources import Layout, Source, find_sources
 from emote_cli.errors import EmoteError, OutputError
-from emote_cli.media.output import only_writer, write_file
+from emote_cli.files import only_writer, write_file
 
 _BOOKS_EVERY_S = 60.0
 """The manifest of an unfinished run is brought up to date this often."""
@@ -101,13 +101,13 @@ def run(todo: Plan) -> Generator[Progress, None, None]:
         OutputError: the data set cannot be written, or another run is writing it.
     """
     work = todo.work
-    files.make_folders(work.dataset_dir)
-    with only_writer(work.dataset_dir / "state" / ".lock", work.dataset_dir):
-        files.remove_parts(work.dataset_dir)
+    layout.make_folders(work.dataset_dir)
+    with only_writer(layout.lock_path(work.dataset_dir), work.dataset_dir):
+        layout.remove_parts(work.dataset_dir)
         try:
             yield from _prepare(todo)
         except BaseException:
-            files.remove_parts(work.dataset_dir)  # of workers that had to be killed
+            layout.remove_parts(work.dataset_dir)  # of workers that had to be killed
             raise
 
 
@@ -189,7 +189,7 @@ class _Job:
 
 
 def _state_path(source: Source, work: Work) -> Path:
-    return work.dataset_dir / "state" / f"{source.id}.json"
+    return layout.state_path(work.dataset_dir, source.id)
 
 
 def _identity(source: Source, work: Work) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _finished(source: Source, work: Work) -> list[ClipRecord] | None:
 def _whole(record: ClipRecord, dataset_dir: Path) -> bool:
     if record.reason is not None:
         return True
-    paths = [files.clip_path, files.track_path, *([files.audio_path] if record.has_audio else [])]
+    paths = [layout.clip_path, layout.track_path, *([layout.audio_path] if record.has_audio else [])]
     return all(path(dataset_dir, record.id).is_file() for path in paths)
 
 
@@ -238,12 +238,12 @@ def _forget(source: Source, work: Work) -> None:
     """Remove what an earlier run with other settings, or of another file, has made of this video."""
     path = _state_path(source, work)
     for record in (_read_state(path) or {}).get("records", []):
-        files.remove_clip(work.dataset_dir, str(record["id"]))
+        layout.remove_clip(work.dataset_dir, str(record["id"]))
     path.unlink(missing_ok=True)
 
 
 def _keep_books(work: Work, finished: dict[str, list[ClipRecord]]) -> list[ClipRecord]:
     records = sorted((r for rows in finished.values() for r in rows), key=lambda record: record.id)
-    write_records(work.dataset_dir / MANIFEST, (r for r in records if r.reason is None))
-    write_records(work.dataset_dir / REJECTED, (r for r in records if r.reason is not None))
+    write_records(work.dataset_dir / layout.MANIFEST, (r for r in records if r.reason is None))
+    write_records(work.dataset_dir / layout.REJECTED, (r for r in records if r.reason is not None))
     return records

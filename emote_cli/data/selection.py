@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from emote_cli.data.manifest import MANIFEST, ClipRecord, read_records
+from emote_cli.data.layout import MANIFEST
+from emote_cli.data.manifest import ClipRecord, read_records
 from emote_cli.errors import DataError, InputError, SettingsError
 from emote_cli.settings import Settings, read_yaml
 

@@ -15,10 +15,10 @@ import soundfile
 from jaxtyping import Float
 
 from emote_cli.errors import InputError, OutputError
+from emote_cli.files import write_file
 from emote_cli.media.banner import MediaInfo
 from emote_cli.media.ffmpeg import inspect, reading, source
 from emote_cli.media.mixing import Mixer
-from emote_cli.media.output import write_file
 from emote_cli.media.wav import lengths_s
 from emote_cli.types import Waveform
 

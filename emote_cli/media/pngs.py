@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from emote_cli.errors import OutputError
-from emote_cli.media.output import write_file, write_text
+from emote_cli.files import write_file, write_text
 from emote_cli.types import Pixels
 
 NOTE_NAME = "making.txt"

@@ -22,8 +22,8 @@ import numpy as np
 
 from emote_cli import stopping
 from emote_cli.errors import OutputError
+from emote_cli.files import only_writer, working_name, write_file, write_text
 from emote_cli.media.encoding import Encoding, encoding_of
-from emote_cli.media.output import only_writer, working_name, write_file, write_text
 from emote_cli.media.pngs import PngFolder, is_png_folder
 from emote_cli.media.sink import Sink
 from emote_cli.media.video import Soundtrack, audio_arguments, raw_input, tag_arguments, x264_quality

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from emote_cli import stopping
 from emote_cli.errors import OutputError
+from emote_cli.files import no_space, part_name
 from emote_cli.media.ffmpeg import Complaints, ffmpeg_exe, url
-from emote_cli.media.output import no_space, part_name
 
 
 class Sink:

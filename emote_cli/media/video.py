@@ -12,10 +12,10 @@ from types import TracebackType
 import numpy as np
 
 from emote_cli.errors import InputError
+from emote_cli.files import part_name
 from emote_cli.media.banner import MediaInfo, PictureKind
 from emote_cli.media.encoding import SCALE_FLAGS, Encoding, encoding_of
 from emote_cli.media.ffmpeg import inspect, reading, run_ffmpeg, source
-from emote_cli.media.output import part_name
 from emote_cli.media.sink import Sink
 from emote_cli.types import Pixels, VideoInfo
 

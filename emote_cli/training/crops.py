@@ -14,6 +14,7 @@ from torch import Tensor
 
 from emote_cli.data.cache import OnBad
 from emote_cli.data.dataset import DAMAGE
+from emote_cli.data.layout import clip_path
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.selection import Selection
 from emote_cli.data.tracks import read_tracks
@@ -117,7 +118,7 @@ def clip_frames(
     tracks = read_tracks(folder, record)
     pair, found = np.stack([tracks["box_px"], tracks["mouth_box_px"]], 1), tracks["found"]
     scale, to = (1.0, None) if size is None else (size / record.size, (size, size))
-    for index, frame in enumerate(read_frames(folder / "clips" / f"{record.id}.mp4", size=to)):
+    for index, frame in enumerate(read_frames(clip_path(folder, record.id), size=to)):
         if index % stride == 0 and index < len(pair) and found[index]:
             yield frame, pair[index] * scale
 

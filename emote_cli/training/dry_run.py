@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from emote_cli.data.cache import cache_key
+from emote_cli.data.layout import cache_folder
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.selection import Selection, select
 from emote_cli.model.emo import Emo
@@ -145,7 +146,7 @@ def passing_cache(model: Emo, settings: TrainSettings, data: Path) -> Iterator[N
     if settings.stage == "vae":
         yield
         return
-    place = data / "cache" / cache_key(model.autoencoder, model.settings, settings.data.steady)
+    place = cache_folder(data, cache_key(model.autoencoder, model.settings, settings.data.steady))
     was_there = place.exists()
     try:
         yield

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from emote_cli.data.dataset import DAMAGE
+from emote_cli.data.layout import clip_path
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.tracks import read_tracks
 from emote_cli.media.video import read_frames
@@ -32,7 +33,7 @@ def measure_latent_scale(folder: Path, records: Sequence[ClipRecord], model: Emo
     device, found = next(autoencoder.parameters()).device, []
     for record in records[:: max(len(records) // clips, 1)][:clips]:
         try:
-            frames = list(read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size)))[::5]
+            frames = list(read_frames(clip_path(folder, record.id), size=(size, size)))[::5]
             boxes = read_tracks(folder, record)["box_px"]
         except DAMAGE:
             continue  # the stage that reads all clips tells of it

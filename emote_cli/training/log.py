@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from emote_cli.files import write_file
 from emote_cli.training.observer import Observer, StepReport
 from emote_cli.training.run_folder import CURVES, LOG
 
@@ -104,9 +105,7 @@ def draw_curves(curves: dict[str, dict[int, float]], path: Path) -> None:
         panel = Image.new("RGB", PANEL, "white")
         draw_panel(ImageDraw.Draw(panel), name, sorted(points.items()))
         picture.paste(panel, (0, row * height))
-    part = path.with_name(f".part-{path.name}")
-    picture.save(part, "PNG")
-    part.replace(path)
+    write_file(path, lambda file: picture.save(file, "PNG"))
 
 
 def draw_panel(pen: ImageDraw.ImageDraw, name: str, points: Sequence[tuple[int, float]]) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from emote_cli.files import PART_PREFIX
 from emote_cli.settings import read_yaml
 from emote_cli.weights import SETTINGS_NAME, WEIGHTS_NAME, checkpoint_folders
 
@@ -35,8 +36,6 @@ TRAIN_SETTINGS = "train.yaml"
 EMA = "ema"
 """In a checkpoint: the averaged model."""
 
-_PART = ".part-"
-
 
 def checkpoint_folder(run: Path, step: int) -> Path:
     """The checkpoint of a step, whether it is there or not."""
@@ -45,12 +44,12 @@ def checkpoint_folder(run: Path, step: int) -> Path:
 
 def part_of_checkpoint(folder: Path) -> Path:
     """The name that a checkpoint has while it is written."""
-    return folder.with_name(f"{_PART}{folder.name}")
+    return folder.with_name(f"{PART_PREFIX}{folder.name}")
 
 
 def half_written(run: Path) -> list[Path]:
     """What a run that was killed while it saved left behind."""
-    return sorted((run / "checkpoints").glob(f"{_PART}*"))
+    return sorted((run / "checkpoints").glob(f"{PART_PREFIX}*"))
 
 
 def newest_checkpoint(run: Path) -> Path | None:

@@ -17,6 +17,7 @@ from emote_cli.animation.finishing import show_frames
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.retime import count_frames
 from emote_cli.animation.scene import Scene
+from emote_cli.data.layout import audio_path, clip_path
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.sync import correlation
 from emote_cli.data.tracks import read_tracks
@@ -64,9 +65,9 @@ def read_held_out(folder: Path, record: ClipRecord, size: int, seconds: float) -
     """
     tracks = read_tracks(folder, record)
     first = int(np.flatnonzero(tracks["found"])[0])
-    start_s, path = first / record.fps, folder / "audio" / f"{record.id}.flac"
+    start_s, path = first / record.fps, audio_path(folder, record.id)
     count = min(round(seconds * record.fps), record.frames - first)
-    clip = read_frames(folder / "clips" / f"{record.id}.mp4", size=(size, size))
+    clip = read_frames(clip_path(folder, record.id), size=(size, size))
     frames = list(islice(clip, first, first + count))
     whole = Box(0, 0, record.size, record.size)
     face = Face(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emote_cli.data import files
+from emote_cli.data import layout
 from emote_cli.data.prepare import Work
 from emote_cli.data.prepare_settings import PrepareSettings
 from emote_cli.media.image import crop_and_resize, read_image
@@ -43,5 +43,5 @@ def talking(tmp_path_factory, portrait, speech_path):
 def work(tmp_path):
     """A new data set with loose settings."""
     folder = tmp_path / "dataset"
-    files.make_folders(folder)
+    layout.make_folders(folder)
     return Work(folder, LOOSE, bundled("face_landmarker.task"))

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from emote_cli.data import files
+from emote_cli.data import layout, thumbnails
 from emote_cli.data import run as runs
 from emote_cli.data.manifest import ClipRecord, read_records
 from emote_cli.data.prepare_settings import PrepareSettings
@@ -203,11 +203,11 @@ def record(name, reason=None, **measured):
 
 
 def test_the_report_needs_nothing_but_itself(tmp_path, rng):
-    files.make_folders(tmp_path)
-    strip = files.ThumbStrip(7)
+    layout.make_folders(tmp_path)
+    strip = thumbnails.ThumbStrip(7)
     for i in range(7):
         strip.add(i, rng.integers(0, 255, (48, 64, 3), "uint8"))
-    strip.write(files.thumb_path(tmp_path, "a"), None)
+    strip.write(layout.thumb_path(tmp_path, "a"), None)
     page = render(tmp_path, [record("a", yaw_deg=3.0), record("b", "dark", yaw_deg=50.0)], PrepareSettings())
     assert "data:image/jpeg;base64," in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)
@@ -254,7 +254,7 @@ def test_the_command_says_what_is_wrong(raw, tmp_path, arguments, words):
 
 
 def test_a_long_clip_keeps_few_frames_for_its_strip(portrait):
-    strip = files.ThumbStrip(600)
+    strip = thumbnails.ThumbStrip(600)
     for i, frame in enumerate(list(swaying(portrait, 3)) * 200):
         strip.add(i, frame)
-    assert len(strip._frames) == files.THUMB_FRAMES
+    assert len(strip._frames) == thumbnails.THUMB_FRAMES

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from emote_cli.errors import InputError, OutputError
+from emote_cli.files import PART_PREFIX
 from emote_cli.media.audio import read_audio
 from emote_cli.media.banner import parse_banner
 from emote_cli.media.ffmpeg import ffmpeg_exe
-from emote_cli.media.output import PART_PREFIX
 from emote_cli.media.video import probe, read_frames, write_video
 
 

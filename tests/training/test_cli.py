@@ -17,7 +17,7 @@ from emote_cli.cli import app
 from emote_cli.commands.train_view import view
 from emote_cli.data.manifest import read_records, write_records
 from emote_cli.errors import OutputError, SettingsError
-from emote_cli.media.output import only_writer
+from emote_cli.files import only_writer
 from emote_cli.training.request import Request, claim, plan, stage_names
 from emote_cli.weights import locate
 

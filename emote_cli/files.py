@@ -1,8 +1,12 @@
-"""Files that get their name only when they are complete: written beside it, then renamed."""
+"""Files: written beside their name and renamed when complete; locks; hashes.
+
+Everything that this package writes goes through here, so that nothing is ever seen half-written.
+"""
 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import shutil
@@ -81,6 +85,23 @@ def working_name(path: Path, ending: str) -> Path:
     """A short name beside `path`, the same each time, for what will become it."""
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
     return path.with_name(f"{PART_PREFIX}{path.stem[:20]}-{digest}{ending}")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as 64 lower-case hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """SHA-256 of a file; remembered while its size and time stay the same."""
+    status = path.stat()
+    return _sha256_once(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_once(path: Path, size: int, mtime_ns: int) -> str:
+    return sha256_of(path)
 
 
 def make_folder(folder: Path, inside: Iterable[str] = ()) -> None:
