@@ -53,9 +53,7 @@ def need(model: Emo, number_bytes: int) -> Need:
     small = _count(model) - sum(weights.values())
     temporal, family = settings.temporal, settings.family
     motion = temporal.motion_frames if family.long_video == "motion_frames" else 0
-    rows = (
-        temporal.chunk_frames if family.identity_tokens else 1
-    )  # Hallo reads another reference in each frame
+    rows = 2 if family.identity_tokens else 1  # Hallo's frames read two references in turn
     places, width = settings.latent_size**2, settings.unet.block_channels[0]
     step = STEP_UNITS * width * places * (temporal.chunk_frames + motion) + 2 * rows * _tokens(model)
     decode = DECODE_UNITS * settings.autoencoder.block_channels[0] * settings.image_size**2

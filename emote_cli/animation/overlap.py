@@ -8,6 +8,7 @@ the video (64 kB a frame at 512x512); the network sees one window at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 
@@ -36,6 +37,12 @@ def plan_windows(
         return [[(index + moved) % frames for index in range(frames)]]
     starts = range(0, frames, size - overlap)
     return [[(start + offset + index) % frames for index in range(size)] for start in starts]
+
+
+def spans(frames: list[int]) -> list[slice]:
+    """Frame numbers as slices: a new one begins where a number does not follow the last."""
+    starts = [at for at in range(len(frames)) if at == 0 or frames[at] != frames[at - 1] + 1]
+    return [slice(frames[start], frames[stop - 1] + 1) for start, stop in pairwise([*starts, len(frames)])]
 
 
 def sample_overlapping(
@@ -68,8 +75,13 @@ def sample_overlapping(
         total = torch.zeros_like(latents, dtype=torch.float32)
         count = torch.zeros(latents.shape[1], device=latents.device)
         for window in plan_windows(latents.shape[1], size, overlap, number * shift, turn_short):
-            total[:, window] += denoise(latents[:, window], timestep, window).float()
-            count[window] += 1
-        predicted = total / count[:, None, None, None]
-        latents = run.step(predicted, timestep, latents.float()).to(noise.dtype)
+            parts = spans(window)
+            part_of_video = torch.cat([latents[:, part] for part in parts], 1)
+            predicted = denoise(part_of_video, timestep, window).float()
+            for part, piece in zip(
+                parts, torch.split(predicted, [part.stop - part.start for part in parts], 1), strict=True
+            ):
+                total[:, part] += piece
+                count[part] += 1
+        latents = run.step(total / count[:, None, None, None], timestep, latents.float()).to(noise.dtype)
     return latents

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from emote_cli.model.conditioning import KeysValues
+from emote_cli.model.shared_attention import attend_shared, plan_readers
 from emote_cli.shapes import Tokens
 
 
@@ -49,13 +52,18 @@ def attend(
     attention: Attention, tokens: Float[Tensor, "b q d"], memory: KeysValues
 ) -> Float[Tensor, "b q d"]:
     """Scaled dot-product attention with the layer's own projections."""
-
-    def split(value: Tensor) -> Tensor:
-        return rearrange(value, "b k (m d) -> b m k d", m=attention.heads)
-
+    heads = attention.heads
     mixed = functional.scaled_dot_product_attention(
-        split(attention.to_q(tokens)), split(memory.keys), split(memory.values)
+        _split(attention.to_q(tokens), heads), _split(memory.keys, heads), _split(memory.values, heads)
     )
+    return _merged(attention, mixed)
+
+
+def _split(value: Float[Tensor, "b k _"], heads: int) -> Float[Tensor, "b m k _"]:
+    return rearrange(value, "b k (m d) -> b m k d", m=heads)
+
+
+def _merged(attention: Attention, mixed: Float[Tensor, "b m k _"]) -> Float[Tensor, "b k d"]:
     out: Tensor = attention.to_out[0](rearrange(mixed, "b m k d -> b k (m d)"))
     return out
 
@@ -75,43 +83,42 @@ def attend_rows(
     if rows is None or all(rows):
         out = attend(attention, shared, memory)
     else:
-        seen = torch.tensor(
-            [row for row, sees in enumerate(rows) if sees], device=tokens.device, dtype=torch.long
-        )
-        out = torch.zeros_like(shared)
-        if len(seen):
-            part = KeysValues(memory.keys[seen], memory.values[seen])
-            out = out.index_copy(0, seen, attend(attention, shared[seen], part).to(out.dtype))
+        parts = [
+            attend(attention, shared[run], KeysValues(memory.keys[run], memory.values[run]))
+            if sees
+            else torch.zeros_like(shared[run])
+            for run, sees in _runs(rows)
+        ]
+        out = torch.cat([part.to(parts[0].dtype) for part in parts])
     return rearrange(out, "b (f k) d -> (b f) k d", f=per_row)
 
 
+def _runs(rows: tuple[bool, ...]) -> list[tuple[slice, bool]]:
+    """Neighbors with the same value, as slices: what is read is known without a look at the device."""
+    starts = [row for row in range(len(rows)) if row == 0 or rows[row] != rows[row - 1]]
+    return [(slice(start, stop), rows[start]) for start, stop in pairwise([*starts, len(rows)])]
+
+
 def attend_joined(
-    attention: Attention, tokens: Float[Tensor, "bf k d"], memory: KeysValues, rows: tuple[bool, ...] | None
+    attention: Attention,
+    tokens: Float[Tensor, "bf k d"],
+    memory: KeysValues,
+    rows: tuple[bool, ...] | None,
+    in_turn: bool = False,
 ) -> Float[Tensor, "bf k d"]:
-    """Self-attention with the reference's keys in one softmax; rows that see none see only themselves."""
-    own = keys_values(attention, tokens)
-    keys, values = (_per_frame(value, len(tokens)) for value in memory)
+    """Self-attention with the reference's keys in one softmax; rows that see none see only themselves.
 
-    def joined(index: Tensor | slice) -> Tensor:
-        both = KeysValues(
-            torch.cat([own.keys[index], keys[index].to(own.keys.dtype)], 1),
-            torch.cat([own.values[index], values[index].to(own.values.dtype)], 1),
-        )
-        return attend(attention, tokens[index], both)
-
-    if rows is None or all(rows):
-        return joined(slice(None))
-    sees = torch.tensor(rows, device=tokens.device).repeat_interleave(len(tokens) // len(rows))
-    alone = ~sees
-    out = torch.empty_like(tokens)
-    if bool(alone.any()):
-        out[alone] = attend(attention, tokens[alone], KeysValues(own.keys[alone], own.values[alone])).to(
-            out.dtype
-        )
-    if bool(sees.any()):
-        out[sees] = joined(sees).to(out.dtype)
-    return out
-
-
-def _per_frame(value: Tensor, count: int) -> Tensor:
-    return value if len(value) == count else repeat(value, "b k d -> (b f) k d", f=count // len(value))
+    Args:
+        attention: the layer.
+        tokens: of all frames, batch row after batch row.
+        memory: the reference's keys and values; frames share them.
+        rows: which batch rows see the reference; None: all.
+        in_turn: whether frame i reads row i, modulo their number, of the memory (Hallo); else its batch row's.
+    """
+    heads = attention.heads
+    queries, keys, values = (
+        _split(project(tokens), heads) for project in (attention.to_q, attention.to_k, attention.to_v)
+    )
+    shared = (_split(memory.keys.to(queries.dtype), heads), _split(memory.values.to(queries.dtype), heads))
+    readers = plan_readers(len(tokens), len(memory.keys), rows, in_turn)
+    return _merged(attention, attend_shared(queries, keys, values, shared, readers))

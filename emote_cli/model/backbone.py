@@ -180,6 +180,7 @@ class Backbone(UNet):
                 maps,
                 reference=conditioning.reference.get(site),
                 sees_reference=conditioning.sees_reference,
+                reference_in_turn=conditioning.reference_in_turn,
                 slot=self._slot(conditioning, frames),
                 audio=audio,
                 silent=silent,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -82,6 +83,8 @@ class Conditioning:
         reference: site -> keys and values of the reference, one row per batch row (or per frame). Empty: no
             reference.
         sees_reference: which batch rows attend to the reference; None means all.
+        reference_in_turn: whether frame i reads row i of the reference, modulo their number (Hallo); else the row
+            of its batch row.
         reference_latents: for models that take them as extra channels, else None.
         motion: site -> features of the n motion frames; zeros when there are none yet. Empty: no motion
             frames.
@@ -97,6 +100,7 @@ class Conditioning:
 
     reference: Mapping[str, KeysValues] = field(default_factory=dict)
     sees_reference: tuple[bool, ...] | None = None
+    reference_in_turn: bool = False
     reference_latents: ImageLatents | None = None
     motion: Mapping[str, MotionFeatures] = field(default_factory=dict)
     audio: Float[Tensor, "b f audio_tokens audio_width"] | None = None
@@ -138,6 +142,8 @@ class Conditioning:
 def _zero_rows_of(value: Tensor, rows: tuple[bool, ...] | None) -> Tensor:
     if rows is None or not any(rows):
         return value
+    if all(rows):
+        return torch.zeros_like(value)
     keep = value.new_tensor([not row for row in rows])
     return value * keep.view(-1, *([1] * (value.ndim - 1)))
 

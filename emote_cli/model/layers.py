@@ -79,6 +79,7 @@ class TransformerBlock(nn.Module):
         tokens: Float[Tensor, "bf k d"],
         reference: KeysValues | None = None,
         sees_reference: tuple[bool, ...] | None = None,
+        reference_in_turn: bool = False,
         slot: Float[Tensor, "bf slot_tokens slot_width"] | None = None,
         audio: Float[Tensor, "bf audio_tokens audio_width"] | None = None,
         silent: bool = False,
@@ -90,12 +91,20 @@ class TransformerBlock(nn.Module):
             tokens: one row per frame.
             reference: keys and values from ReferenceNet; None leaves reference attention out.
             sees_reference: which batch rows attend to it; None means all.
+            reference_in_turn: whether the frames read its rows in turn (`Conditioning`).
             slot: tokens for SD's text slot (identity, or EchoMimic's audio), one row per frame.
             audio: audio tokens for the own audio layer, one row per frame; None leaves it out.
             silent: whether the audio, wherever it enters, is all zeros.
             heard: keys and values of slot and audio where they are known.
         """
-        tokens = tokens + self._self_attention(self.norm1(tokens), reference, sees_reference)
+        if sees_reference is not None and not any(sees_reference):
+            reference = None
+        normed = self.norm1(tokens)
+        if self.reference_attn is None and reference is not None:
+            told = attend_joined(self.attn1, normed, reference, sees_reference, reference_in_turn)
+        else:
+            told = attend(self.attn1, normed, keys_values(self.attn1, normed))
+        tokens = tokens + told
         if self.reference_attn is not None and reference is not None:
             seen = attend_rows(self.reference_attn, self.reference_norm(tokens), reference, sees_reference)
             tokens = tokens + seen
@@ -112,13 +121,6 @@ class TransformerBlock(nn.Module):
                 memory = heard.audio or keys_values(self.audio_attn, audio)
                 tokens = tokens + attend(self.audio_attn, self.audio_norm(tokens), memory)
         return tokens + self.ff(self.norm3(tokens))
-
-    def _self_attention(
-        self, normed: Tokens, reference: KeysValues | None, sees_reference: tuple[bool, ...] | None
-    ) -> Tokens:
-        if self.reference_attn is None and reference is not None:
-            return attend_joined(self.attn1, normed, reference, sees_reference)
-        return attend(self.attn1, normed, keys_values(self.attn1, normed))
 
     @property
     def reference_projection(self) -> Attention:

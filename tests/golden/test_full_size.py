@@ -25,7 +25,7 @@ HALLO_STEP_TFLOP = 53.95
 
 def meta(name: str) -> Emo:
     with torch.device("meta"):
-        return Emo(load_preset(name)).eval()
+        return Emo(load_preset(name)).eval().to("meta")  # with its tables, which are made on the CPU
 
 
 @pytest.fixture(scope="module")

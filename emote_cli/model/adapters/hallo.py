@@ -171,7 +171,7 @@ def encode_motion(model: Emo, video: HalloVideo, motion: ImageLatents | None) ->
 def project_reference(
     model: Emo, features: Features, frames: int, quirks: HalloQuirks
 ) -> dict[str, KeysValues]:
-    """Keys and values of the reference: one row for all frames, or one row per frame where they differ.
+    """Keys and values of the reference: one row for all frames, or two that they read in turn.
 
     Args:
         model: a Hallo model.
@@ -182,9 +182,9 @@ def project_reference(
     guided = len(next(iter(features.values()))) == 2
     if not guided or not quirks.alternating_reference:
         return model.backbone.project_reference({site: maps[-1:] for site, maps in features.items()})
-    both = model.backbone.project_reference(features)
-    turns = [(frames + frame) % 2 for frame in range(frames)]  # counted through both halves of the batch
-    return {site: KeysValues(keys[turns], values[turns]) for site, (keys, values) in both.items()}
+    if frames % 2:  # turns are counted through both halves of the batch: frame 0 is number `frames`
+        features = {site: maps.flip(0) for site, maps in features.items()}
+    return model.backbone.project_reference(features)
 
 
 def condition(
@@ -213,8 +213,10 @@ def assemble(
 ) -> GuidedConditioning:
     """The same from encoded motion frames and audio tokens."""
     n = model.settings.temporal.motion_frames
+    rows = len(next(iter(video.reference.values())).keys)
     conditional = Conditioning(
         reference=video.reference,
+        reference_in_turn=rows > 1,
         motion={site: maps[-n:][None] for site, maps in motion.items()},
         audio=audio,
         face_region=video.face_region,

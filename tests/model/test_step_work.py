@@ -1,0 +1,147 @@
+"""What a step does besides its arithmetic: no look at the device, no copy from the host or of the reference."""
+
+from collections import Counter
+
+import pytest
+import torch
+from small_models import build, tiny_settings
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from emote_cli.animation.overlap import sample_overlapping
+from emote_cli.diffusion.sampler import guided, sample
+from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.model import shared_attention
+from emote_cli.model.conditioning import Conditioning
+from emote_cli.model.emo import Emo
+
+WAITS = (
+    "_local_scalar_dense",
+    "nonzero",
+    "lift_fresh",
+    "index",
+    "index_put_",
+    "index_copy",
+    "index_select",
+    "unique",
+)
+"""On a GPU each of these waits for the device, or brings numbers from the host (`torch.tensor`, indices in lists)."""
+COPIES = ("cat", "repeat", "repeat_interleave", "stack", "clone", "copy_", "_to_copy")
+
+
+class Work(TorchDispatchMode):
+    """Counts operations, and the bytes that copies write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+        self.copied = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        name = function.overloadpacket.__name__
+        self.calls[name] += 1
+        if name in COPIES:
+            tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+            self.copied += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return out
+
+    @property
+    def waits(self) -> dict[str, int]:
+        return {name: self.calls[name] for name in WAITS if self.calls[name]}
+
+
+FRAMES = 6
+
+
+def told(model: Emo, rows: int, in_turn: bool = False) -> Conditioning:
+    """Made-up conditioning of one video."""
+    settings = model.settings
+    reference = model.reference_net(torch.randn(rows, settings.autoencoder.latent_channels, 8, 8))
+    tokens = torch.randn(1, FRAMES, settings.audio.tokens, settings.audio.token_width)
+    return Conditioning(
+        reference=model.backbone.project_reference(reference), reference_in_turn=in_turn, audio=tokens
+    )
+
+
+FAMILIES = pytest.mark.parametrize(
+    ("family", "rows", "in_turn"),
+    [
+        ({"reference": "own_attention", "reference_latents": False}, 1, False),
+        ({"reference": "joined", "reference_latents": False}, 1, False),
+        ({"reference": "joined", "reference_latents": False}, 2, True),
+    ],
+    ids=["paper", "echomimic", "hallo"],
+)
+
+
+@FAMILIES
+@pytest.mark.parametrize("solver", ["ddim", "dpm"])
+@torch.no_grad()
+def test_no_step_waits_for_the_device(family, rows, in_turn, solver):
+    model = build(tiny_settings(**family))
+    conditional = model.backbone.hear_once(told(model, rows, in_turn))
+    null = conditional.null(1)
+    works: list[Work] = []
+
+    def watched(noisy, timestep):
+        if works:
+            works[-1].__exit__(None, None, None)
+        works.append(Work())
+        works[-1].__enter__()
+        return model(noisy, timestep, conditional)
+
+    way = guided(watched, lambda noisy, time: model(noisy, time, null), 2.5, guided_from=300)
+    noise = torch.randn(1, FRAMES, model.settings.autoencoder.latent_channels, 8, 8)
+    sample(way, noise, NoiseSchedule(model.settings.diffusion), steps=4, solver=solver)
+    works[-1].__exit__(None, None, None)
+    assert len(works) == 4
+    assert works[1].calls["addmm"] + works[1].calls["mm"] > 10, "the step was watched"
+    assert [work.waits for work in works[1:]] == [{}, {}, {}]
+
+
+@torch.no_grad()
+def test_overlapping_windows_do_not_wait():
+    noise = torch.randn(1, 17, 3, 4, 4)
+    schedule = NoiseSchedule(tiny_settings().diffusion)
+    with Work() as work:
+        sample_overlapping(lambda noisy, time, frames: noisy.tanh(), noise, schedule, steps=3, size=7)
+    assert work.calls["tanh"] == 3 * 5
+    assert work.waits == {}
+
+
+def step_of(model: Emo, conditioning: Conditioning) -> Work:
+    noisy = torch.randn(1, FRAMES, model.settings.autoencoder.latent_channels, 8, 8)
+    model(noisy, 501, conditioning)
+    with Work() as work:
+        model(noisy, 501, conditioning)
+    return work
+
+
+@pytest.mark.parametrize(("rows", "in_turn"), [(1, False), (2, True)])
+@torch.no_grad()
+def test_the_references_tokens_are_not_copied(rows: int, in_turn: bool, monkeypatch):
+    """Side by side with each frame's own, they and the frame's own are all written once more, in every step."""
+    model = build(tiny_settings(reference="joined", reference_latents=False))
+    conditional = told(model, rows, in_turn)
+    shared = step_of(model, conditional)
+    monkeypatch.setattr(shared_attention, "can_merge", lambda _: False)
+    joined = step_of(model, conditional)
+    numbers = sum(keys.numel() // len(keys) for keys, _ in conditional.reference.values())
+    copies = 2 * FRAMES * 2 * numbers * 4  # keys and values; own and shared; 4 bytes
+    assert joined.copied - shared.copied >= copies
+    assert shared.copied < joined.copied / 2
+
+
+@torch.no_grad()
+def test_the_half_without_reference_does_no_work_for_it():
+    model = build(tiny_settings(reference_latents=False))
+    conditional = told(model, 1)
+    noisy = torch.randn(1, FRAMES, model.settings.autoencoder.latent_channels, 8, 8)
+    flops = []
+    for conditioning in (conditional, conditional.null(1), Conditioning(audio=conditional.audio * 0)):
+        with FlopCounterMode(display=False) as counter:
+            model(noisy, 501, conditioning)
+        flops.append(counter.get_total_flops())
+    assert flops[1] == flops[2] < flops[0]
