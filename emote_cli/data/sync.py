@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emote_cli.media.audio import cut_or_pad
+from emote_cli.perception.mel import mel_filters, spectra
 from emote_cli.perception.tracking import mouth_open
 from emote_cli.types import FaceTrack, Waveform
 
@@ -28,6 +29,9 @@ _LEAST = 0.35
 
 _CLEAR, _CLEAR_AFTER_S = 0.2, 10.0
 """How much better a lag must match than none, in a clip of this length or longer; by its root more in shorter ones."""
+
+_SPECTRUM = 512
+"""Samples that a spectrum is taken of."""
 
 _COLUMN = 160
 """Samples between two columns of the spectrum: 10 ms at 16 kHz."""
@@ -60,14 +64,10 @@ def cut_sound(sound: Waveform, start_s: float, seconds: float) -> Waveform:
 
 def loudness(waveform: Waveform, fps: float, n_frames: int) -> Float[np.ndarray, " frames"]:
     """Mean of the logarithmic mel bands of the vowels (300 to 2,600 Hz), smoothed, at the middle of each frame."""
-    import librosa
-
-    rate = waveform.sample_rate_hz
-    mel = librosa.feature.melspectrogram(
-        y=waveform.samples.astype(np.float32), sr=rate, n_fft=512, hop_length=_COLUMN, n_mels=40,
-        fmin=300, fmax=2600, power=1.0,
-    )  # fmt: skip
-    level = np.log10(np.maximum(mel, 1e-3)).mean(0, keepdims=True)
+    rate, half = waveform.sample_rate_hz, _SPECTRUM // 2
+    columns = spectra(np.pad(waveform.samples, half).astype(np.float32), _SPECTRUM, _SPECTRUM, _COLUMN)
+    mel = columns @ mel_filters(rate, _SPECTRUM, 40, 300, 2600).T
+    level = np.log10(np.maximum(mel, 1e-3)).mean(1)[None]
     level = cv2.GaussianBlur(level.astype(np.float32), (0, 0), rate / _COLUMN / fps)[0]
     middles = (np.arange(n_frames) + 0.5) / fps
     return np.interp(middles, np.arange(len(level)) * _COLUMN / rate, level)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int
 
+from emote_cli.perception.fourier import resample
 from emote_cli.types import Pixels, Waveform
 
 Affine = Float[np.ndarray, "2 3"]
@@ -77,10 +78,8 @@ class Variant:
         """The sound of this copy, in its tempo (and pitch)."""
         rng, samples = np.random.default_rng(self.seed), speech.samples
         if self.tempo != 1:
-            import librosa
-
             rate = speech.sample_rate_hz
-            samples = librosa.resample(samples, orig_sr=rate * self.tempo, target_sr=rate)
+            samples = resample(samples, rate * self.tempo, rate)
         if self.room_s:
             length = round(self.room_s * speech.sample_rate_hz)
             echo = rng.normal(size=length) * np.exp(-ECHO_DECAY * np.arange(length) / length)

@@ -7,6 +7,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
+from emote_cli.perception.fourier import fourier_columns
+
 LINEAR_HZ = 200 / 3
 """Slaney's scale: Hz per mel up to `LOG_FROM_HZ` ..."""
 LOG_FROM_HZ = 1000.0
@@ -56,8 +58,4 @@ def spectra(
 
     The first column's window begins at the first sample; what is left at the end is left out.
     """
-    hann = np.zeros(n_fft)
-    start = (n_fft - window) // 2
-    hann[start : start + window] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    pieces = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[::hop]
-    return np.abs(np.fft.rfft(pieces * hann)).astype(np.float32)
+    return np.abs(fourier_columns(samples, n_fft, window, hop)).astype(np.float32)

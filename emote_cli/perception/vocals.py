@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from emote_cli.errors import WeightsError
 from emote_cli.media.mixing import mix_down
+from emote_cli.perception.fourier import fourier_columns, from_fourier_columns, resample
 from emote_cli.perception.onnx import open_session
 from emote_cli.types import Waveform
 
@@ -92,13 +93,11 @@ class VocalSeparator:
 
     def _piece(self, part: Stereo, length: int) -> Float[np.ndarray, "2 {length}"]:
         """One piece through the network, filled up with silence."""
-        import librosa
-
-        form = self.form
+        form, half = self.form, self.form.n_fft // 2
         part = np.pad(part, ((0, 0), (0, length - part.shape[1])))
-        spectrum = librosa.stft(part, n_fft=form.n_fft, hop_length=form.hop, center=True, pad_mode="reflect")[
-            :, : self.bins
-        ]
+        padded = np.pad(part, ((0, 0), (half, half)), mode="reflect")
+        columns = [fourier_columns(channel, form.n_fft, form.n_fft, form.hop) for channel in padded]
+        spectrum = np.stack(columns).transpose(0, 2, 1)[:, : self.bins]
         parts = np.stack([spectrum.real, spectrum.imag], 1).reshape(1, 4, self.bins, self.columns)
         parts = np.ascontiguousarray(parts, np.float32)
         parts[:, :, : form.silent_bins] = 0
@@ -106,15 +105,12 @@ class VocalSeparator:
         made = np.asarray(made, np.float32).reshape(2, 2, self.bins, self.columns)
         whole = np.zeros((2, form.n_fft // 2 + 1, self.columns), np.complex64)
         whole[:, : self.bins] = made[:, 0] + 1j * made[:, 1]
-        return np.asarray(
-            librosa.istft(whole, n_fft=form.n_fft, hop_length=form.hop, length=length), np.float32
-        )
+        voices = [from_fourier_columns(channel.T, form.n_fft, form.hop) for channel in whole]
+        return np.stack(voices)[:, half : half + length].astype(np.float32)
 
 
 def voice_at(separator: VocalSeparator, mix: Stereo, sample_rate_hz: int, n_samples: int) -> Waveform:
     """The voice in a recording, mono, at another rate, with exactly so many samples."""
-    import librosa
-
     mono = mix_down(separator.voice(mix), RATE_HZ // 4)
-    samples = librosa.resample(mono, orig_sr=RATE_HZ, target_sr=sample_rate_hz)[:n_samples]
+    samples = resample(mono, RATE_HZ, sample_rate_hz)[:n_samples]
     return Waveform(np.pad(samples, (0, n_samples - len(samples))).astype(np.float32), sample_rate_hz)

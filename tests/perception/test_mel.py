@@ -1,9 +1,10 @@
-"""Our mel spectra are librosa's."""
+"""Our spectra are librosa's."""
 
 import librosa
 import numpy as np
 import pytest
 
+from emote_cli.perception.fourier import fourier_columns, from_fourier_columns, resample
 from emote_cli.perception.mel import hz_to_mel, mel_filters, mel_to_hz, spectra
 
 
@@ -29,6 +30,22 @@ def test_spectra(window: int, hop: int):
     ours = spectra(samples, 512, window, hop)
     theirs = np.abs(librosa.stft(samples, n_fft=512, win_length=window, hop_length=hop, center=False)).T
     np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=1e-6)
+
+
+def test_there_and_back():
+    samples = np.random.default_rng(4).normal(0, 0.1, 1000).astype(np.float32)
+    columns = fourier_columns(np.pad(samples, 32, mode="reflect"), 64, 64, 16)
+    theirs = librosa.stft(samples, n_fft=64, hop_length=16, center=True, pad_mode="reflect")
+    np.testing.assert_allclose(columns.T, theirs, atol=1e-6)
+    back = from_fourier_columns(columns, 64, 16)[32 : 32 + 976]
+    np.testing.assert_allclose(back, samples[:976], atol=1e-6)
+
+
+@pytest.mark.parametrize(("from_hz", "to_hz"), [(44_100, 16_000), (16_000 * 1.07, 16_000)])
+def test_resample(from_hz: float, to_hz: float):
+    samples = np.random.default_rng(6).normal(0, 0.1, 4410).astype(np.float32)
+    ours = resample(samples, from_hz, to_hz)
+    np.testing.assert_array_equal(ours, librosa.resample(samples, orig_sr=from_hz, target_sr=to_hz))
 
 
 def test_log_mel_of_the_mini():
