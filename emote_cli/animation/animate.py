@@ -17,6 +17,7 @@ from torch import Tensor
 
 from emote_cli.animation.articulation import Articulation, articulate, loudest, mouth
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
+from emote_cli.animation.cpu import set_threads
 from emote_cli.animation.detail import color_limits, color_locked, held, lower_face, transfer_detail
 from emote_cli.animation.device import (
     LARGE_MODEL,
@@ -67,6 +68,7 @@ class Animator:
         folder: Path | None = None,
         tuning: Tuning = PLAIN,
     ) -> None:
+        set_threads()
         self.folder, self.device, self.precision = folder, device, precision
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.schedule = NoiseSchedule(model.settings.diffusion)

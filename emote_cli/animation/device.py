@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from emote_cli.animation.cpu import bf16_is_faster
 from emote_cli.errors import DeviceError
 from emote_cli.model.emo import Emo
 
@@ -61,7 +62,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device, stored: bool = False) -> Precision:
-    """The named precision, or for "auto": bf16 where the hardware has it, fp16 on other GPUs, else fp32.
+    """The named precision, or for "auto": bf16 where it is faster, fp16 on other GPUs, else fp32.
 
     Args:
         name: auto, or one of `DTYPES`.
@@ -74,8 +75,8 @@ def choose_precision(name: str, device: torch.device, stored: bool = False) -> P
     if name == "auto":
         if device.type == "cuda":
             return Precision(torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16, stored)
-        native = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-        return Precision(torch.bfloat16 if native else torch.float32, stored)
+        faster = device.type == "cpu" and bf16_is_faster()
+        return Precision(torch.bfloat16 if faster else torch.float32, stored)
     if name not in DTYPES:
         raise DeviceError(f"unknown dtype {name}", f"known: auto, {', '.join(DTYPES)}")
     return Precision(DTYPES[name], stored)

@@ -112,6 +112,7 @@ def animate(
     if portrait is None or audio is None:
         raise typer.BadParameter("Missing argument 'AUDIO'." if portrait else "Missing argument 'PORTRAIT'.")
     from emote_cli import console
+    from emote_cli.animation.cpu import sleep_when_idle
     from emote_cli.animation.forecast import describe
     from emote_cli.animation.metadata import job_like
     from emote_cli.animation.render import check, number_faces, partial_name, render
@@ -126,6 +127,7 @@ def animate(
         return
     if (numbered := number_faces(plan)) is not None:
         console.say(f"{numbered} numbers the faces for --face")
+    sleep_when_idle()
     begin = time.monotonic()
     with console.progress("animating", plan.scene.n_frames, "frames") as advance:
         try:

@@ -1,0 +1,130 @@
+"""How to compute on this CPU: how many threads, how they wait, and whether bf16 is worth it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+WORTH = 1.15
+"""bf16 must be this much faster than fp32: it rounds, and normalizations are converted back and forth."""
+
+_TOPOLOGY = Path("/sys/devices/system/cpu")
+_REPEATS = 5
+
+
+def physical_cores() -> int:
+    """Cores that this process may run on; two hardware threads of one core count once."""
+    try:
+        allowed = sorted(os.sched_getaffinity(0))
+        siblings = {(_TOPOLOGY / f"cpu{n}/topology/thread_siblings_list").read_text() for n in allowed}
+    except (AttributeError, OSError):  # no Linux, or a container without /sys
+        return max(os.cpu_count() or 1, 1)
+    return len(siblings)
+
+
+def set_threads() -> None:
+    """At most one thread per physical core; who has set fewer keeps them."""
+    import torch
+
+    if torch.get_num_threads() > (cores := physical_cores()):
+        torch.set_num_threads(cores)
+
+
+def sleep_when_idle() -> None:
+    """Threads that wait for work sleep soon instead of taking time from other programs; before torch is imported.
+
+    OpenMP's threads else spin for milliseconds after each layer.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def bf16_is_faster(folder: Path | None = None) -> bool:
+    """Whether layers of this project's sizes are faster in bf16; measured once, then read from a file.
+
+    Args:
+        folder: of the file; None: the user's cache.
+    """
+    import torch
+
+    if not torch.cpu._is_avx512_bf16_supported():
+        return False
+    file = (folder or cache_folder()) / "cpu.json"
+    machine = f"{_model_name()}, torch {torch.__version__}"
+    known = _read(file)
+    if machine not in known:
+        known[machine] = measure_bf16()
+        _write(file, known)
+    return known[machine] >= WORTH
+
+
+def measure_bf16() -> float:
+    """How many times as fast bf16 is, by processor time of one thread (others may be at work here)."""
+    import torch
+    from torch import nn
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            conv = nn.Conv2d(96, 96, 3, padding=1).to(memory_format=torch.channels_last)
+            maps = torch.randn(4, 96, 16, 16).to(memory_format=torch.channels_last)
+            linear, tokens = nn.Linear(160, 640), torch.randn(1024, 160)
+
+            def work() -> None:
+                conv(maps)
+                linear(tokens)
+
+            plain = _best(work)
+            with torch.autocast("cpu", torch.bfloat16):
+                return plain / _best(work)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _best(work: Callable[[], None]) -> float:
+    """Shortest processor time of some runs."""
+    work()
+    times = []
+    for _ in range(_REPEATS):
+        begin = time.thread_time()
+        for _ in range(3):
+            work()
+        times.append(time.thread_time() - begin)
+    return min(times)
+
+
+def cache_folder() -> Path:
+    """Where a user's programs keep what they can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emote"
+
+
+def _model_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _read(file: Path) -> dict[str, float]:
+    try:
+        known = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    is_table = isinstance(known, dict) and all(isinstance(value, float) for value in known.values())
+    return known if is_table else {}
+
+
+def _write(file: Path, known: dict[str, float]) -> None:
+    """It is only a note: where it cannot be written, it is measured again."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{os.getpid()}-{file.name}")
+        part.write_text(json.dumps(known))
+        part.replace(file)
+    except OSError:
+        return
