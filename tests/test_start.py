@@ -21,7 +21,7 @@ MODULES = 1700
 def loaded(*arguments: object) -> tuple[int, list[str]]:
     """Exit code of a command, and the modules that it has loaded."""
     program = (
-        "import atexit, json, sys; from emote_cli.cli import main\n"
+        "import atexit, json, sys; from emote_cli.__main__ import main\n"
         f"sys.argv = ['emote', *{[str(argument) for argument in arguments]!r}]\n"
         "atexit.register(lambda: print('\\n' + json.dumps(sorted(sys.modules))))\n"
         "main()"
