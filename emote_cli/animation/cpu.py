@@ -70,8 +70,7 @@ def measure_bf16() -> float:
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            conv = nn.Conv2d(96, 96, 3, padding=1).to(memory_format=torch.channels_last)
-            maps = torch.randn(4, 96, 16, 16).to(memory_format=torch.channels_last)
+            conv, maps = nn.Conv2d(96, 96, 3, padding=1), torch.randn(4, 96, 16, 16)
             linear, tokens = nn.Linear(160, 640), torch.randn(1024, 160)
 
             def work() -> None:
