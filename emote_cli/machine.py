@@ -21,8 +21,9 @@ from pathlib import Path
 
 from emote_cli.errors import EmoteError
 from emote_cli.media.ffmpeg import ffmpeg_exe
-from emote_cli.registry import human_size, registry
-from emote_cli.weights import bundled, check_folder, fault, home, locate, read_lock
+from emote_cli.zoo.catalog import human_size, registry
+from emote_cli.zoo.locate import bundled, check_folder, home, locate
+from emote_cli.zoo.lock import fault, read_lock
 
 DISTRIBUTION = "emote-cli"
 NEEDED = ("torch", "numpy", "diffusers", "transformers", "mediapipe", "opencv-python-headless", "onnxruntime")

@@ -16,9 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from emote_cli.errors import SettingsError
 
-PRESETS = ("tiny", "mini", "sd15", "hallo", "echomimic", "echomimic-6step")
-
-
 S = TypeVar("S", bound="Settings")
 
 _LARGEST_FILE = 64 << 20
@@ -232,14 +229,22 @@ class ModelSettings(Settings):
         return self.image_size // self.autoencoder.factor
 
 
+def preset_names() -> list[str]:
+    """The models that have a preset."""
+    names = (file.name for file in resources.files("emote_cli").joinpath("presets").iterdir())
+    return sorted(
+        n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and not n.startswith("train-")
+    )
+
+
 def load_preset(name: str) -> ModelSettings:
     """Read `presets/NAME.yaml`.
 
     Raises:
         SettingsError: if there is no such preset, or it does not validate.
     """
-    if name not in PRESETS:
-        raise SettingsError(f"unknown preset '{name}'", f"known: {', '.join(PRESETS)}")
+    if name not in preset_names():
+        raise SettingsError(f"unknown preset '{name}'", f"known: {', '.join(preset_names())}")
     text = resources.files("emote_cli").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
     return parse_settings(ModelSettings, yaml.safe_load(text), f"preset {name}")
 

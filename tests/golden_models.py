@@ -4,10 +4,14 @@ from pathlib import Path
 
 import torch
 
-from emote_cli.model import imports
+from emote_cli.model import loading
 from emote_cli.model.adapters.hallo import HalloVideo, assemble, project_reference
 from emote_cli.model.conditioning import RegionWeights
 from emote_cli.model.emo import Emo
+from emote_cli.model.published import echomimic as echomimic_files
+from emote_cli.model.published import hallo as hallo_files
+from emote_cli.model.published import sd15 as sd15_files
+from emote_cli.model.published import source as source_files
 from emote_cli.settings import ModelSettings, load_preset
 
 WORST: dict[str, tuple[float, float]] = {}
@@ -92,13 +96,13 @@ def hallo_settings(config: dict) -> ModelSettings:
 
 
 def fill(
-    model: Emo, source: imports.Source, keys: dict[str, tuple[int, ...]], recipe, prefix: str, seed: int
+    model: Emo, source: source_files.Source, keys: dict[str, tuple[int, ...]], recipe, prefix: str, seed: int
 ) -> None:
     """Fill the model by the rename map, with the recipe's number for every published key."""
     short = {key.removeprefix(prefix): shape for key, shape in keys.items() if key.startswith(prefix)}
-    plan = imports.plan_import(short, model, source)
+    plan = loading.plan_import(short, model, source)
     tensors = {key: torch.from_numpy(recipe.make(prefix + key, short[key], seed)) for key in plan.loaded}
-    imports.apply_import(model, plan, tensors)
+    loading.apply_import(model, plan, tensors)
 
 
 def hallo_model(description: dict, keys_file: Path, recipe) -> Emo:
@@ -107,8 +111,8 @@ def hallo_model(description: dict, keys_file: Path, recipe) -> Emo:
     keys = read_shapes(keys_file)
     seed = description["weights"]["seed"]
     net = {key: shape for key, shape in keys.items() if not key.startswith("vae.")}
-    fill(model, imports.HALLO_NET, net, recipe, "", seed)
-    fill(model, imports.SD_VAE, keys, recipe, "vae.", seed)
+    fill(model, hallo_files.HALLO_NET, net, recipe, "", seed)
+    fill(model, sd15_files.SD_VAE, keys, recipe, "vae.", seed)
     return model.eval()
 
 
@@ -159,14 +163,14 @@ def echomimic_model(
         model = Emo(settings)
     motion = {key: shape for key, shape in keys.items() if "motion_modules" in key}
     rest = {key: shape for key, shape in keys.items() if "motion_modules" not in key}
-    fill(model, imports.ECHOMIMIC_DENOISING, rest, recipe, "echo_denoising_unet.", seed)
-    fill(model, imports.ECHOMIMIC_MOTION, motion, recipe, "echo_denoising_unet.", seed)
-    fill(model, imports.ECHOMIMIC_REFERENCE, rest, recipe, "echo_reference_unet.", seed)
-    fill(model, imports.ECHOMIMIC_FACE_LOCATOR, rest, recipe, "echo_face_locator.", seed)
+    fill(model, echomimic_files.ECHOMIMIC_DENOISING, rest, recipe, "echo_denoising_unet.", seed)
+    fill(model, echomimic_files.ECHOMIMIC_MOTION, motion, recipe, "echo_denoising_unet.", seed)
+    fill(model, echomimic_files.ECHOMIMIC_REFERENCE, rest, recipe, "echo_reference_unet.", seed)
+    fill(model, echomimic_files.ECHOMIMIC_FACE_LOCATOR, rest, recipe, "echo_face_locator.", seed)
     if vae is None:
         model.autoencoder = model.autoencoder.to_empty(device="cpu")
     else:
-        fill(model, imports.SD_VAE, read_shapes(folder / "keys_tiny.tsv"), recipe, "vae.", seed)
+        fill(model, sd15_files.SD_VAE, read_shapes(folder / "keys_tiny.tsv"), recipe, "vae.", seed)
     return model.eval()
 
 

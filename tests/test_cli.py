@@ -280,7 +280,7 @@ def test_the_voice_is_separated_only_where_the_network_is(
 
     args = ("animate", portrait_path, tiny_speech, "-o", "x.mp4", "--model", "tiny", "--separate-vocals")
     with monkeypatch.context() as patch:
-        patch.setattr("emote_cli.weights.home", lambda name: here / "hub" / name)
+        patch.setattr("emote_cli.zoo.locate.home", lambda name: here / "hub" / name)
         fails(emote(*args), "the vocal separator is not installed", "emote download hallo-vocals")
         place = here / "hub" / "hallo" / "audio_separator" / "Kim_Vocal_2.onnx"
         place.parent.mkdir(parents=True)
@@ -495,7 +495,7 @@ def test_a_batch_on_a_cluster_runs_the_same_function(fake, here, portrait_path, 
             monkeypatch.chdir(elsewhere)
             yield job, pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(function))(job)))
 
-    monkeypatch.setattr("emote_cli.data.cluster.map_jobs_ray", map_jobs_ray)
+    monkeypatch.setattr("emote_cli.jobs.ray.map_jobs_ray", map_jobs_ray)
     result = emote("animate", "--batch", "jobs.csv", "--model", "tiny", "--ray", "here:1", "--device", "cpu")
     assert result.exit_code == 1
     assert asked == [("here:1", False)]

@@ -14,7 +14,7 @@ from emote_cli import __version__, machine
 from emote_cli.cli import app
 from emote_cli.files import sha256_of
 from emote_cli.media.ffmpeg import ffmpeg_exe
-from emote_cli.weights import Locked, write_lock
+from emote_cli.zoo.lock import Locked, write_lock
 
 HEAVY = ("torch", "numpy", "diffusers", "transformers", "mediapipe", "librosa", "cv2")
 
@@ -81,7 +81,7 @@ def test_damaged_weights_are_fatal(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"x")
     (folder / "SHA256SUMS").write_text(f"{'0' * 64}  model.safetensors\n")
-    monkeypatch.setattr("emote_cli.weights.bundled", lambda name: tmp_path / name)
+    monkeypatch.setattr("emote_cli.zoo.locate.bundled", lambda name: tmp_path / name)
     code, values, problems = doctor()
     assert (code, values["mini"]) == (1, "damaged")
     assert ["is damaged: its sha256 is" in line and "reinstall" in line for line in problems] == [True]

@@ -19,12 +19,13 @@ from typer.testing import CliRunner
 
 from emote_cli.cli import app
 from emote_cli.errors import WeightsError
-from emote_cli.hub import Hub, Remote, partial_path
-from emote_cli.hub import fetch as fetch_one
-from emote_cli.pickles import convert
-from emote_cli.registry import registry
 from emote_cli.settings import load_settings
-from emote_cli.weights import locate, read_lock
+from emote_cli.zoo.catalog import registry
+from emote_cli.zoo.convert import convert
+from emote_cli.zoo.locate import locate
+from emote_cli.zoo.lock import read_lock
+from emote_cli.zoo.transfer import Hub, Remote, partial_path
+from emote_cli.zoo.transfer import fetch as fetch_one
 
 HALLO = "fudan-generative-ai/hallo"
 NET = "hallo/net.pth"
@@ -65,7 +66,7 @@ def hub(tmp_path, monkeypatch):
 def waits(monkeypatch) -> list[float]:
     """Nobody really waits; how long they would have."""
     asked: list[float] = []
-    monkeypatch.setattr("emote_cli.hub.time.sleep", asked.append)
+    monkeypatch.setattr("emote_cli.zoo.transfer.time.sleep", asked.append)
     return asked
 
 

@@ -38,13 +38,13 @@ from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.model.emo import Emo
-from emote_cli.model.imports import load_folder
+from emote_cli.model.loading import load_folder
 from emote_cli.perception.geometry import region_mask
 from emote_cli.perception.speech import SAMPLE_RATE_HZ, hear, listen
 from emote_cli.settings import load_preset, load_settings
 from emote_cli.shapes import MotionLatents, VideoLatents
 from emote_cli.types import Chunk, Pixels, Portrait, Sound, SpeechFeatures, Waveform
-from emote_cli.weights import SETTINGS_NAME, locate
+from emote_cli.zoo.locate import SETTINGS_NAME, locate
 
 PLAIN = Tuning()
 

@@ -15,7 +15,7 @@ from emote_cli.errors import InputError, SettingsError
 from emote_cli.files import sha256_of
 from emote_cli.media.ffmpeg import read_tags
 from emote_cli.media.pngs import NOTE_NAME
-from emote_cli.weights import read_lock
+from emote_cli.zoo.lock import read_lock
 
 NOTE = "AI-generated video"
 """The first words of the comment, for people and for programs that look for them."""

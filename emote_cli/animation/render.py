@@ -25,7 +25,7 @@ from emote_cli.media.pngs import check_png_folder, is_png_folder
 from emote_cli.media.segments import SegmentedWriter
 from emote_cli.media.video import Soundtrack
 from emote_cli.settings import load_preset, load_settings
-from emote_cli.weights import SETTINGS_NAME, locate
+from emote_cli.zoo.locate import SETTINGS_NAME, locate
 
 if TYPE_CHECKING:  # torch is imported late, after all checks
     from emote_cli.animation.animate import Animator

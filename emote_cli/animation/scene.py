@@ -16,7 +16,7 @@ from emote_cli.media.image import read_image
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.settings import ModelSettings
 from emote_cli.types import Face, Pixels, Portrait, Sound
-from emote_cli.weights import bundled, separator
+from emote_cli.zoo.locate import bundled, separator
 
 MAX_SIDE = 4096
 """Photos with a longer side are shown smaller: players do not take larger H.264."""

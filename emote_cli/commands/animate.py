@@ -171,8 +171,8 @@ def _outcomes(
     """What becomes of each row, one after the other here, or on a cluster as they are done."""
     from emote_cli.animation.batch import Outcome, loaded
     from emote_cli.animation.table import resolved
-    from emote_cli.data.cluster import map_jobs_ray
     from emote_cli.errors import EmoteError
+    from emote_cli.jobs.ray import map_jobs_ray
 
     if ray is None:
         written = 0

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from emote_cli.hub import Hub
-    from emote_cli.installer import Plan
-    from emote_cli.registry import HubModel
+    from emote_cli.zoo.catalog import HubModel
+    from emote_cli.zoo.install import Plan
+    from emote_cli.zoo.transfer import Hub
 
 
 def download(
@@ -45,9 +45,9 @@ def download(
     from huggingface_hub import constants
 
     from emote_cli import console
-    from emote_cli.hub import Hub
-    from emote_cli.installer import plan_install
-    from emote_cli.weights import KNOWN_MODELS
+    from emote_cli.zoo.catalog import KNOWN_MODELS
+    from emote_cli.zoo.install import plan_install
+    from emote_cli.zoo.transfer import Hub
 
     if show_list or not names:
         _show_list(folder)
@@ -70,8 +70,8 @@ def download(
 def _resolve(names: list[str]) -> list[HubModel]:
     """Registry entries of the names, an add-on after its base, each once."""
     from emote_cli import console
-    from emote_cli.registry import registry
-    from emote_cli.weights import unknown_model
+    from emote_cli.zoo.catalog import registry
+    from emote_cli.zoo.locate import unknown_model
 
     table = registry()
     wanted: dict[str, HubModel] = {}
@@ -90,8 +90,9 @@ def _resolve(names: list[str]) -> list[HubModel]:
 def _show_licences(model: HubModel, folder: Path | None, accepted: bool) -> None:
     """Name all licences, and put the texts of restricted files before the user before they are fetched."""
     from emote_cli import console
-    from emote_cli.registry import licence_text
-    from emote_cli.weights import fault, home, read_lock
+    from emote_cli.zoo.catalog import licence_text
+    from emote_cli.zoo.locate import home
+    from emote_cli.zoo.lock import fault, read_lock
 
     place = folder or home(model.name)
     lock = read_lock(place)
@@ -106,8 +107,8 @@ def _show_licences(model: HubModel, folder: Path | None, accepted: bool) -> None
 
 def _carry_out(plan: Plan, hub: Hub) -> None:
     from emote_cli import console
-    from emote_cli.installer import install
-    from emote_cli.registry import human_size
+    from emote_cli.zoo.catalog import human_size
+    from emote_cli.zoo.install import install
 
     if not plan.jobs:
         console.say(f"{plan.model.name}: all {len(plan.kept)} files are here, verified")
@@ -146,8 +147,9 @@ def _show_list(folder: Path | None) -> None:
 def _rows(folder: Path | None) -> Iterator[tuple[str, str, str, str, str, str]]:
     """One row per name: what comes with emote first, then what can be fetched."""
     from emote_cli.errors import WeightsError
-    from emote_cli.registry import human_size, registry
-    from emote_cli.weights import bundled, fault, home, locate, model_of, read_lock
+    from emote_cli.zoo.catalog import human_size, registry
+    from emote_cli.zoo.locate import bundled, home, locate
+    from emote_cli.zoo.lock import fault, model_of, read_lock
 
     yield "tiny", "tests (random weights)", "-", "Apache-2.0", "built from a seed", "yes"
     mini = ("mini", "the default: small, for a CPU")

@@ -75,7 +75,7 @@ def prepare(
     from emote_cli import console
     from emote_cli.data import run as runs
     from emote_cli.data.prepare_settings import gather_settings
-    from emote_cli.weights import bundled, locate
+    from emote_cli.zoo.locate import bundled, locate
 
     if cache is not None:
         locate(cache)  # an unknown model is an error now, not after hours

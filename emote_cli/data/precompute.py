@@ -13,11 +13,11 @@ from emote_cli.data.manifest import ClipRecord, read_records
 from emote_cli.data.selection import check_fits
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.emo import Emo
-from emote_cli.model.imports import load_folder
+from emote_cli.model.loading import load_folder
 from emote_cli.perception.speech import hear
 from emote_cli.settings import load_preset
 from emote_cli.types import AudioFeatures, Waveform
-from emote_cli.weights import locate
+from emote_cli.zoo.locate import locate
 
 
 def store_cache(dataset_dir: Path, model: str) -> Iterator[tuple[int, int]]:

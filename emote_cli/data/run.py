@@ -12,13 +12,13 @@ from typing import Any
 
 from emote_cli.data import filters, layout
 from emote_cli.data.manifest import ClipRecord, from_dict, write_records
-from emote_cli.data.pool import map_jobs
 from emote_cli.data.prepare import Work, blank_record, prepare_video, rejected
 from emote_cli.data.prepare_settings import PrepareSettings
 from emote_cli.data.report import write_report
 from emote_cli.data.sources import Layout, Source, find_sources
 from emote_cli.errors import EmoteError, OutputError
 from emote_cli.files import only_writer, write_file
+from emote_cli.jobs.pool import map_jobs
 
 _BOOKS_EVERY_S = 60.0
 """The manifest of an unfinished run is brought up to date this often."""
@@ -156,7 +156,7 @@ def _results(todo: Plan, sources: list[Source]) -> Iterator[tuple[Source, list[C
     """What becomes of each source. One that fails is no stop, and is tried again by the next run."""
     job = _Job(todo.work)
     if todo.ray is not None:
-        from emote_cli.data.cluster import map_jobs_ray
+        from emote_cli.jobs.ray import map_jobs_ray
 
         answers = map_jobs_ray(job, sources, todo.ray)
     else:

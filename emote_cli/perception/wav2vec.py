@@ -23,7 +23,7 @@ from emote_cli.errors import InputError, WeightsError
 from emote_cli.perception.speech import SAMPLE_RATE_HZ, BlockFeatures, count_frames, pieces
 from emote_cli.settings import AudioSettings
 from emote_cli.types import AudioFeatures, Sound, Waveform
-from emote_cli.weights import locate
+from emote_cli.zoo.locate import locate
 
 WINDOW_S = 20.0
 """Length of what is heard at once, without its context."""

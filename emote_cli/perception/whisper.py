@@ -19,7 +19,7 @@ from emote_cli.perception.speech import SAMPLE_RATE_HZ, count_frames
 from emote_cli.perception.whisper_encoder import STATES_HZ, WhisperEncoder, log_mel
 from emote_cli.settings import AudioSettings
 from emote_cli.types import Sound
-from emote_cli.weights import locate
+from emote_cli.zoo.locate import locate
 
 STATES_PER_FRAME = 2
 """A window of 2m + 1 frames holds this many 20 ms states for each."""

@@ -18,7 +18,7 @@ from emote_cli.perception.speech import SAMPLE_RATE_HZ, BlockFeatures, count_fra
 from emote_cli.perception.whisper_encoder import HOP, STATES_HZ, WhisperEncoder, log_mel
 from emote_cli.settings import AudioSettings
 from emote_cli.types import Sound, Waveform
-from emote_cli.weights import bundled, check_folder
+from emote_cli.zoo.locate import bundled, check_folder
 
 WINDOW_S, KEPT_S = 4, 2
 """Seconds that are heard together, and those in the middle that are kept."""

@@ -37,7 +37,7 @@ from emote_cli.training.settings import RunSettings, TrainSettings
 from emote_cli.training.start import begin, changed
 from emote_cli.training.teacher import teacher_for
 from emote_cli.training.validate import Examiner
-from emote_cli.weights import locate, newest_ema
+from emote_cli.zoo.locate import locate, newest_ema
 
 
 def run_all(stages: Sequence[StageRun], data: Path, records: list[ClipRecord], observer: Observer) -> Path:

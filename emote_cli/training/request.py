@@ -15,8 +15,9 @@ from emote_cli.settings import Settings, load_settings, override, parse_settings
 from emote_cli.training.run_folder import LOCK, REQUEST, newest_checkpoint, stage_that_made
 from emote_cli.training.settings import ORDER, StageName, TrainSettings, load_recipe, recipe_stages
 from emote_cli.training.stages import NUMBERS
-from emote_cli.training.start import NEW_MODELS, split_assignments
-from emote_cli.weights import SETTINGS_NAME, locate
+from emote_cli.training.start import split_assignments
+from emote_cli.zoo.catalog import TRAINABLE_MODELS
+from emote_cli.zoo.locate import SETTINGS_NAME, locate
 
 
 class Request(Settings):
@@ -68,7 +69,7 @@ def stage_names(stage: str, model: str) -> list[StageName]:
 
 def recipe_name(model: str, start: str | None) -> str:
     """The model whose recipe counts: its own name, or the name in the settings of the folder."""
-    if model in NEW_MODELS:
+    if model in TRAINABLE_MODELS:
         return model
     folder = locate(start or model)
     return model if folder is None else load_settings(folder / SETTINGS_NAME).name
@@ -86,7 +87,7 @@ def plan(request: Request, out: Path) -> list[StageRun]:
     ours, changes = split_assignments(list(request.assignments))
     settings = [override(load_recipe(name, stage), ours) for stage in stages]
     settings = limited(settings, request)
-    first = request.start or (None if request.model in NEW_MODELS else request.model)
+    first = request.start or (None if request.model in TRAINABLE_MODELS else request.model)
     if len(stages) == 1:
         return [StageRun(settings[0], out, request.model, first, changes)]
     runs: list[StageRun] = []

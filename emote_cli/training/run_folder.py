@@ -17,7 +17,7 @@ from pathlib import Path
 
 from emote_cli.files import PART_PREFIX
 from emote_cli.settings import read_yaml
-from emote_cli.weights import SETTINGS_NAME, WEIGHTS_NAME, checkpoint_folders
+from emote_cli.zoo.locate import SETTINGS_NAME, WEIGHTS_NAME, checkpoint_folders
 
 REQUEST = "request.yaml"
 SETTINGS = SETTINGS_NAME

@@ -7,14 +7,13 @@ from pathlib import Path
 from emote_cli.errors import SettingsError, TrainingError
 from emote_cli.model.checkpoint import load_model, random_model
 from emote_cli.model.emo import Emo
-from emote_cli.model.imports import load_folder, start_from_sd15
+from emote_cli.model.loading import load_folder, start_from_sd15
 from emote_cli.settings import ModelSettings, load_preset, load_settings, override
 from emote_cli.training.run_folder import stage_that_made
 from emote_cli.training.settings import ORDER, StageName
-from emote_cli.weights import SETTINGS_NAME, locate
+from emote_cli.zoo.catalog import TRAINABLE_MODELS
+from emote_cli.zoo.locate import SETTINGS_NAME, locate
 
-NEW_MODELS = ("tiny", "mini", "sd15")
-"""Models whose training can begin at stage 1 without --from."""
 NUMBER = {"image": "1", "video": "2", "speed": "3", "vae": "vae", "distill": "distill"}
 
 
@@ -34,7 +33,7 @@ def begin(stage: StageName, model: str, start: str | None, changes: list[str], s
         WeightsError: the start is unknown, missing or damaged.
         SettingsError: the model is no preset, or a change does not fit.
     """
-    if model not in NEW_MODELS:
+    if model not in TRAINABLE_MODELS:
         start, model = start or model, ""
     if start is None or start == "sd15":  # SD 1.5 and AnimateDiff are a beginning, not a stage
         return begin_anew(stage, override(load_preset(model), changes), seed)

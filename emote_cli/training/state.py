@@ -37,7 +37,7 @@ from emote_cli.training.run_folder import (
     part_of_checkpoint,
 )
 from emote_cli.training.settings import TrainSettings
-from emote_cli.weights import checkpoint_folders
+from emote_cli.zoo.locate import checkpoint_folders
 
 
 @runtime_checkable

@@ -31,7 +31,7 @@ from emote_cli.training.metrics import Identity, faces_of, jaw_curve, psnr_db
 from emote_cli.training.run_folder import SAMPLES
 from emote_cli.training.settings import ValidationSettings
 from emote_cli.types import Box, Face, Pixels, Portrait, Waveform
-from emote_cli.weights import bundled
+from emote_cli.zoo.locate import bundled
 
 
 @dataclass(frozen=True, slots=True)

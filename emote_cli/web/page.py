@@ -19,7 +19,7 @@ from emote_cli.web.portrait import face_at, number_faces
 from emote_cli.web.renders import Render, Renders
 from emote_cli.web.run_folder import RunFolder
 from emote_cli.web.visits import Visit, Visits
-from emote_cli.weights import SETTINGS_NAME, locate
+from emote_cli.zoo.locate import SETTINGS_NAME, locate
 
 PORTRAIT_BYTES = 50_000_000
 """The largest picture that is taken."""

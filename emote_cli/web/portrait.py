@@ -10,7 +10,7 @@ from emote_cli.animation.choice import numbered
 from emote_cli.media.image import read_image, resize
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.types import Box, Pixels
-from emote_cli.weights import bundled
+from emote_cli.zoo.locate import bundled
 
 SHOWN_PX = 1024
 """The longest side of the picture that is shown."""

@@ -10,7 +10,7 @@ from emote_cli.animation.choice import choose_face, numbered
 from emote_cli.animation.compose import cut_portrait, doubts, make_portrait, roll_deg
 from emote_cli.errors import FaceError
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
-from emote_cli.weights import bundled
+from emote_cli.zoo.locate import bundled
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from emote_cli.animation.compose import make_portrait
 from emote_cli.animation.idle import BLINK_EVERY_S, Idle, closed_share, sway_deg
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.types import Face
-from emote_cli.weights import bundled
+from emote_cli.zoo.locate import bundled
 
 SIDE = 256
 

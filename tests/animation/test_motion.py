@@ -19,7 +19,7 @@ from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.settings import load_preset, override
 from emote_cli.types import Pixels, Portrait, Waveform
-from emote_cli.weights import bundled
+from emote_cli.zoo.locate import bundled
 
 ASSETS = Path(__file__).parents[1] / "assets"
 MOTION = [

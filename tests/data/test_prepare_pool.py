@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emote_cli.data.pool import WorkerDied, map_jobs
+from emote_cli.jobs.pool import WorkerDied, map_jobs
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kills processes by signal")
 

@@ -17,7 +17,7 @@ from emote_cli.data.manifest import ClipRecord, read_records
 from emote_cli.data.prepare_settings import PrepareSettings
 from emote_cli.data.report import render
 from emote_cli.errors import InputError, OutputError
-from emote_cli.weights import bundled
+from emote_cli.zoo.locate import bundled
 
 from .conftest import LOOSE, swaying
 from .test_prepare_video import listing

@@ -11,10 +11,14 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from emote_cli.animation.memory import DECODE_UNITS, STEP_UNITS, need
-from emote_cli.model import imports
+from emote_cli.model import loading
 from emote_cli.model.adapters.hallo import condition, encode_video
 from emote_cli.model.conditioning import RegionWeights
 from emote_cli.model.emo import Emo
+from emote_cli.model.published import echomimic as echomimic_files
+from emote_cli.model.published import hallo as hallo_files
+from emote_cli.model.published import sd15 as sd15_files
+from emote_cli.model.published import source as source_files
 from emote_cli.settings import load_preset
 
 HALLO_REFERENCE_TFLOP = 4.78
@@ -38,7 +42,7 @@ def full_echomimic() -> Emo:
     return meta("echomimic")
 
 
-def everything_filled(model: Emo, plans: list[imports.ImportPlan]) -> None:
+def everything_filled(model: Emo, plans: list[loading.ImportPlan]) -> None:
     filled = {target for plan in plans for targets in plan.loaded.values() for target in targets}
     assert model.state_dict().keys() == filled
 
@@ -46,14 +50,14 @@ def everything_filled(model: Emo, plans: list[imports.ImportPlan]) -> None:
 def test_hallo_keys(manifests, full_hallo):
     published = read_shapes(manifests / "hallo_net_pth.tsv")
     vae = read_shapes(manifests / "sd_vae_ft_mse_diffusers.tsv")
-    plan = imports.plan_import(published, full_hallo, imports.HALLO_NET)
+    plan = loading.plan_import(published, full_hallo, hallo_files.HALLO_NET)
     assert plan.loaded.keys() | plan.unused.keys() == published.keys()
     assert all(len(targets) == 1 for targets in plan.loaded.values())
-    everything_filled(full_hallo, [plan, imports.plan_import(vae, full_hallo, imports.SD_VAE)])
+    everything_filled(full_hallo, [plan, loading.plan_import(vae, full_hallo, sd15_files.SD_VAE)])
     never_run = [key for key, reason in plan.unused.items() if "never runs" in reason]
     numbers = sum(torch.Size(published[key]).numel() for key in never_run if not key.endswith(".pe"))
     assert numbers == 180_358_400
-    behind = [key for key, reason in plan.unused.items() if reason == imports.BEHIND_LAST_TAP]
+    behind = [key for key, reason in plan.unused.items() if reason == source_files.BEHIND_LAST_TAP]
     assert len(behind) == 20
     tables = [key for key in plan.unused if key.endswith(".pe") and key not in never_run]
     assert len(plan.unused) == len(never_run) + len(behind) + len(tables)
@@ -61,23 +65,26 @@ def test_hallo_keys(manifests, full_hallo):
 
 def test_echomimic_keys(manifests, full_echomimic):
     files = {
-        "echomimic_denoising_unet_pth": imports.ECHOMIMIC_DENOISING,
-        "echomimic_reference_unet_pth": imports.ECHOMIMIC_REFERENCE,
-        "echomimic_motion_module_pth": imports.ECHOMIMIC_MOTION,
-        "echomimic_face_locator_pth": imports.ECHOMIMIC_FACE_LOCATOR,
-        "sd_vae_ft_mse_diffusers": imports.SD_VAE,
+        "echomimic_denoising_unet_pth": echomimic_files.ECHOMIMIC_DENOISING,
+        "echomimic_reference_unet_pth": echomimic_files.ECHOMIMIC_REFERENCE,
+        "echomimic_motion_module_pth": echomimic_files.ECHOMIMIC_MOTION,
+        "echomimic_face_locator_pth": echomimic_files.ECHOMIMIC_FACE_LOCATOR,
+        "sd_vae_ft_mse_diffusers": sd15_files.SD_VAE,
     }
     plans = []
     for file, source in files.items():
         published = read_shapes(manifests / f"{file}.tsv")
-        plans.append(imports.plan_import(published, full_echomimic, source))
+        plans.append(loading.plan_import(published, full_echomimic, source))
         assert plans[-1].loaded.keys() | plans[-1].unused.keys() == published.keys()
     everything_filled(full_echomimic, plans)
     assert [len(plan.unused) for plan in plans] == [0, 13, 42, 0, 0]
     whole = read_shapes(
         manifests / "echomimic_denoising_unet_model.tsv"
     )  # a file that also holds the motion module
-    assert imports.plan_import(whole, full_echomimic, imports.ECHOMIMIC_DENOISING).loaded == plans[0].loaded
+    assert (
+        loading.plan_import(whole, full_echomimic, echomimic_files.ECHOMIMIC_DENOISING).loaded
+        == plans[0].loaded
+    )
 
 
 def hallo_inputs(model: Emo) -> dict:

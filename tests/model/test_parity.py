@@ -7,7 +7,8 @@ from small_models import randomize
 
 from emote_cli.model.backbone import Backbone
 from emote_cli.model.conditioning import Conditioning
-from emote_cli.model.imports import SD15_UNET, apply_import, plan_import
+from emote_cli.model.loading import apply_import, plan_import
+from emote_cli.model.published.sd15 import SD15_UNET
 from emote_cli.model.reference_net import ReferenceNet
 from emote_cli.settings import FamilySettings, TemporalSettings, UNetSettings
 

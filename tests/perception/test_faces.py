@@ -23,7 +23,7 @@ from emote_cli.perception.geometry import (
     union_box,
 )
 from emote_cli.types import Box
-from emote_cli.weights import bundled
+from emote_cli.zoo.locate import bundled
 
 
 def turn(pitch, yaw, roll):

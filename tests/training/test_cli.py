@@ -19,7 +19,7 @@ from emote_cli.data.manifest import read_records, write_records
 from emote_cli.errors import OutputError, SettingsError
 from emote_cli.files import only_writer
 from emote_cli.training.request import Request, claim, plan, stage_names
-from emote_cli.weights import locate
+from emote_cli.zoo.locate import locate
 
 
 def emote(*args: object):

@@ -12,7 +12,7 @@ import torch
 from training_runs import recipe, run, weights
 
 from emote_cli.settings import override
-from emote_cli.weights import checkpoint_folders
+from emote_cli.zoo.locate import checkpoint_folders
 
 PROGRAM = Path(__file__).parent.parent / "training_runs.py"
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from training_runs import examples, recipe, run, weights
 
 from emote_cli.errors import TrainingError
 from emote_cli.model.checkpoint import load_model
-from emote_cli.weights import checkpoint_folders
+from emote_cli.zoo.locate import checkpoint_folders
 
 PROGRAM = Path(__file__).parent.parent / "training_runs.py"
 

@@ -17,11 +17,12 @@ from typing import Literal
 
 from emote_cli.errors import OutputError, WeightsError
 from emote_cli.files import sha256_of
-from emote_cli.hub import Hub, Remote, explain, fetch, look_up, matches, partial_path
-from emote_cli.pickles import convert
-from emote_cli.registry import HubFile, HubModel, human_size
-from emote_cli.settings import PRESETS, load_preset, save_settings
-from emote_cli.weights import SETTINGS_NAME, Locked, fault, home, model_of, read_lock, write_lock
+from emote_cli.settings import load_preset, save_settings
+from emote_cli.zoo.catalog import KNOWN_MODELS, HubFile, HubModel, human_size
+from emote_cli.zoo.convert import convert
+from emote_cli.zoo.locate import SETTINGS_NAME, home
+from emote_cli.zoo.lock import Locked, fault, model_of, read_lock, write_lock
+from emote_cli.zoo.transfer import Hub, Remote, explain, fetch, look_up, matches, partial_path
 
 _SPARE_BYTES = 1 << 24
 _HALF = ".incomplete"
@@ -140,7 +141,7 @@ def install(plan: Plan, hub: Hub) -> Iterator[Progress]:
             write_lock(plan.folder, plan.model.base or plan.model.name, lock)
         if not plan.cached:
             _remove_if_empty(plan.folder / _HALF)
-        if plan.model.name in PRESETS and not plan.model.base:
+        if plan.model.name in KNOWN_MODELS and not plan.model.base:
             save_settings(load_preset(plan.model.name), plan.folder / SETTINGS_NAME)
     except OSError as error:
         raise explain(error, plan.model.name, hub) from error

@@ -1,4 +1,4 @@
-"""What `emote download` can fetch: names, files, sizes and licences (`presets/registry.yaml`)."""
+"""Which models there are: one table of their names, and what `emote download` can fetch of them (`registry.yaml`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,38 @@ from typing import Any
 import yaml
 
 _PICKLES = {".pth", ".pt", ".ckpt", ".bin"}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A name that `--model` knows; its settings are `presets/NAME.yaml`.
+
+    Attributes:
+        name: of the model.
+        bundled: whether its weights come with the package.
+        trainable: whether training can begin with it at stage 1, without --from.
+        published: whether its folder holds its makers' files as they are (model/published/).
+    """
+
+    name: str
+    bundled: bool = False
+    trainable: bool = False
+    published: bool = False
+
+
+MODELS = (
+    Model("tiny", trainable=True),
+    Model("mini", bundled=True, trainable=True),
+    Model("sd15", trainable=True),
+    Model("hallo", published=True),
+    Model("echomimic", published=True),
+    Model("echomimic-6step", published=True),
+)
+"""Every model by name; `tiny` is built with random weights and has no files."""
+
+KNOWN_MODELS = tuple(model.name for model in MODELS)
+TRAINABLE_MODELS = tuple(model.name for model in MODELS if model.trainable)
+PUBLISHED_MODELS = tuple(model.name for model in MODELS if model.published)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +103,7 @@ class HubModel:
 
 @cache
 def registry() -> dict[str, HubModel]:
-    """Everything that can be downloaded, by name (`presets/registry.yaml`)."""
+    """Everything that can be downloaded, by name (`registry.yaml`)."""
     table = _table()
     models = {}
     for name, row in table["models"].items():
@@ -88,7 +120,7 @@ def licence_text(key: str) -> str:
 
 @cache
 def _table() -> dict[str, Any]:
-    text = resources.files("emote_cli").joinpath("presets", "registry.yaml").read_text(encoding="utf-8")
+    text = resources.files("emote_cli.zoo").joinpath("registry.yaml").read_text(encoding="utf-8")
     return dict(yaml.safe_load(text))
 
 

@@ -5,8 +5,9 @@ import torch
 from golden_models import read_shapes
 
 from emote_cli.errors import WeightsError
-from emote_cli.model import imports
+from emote_cli.model import loading
 from emote_cli.model.emo import Emo
+from emote_cli.model.published import sd15 as sd15_files
 from emote_cli.settings import load_preset
 
 
@@ -21,7 +22,7 @@ def sd15() -> Emo:
         return Emo(load_preset("sd15"))
 
 
-def covered(plan: imports.ImportPlan, published: dict) -> set[str]:
+def covered(plan: loading.ImportPlan, published: dict) -> set[str]:
     assert plan.loaded.keys() | plan.unused.keys() == published.keys()
     assert not plan.loaded.keys() & plan.unused.keys()
     assert all(plan.unused.values())
@@ -30,7 +31,7 @@ def covered(plan: imports.ImportPlan, published: dict) -> set[str]:
 
 def test_sd15_unet(manifest, sd15):
     published = manifest("sd15_unet_diffusers")
-    plan = imports.plan_import(published, sd15, imports.SD15_UNET)
+    plan = loading.plan_import(published, sd15, sd15_files.SD15_UNET)
     filled = covered(plan, published)
     assert all(".attn2." in key or ".transformer_blocks.0.norm2." in key for key in plan.unused)
     assert len(plan.unused) == 16 * 7  # per site: q, k, v, out weight and bias, norm weight and bias
@@ -45,19 +46,19 @@ def test_sd15_unet(manifest, sd15):
 
 def test_animatediff(manifest, sd15):
     published = manifest("animatediff_mm_sd_v15_v2_ckpt")
-    plan = imports.plan_import(published, sd15, imports.ANIMATEDIFF)
+    plan = loading.plan_import(published, sd15, sd15_files.ANIMATEDIFF)
     filled = covered(plan, published)
     assert filled == {name for name in sd15.state_dict() if ".temporal_transformer." in name}
     assert len(plan.unused) == 42
     assert all(key.endswith(".pos_encoder.pe") for key in plan.unused)
     parallel = {f"module.{key}": shape for key, shape in published.items()}
-    assert len(imports.plan_import(parallel, sd15, imports.ANIMATEDIFF).loaded) == len(plan.loaded)
+    assert len(loading.plan_import(parallel, sd15, sd15_files.ANIMATEDIFF).loaded) == len(plan.loaded)
 
 
 @pytest.mark.parametrize("layout", ["sd_vae_ft_mse_diffusers", "sd_vae_ft_mse_legacy_keys"])
 def test_vae(manifest, sd15, layout):
     published = manifest(layout)
-    plan = imports.plan_import(published, sd15, imports.SD_VAE)
+    plan = loading.plan_import(published, sd15, sd15_files.SD_VAE)
     assert covered(plan, published) == {name for name in sd15.state_dict() if name.startswith("autoencoder.")}
     assert not plan.unused
 
@@ -75,11 +76,11 @@ def test_nothing_else_is_left_to_chance(manifest, sd15):
     """What no published file fills is EMO's own: it starts fresh."""
     filled = set()
     for name, source in (
-        ("sd15_unet_diffusers", imports.SD15_UNET),
-        ("animatediff_mm_sd_v15_v2_ckpt", imports.ANIMATEDIFF),
-        ("sd_vae_ft_mse_diffusers", imports.SD_VAE),
+        ("sd15_unet_diffusers", sd15_files.SD15_UNET),
+        ("animatediff_mm_sd_v15_v2_ckpt", sd15_files.ANIMATEDIFF),
+        ("sd_vae_ft_mse_diffusers", sd15_files.SD_VAE),
     ):
-        plan = imports.plan_import(manifest(name), sd15, source)
+        plan = loading.plan_import(manifest(name), sd15, source)
         filled |= {target for targets in plan.loaded.values() for target in targets}
     own = (
         "audio_projector.",
@@ -97,18 +98,18 @@ def test_nothing_else_is_left_to_chance(manifest, sd15):
 def test_a_strange_file_is_refused(manifest, sd15):
     published = manifest("sd15_unet_diffusers")
     with pytest.raises(WeightsError, match="unknown key surprise"):
-        imports.plan_import(published | {"surprise": (3,)}, sd15, imports.SD15_UNET)
+        loading.plan_import(published | {"surprise": (3,)}, sd15, sd15_files.SD15_UNET)
     lacking = {key: shape for key, shape in published.items() if key != "conv_in.weight"}
     with pytest.raises(WeightsError, match=r"lacks the weights of .*conv_in\.weight"):
-        imports.plan_import(lacking, sd15, imports.SD15_UNET)
+        loading.plan_import(lacking, sd15, sd15_files.SD15_UNET)
     with pytest.raises(WeightsError, match=r"conv_in\.bias has shape \(7,\)"):
-        imports.plan_import(published | {"conv_in.bias": (7,)}, sd15, imports.SD15_UNET)
+        loading.plan_import(published | {"conv_in.bias": (7,)}, sd15, sd15_files.SD15_UNET)
 
 
 def test_missing_files_are_named(tmp_path, sd15):
     with pytest.raises(WeightsError, match=r"no weights at .*unet"):
-        imports.load_parts(sd15, tmp_path, imports.PARTS["sd15"])
+        loading.load_parts(sd15, tmp_path, loading.PARTS["sd15"])
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not tensors")
     with pytest.raises(WeightsError, match="damaged"):
-        imports.load_parts(sd15, tmp_path, imports.PARTS["sd15"])
+        loading.load_parts(sd15, tmp_path, loading.PARTS["sd15"])

@@ -1,4 +1,4 @@
-"""Published weights into this model: rename maps as data, with every key accounted for.
+"""Published weights into this model: rename maps as data (published/), with every key accounted for.
 
 A `Source` describes one published file. `plan_import` compares its keys and shapes with a model and either
 says where each key goes, or why it is not used; anything else is an error. `load_parts` reads the files of a
@@ -20,33 +20,15 @@ from torch import Tensor, nn
 from emote_cli.errors import WeightsError
 from emote_cli.model.checkpoint import SETTINGS, WEIGHTS, check_finite, load_model
 from emote_cli.model.emo import Emo
+from emote_cli.model.published import echomimic, hallo, sd15
+from emote_cli.model.published.source import Parts, Source
 from emote_cli.settings import ModelSettings, load_preset, load_settings
+from emote_cli.zoo.catalog import PUBLISHED_MODELS
 
 Shape = tuple[int, ...]
-Rules = tuple[tuple[str, str], ...]
 
-POSITIONS = (r".+\.pos_encoder\.pe", "position tables are computed")
-BEHIND_LAST_TAP = "stands behind ReferenceNet's last tapped site: nothing reads it"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One published file.
-
-    Attributes:
-        name: for messages.
-        renames: (pattern over published keys, template of a parameter name); all rules that match a key
-            apply.
-        unused: (pattern, reason) for keys that have no place in the model.
-        fills: pattern of the parameters that this file must fill ...
-        fresh: ... but for these, which start anew.
-    """
-
-    name: str
-    renames: Rules
-    unused: Rules
-    fills: str
-    fresh: str = "(?!)"
+PARTS: dict[str, Parts] = {**sd15.PARTS, **hallo.PARTS, **echomimic.PARTS}
+"""Model -> its published files (as `emote download` lays them out) and what they fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,131 +42,6 @@ class ImportPlan:
 
     loaded: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unused: dict[str, str] = field(default_factory=dict)
-
-
-SD15_UNET = Source(
-    name="Stable Diffusion 1.5's U-Net",
-    renames=(
-        (r"(.+)", r"backbone.\1"),
-        (r"(.+)", r"reference_net.\1"),
-        (r"(.+\.transformer_blocks\.0)\.attn1\.(.+)", r"backbone.\1.reference_attn.\2"),
-        (r"(.+\.transformer_blocks\.0)\.norm1\.(.+)", r"backbone.\1.reference_norm.\2"),
-    ),
-    unused=(
-        (
-            r".+\.attn2\..+",
-            "text cross-attention: EMO reads no text, and 768-wide keys fit no feature of ReferenceNet",
-        ),
-        (r".+\.transformer_blocks\.0\.norm2\..+", "normalizes the input of the text cross-attention"),
-    ),
-    fills=r"(backbone|reference_net)\..+",
-    fresh=r".+\.(temporal_transformer|speed_attn|speed_norm|audio_attn|audio_norm)\..+",
-)
-
-ANIMATEDIFF = Source(
-    name="AnimateDiff v2",
-    renames=((r"(?:module\.)?((?:down_blocks|mid_block|up_blocks)\..+)", r"backbone.\1"),),
-    unused=(POSITIONS,),
-    fills=r"backbone\..+\.temporal_transformer\..+",
-)
-
-SD_VAE = Source(
-    name="sd-vae-ft-mse",
-    renames=(
-        (r"(.+)", r"autoencoder.vae.\1"),
-        (r"(.+)\.query\.(.+)", r"autoencoder.vae.\1.to_q.\2"),
-        (r"(.+)\.key\.(.+)", r"autoencoder.vae.\1.to_k.\2"),
-        (r"(.+)\.value\.(.+)", r"autoencoder.vae.\1.to_v.\2"),
-        (r"(.+)\.proj_attn\.(.+)", r"autoencoder.vae.\1.to_out.0.\2"),
-    ),
-    unused=(),
-    fills=r"autoencoder\..+",
-)
-
-HALLO_NET = Source(
-    name="Hallo's net",
-    renames=(
-        (r"denoising_unet\.(.+)", r"backbone.\1"),
-        (r"reference_unet\.(.+)", r"reference_net.\1"),
-        (r"face_locator\.(.+)", r"face_locator.\1"),
-        (r"imageproj\.(.+)", r"identity_projector.\1"),
-        (r"audioproj\.(.+)", r"audio_projector.\1"),
-    ),
-    unused=(
-        (
-            r"denoising_unet\.(down_blocks\.3|up_blocks\.0)\.motion_modules\..+",
-            "Hallo loads these temporal modules but never runs them",
-        ),
-        POSITIONS,
-        (
-            r"reference_unet\.up_blocks\.3\.attentions\.2\.(proj_out|transformer_blocks\.0\.(?!norm1\.)\w+)\..+",
-            BEHIND_LAST_TAP,
-        ),
-    ),
-    fills=r"(backbone|reference_net|face_locator|identity_projector|audio_projector)\..+",
-)
-
-ECHOMIMIC_DENOISING = Source(
-    name="EchoMimic's denoising U-Net",
-    renames=((r"(?!.*motion_modules)(.+)", r"backbone.\1"),),
-    unused=((r".+\.motion_modules\..+", "the motion module has a file of its own"),),
-    fills=r"backbone\..+",
-    fresh=r".+\.temporal_transformer\..+",
-)
-
-ECHOMIMIC_REFERENCE = Source(
-    name="EchoMimic's reference U-Net",
-    renames=((r"(.+)", r"reference_net.\1"),),
-    unused=(
-        (
-            r"up_blocks\.3\.attentions\.2\.(proj_out|transformer_blocks\.0\.(?!norm1\.)\w+)\..+",
-            BEHIND_LAST_TAP,
-        ),
-    ),
-    fills=r"reference_net\..+",
-)
-
-ECHOMIMIC_MOTION = Source(
-    name="EchoMimic's motion module",
-    renames=ANIMATEDIFF.renames,
-    unused=(POSITIONS,),
-    fills=ANIMATEDIFF.fills,
-)
-
-ECHOMIMIC_FACE_LOCATOR = Source(
-    name="EchoMimic's face locator",
-    renames=((r"(.+)", r"face_locator.\1"),),
-    unused=(),
-    fills=r"face_locator\..+",
-)
-
-VAE_PART = ("vae/diffusion_pytorch_model.safetensors", SD_VAE)
-PARTS: dict[str, tuple[tuple[str, Source], ...]] = {
-    "sd15": (
-        ("unet/diffusion_pytorch_model.safetensors", SD15_UNET),
-        ("temporal/mm_sd_v15_v2.safetensors", ANIMATEDIFF),
-        VAE_PART,
-    ),
-    "hallo": (("net.safetensors", HALLO_NET), VAE_PART),
-    "echomimic": (
-        ("denoising_unet.safetensors", ECHOMIMIC_DENOISING),
-        ("reference_unet.safetensors", ECHOMIMIC_REFERENCE),
-        ("motion_module.safetensors", ECHOMIMIC_MOTION),
-        ("face_locator.safetensors", ECHOMIMIC_FACE_LOCATOR),
-        VAE_PART,
-    ),
-    "echomimic-6step": (
-        ("denoising_unet_acc.safetensors", ECHOMIMIC_DENOISING),
-        ("reference_unet.safetensors", ECHOMIMIC_REFERENCE),
-        ("motion_module_acc.safetensors", ECHOMIMIC_MOTION),
-        ("face_locator.safetensors", ECHOMIMIC_FACE_LOCATOR),
-        VAE_PART,
-    ),
-}
-"""Model -> its published files (as `emote download` lays them out) and what they fill."""
-
-PUBLISHED_MODELS = ("hallo", "echomimic")
-"""Those whose folder holds the published files as they are."""
 
 
 def plan_import(published: Mapping[str, Shape], model: nn.Module, source: Source) -> ImportPlan:
@@ -280,9 +137,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_parts(
-    model: nn.Module, folder: Path, parts: tuple[tuple[str, Source], ...], dtype: torch.dtype | None = None
-) -> None:
+def load_parts(model: nn.Module, folder: Path, parts: Parts, dtype: torch.dtype | None = None) -> None:
     """Fill a model from the published files of a folder.
 
     Raises:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
-from emote_cli.data.pool import WorkerDied
 from emote_cli.errors import EmoteError
+from emote_cli.jobs.pool import WorkerDied
 
 J = TypeVar("J")
 R = TypeVar("R")

@@ -6,21 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from emote_cli import weights
 from emote_cli.errors import WeightsError
-from emote_cli.registry import licence_text, registry
-from emote_cli.weights import (
-    KNOWN_MODELS,
-    bundled,
-    check_folder,
-    fault,
-    locate,
-    newest_ema,
-    read_lock,
-    separator,
-    verify_sha256,
-    write_lock,
-)
+from emote_cli.zoo import locate as zoo_locate
+from emote_cli.zoo.catalog import KNOWN_MODELS, licence_text, registry
+from emote_cli.zoo.locate import bundled, check_folder, locate, newest_ema, separator, verify_sha256
+from emote_cli.zoo.lock import fault, read_lock, write_lock
 
 
 def write(path: Path, content: bytes = b"x") -> Path:
@@ -37,7 +27,7 @@ def sums(folder: Path, *names: str) -> None:
 @pytest.fixture
 def package(tmp_path, monkeypatch) -> Path:
     """A made-up place of the installed package."""
-    monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "emote_cli")
+    monkeypatch.setattr(zoo_locate, "_PACKAGE", tmp_path / "emote_cli")
     return tmp_path / "emote_cli"
 
 
@@ -227,7 +217,7 @@ def test_the_registry():
 def test_locating_what_ships_needs_no_torch_and_no_hub():
     program = (
         "import sys\n"
-        "from emote_cli.weights import bundled, locate\n"
+        "from emote_cli.zoo.locate import bundled, locate\n"
         "bundled('face_landmarker.task'); locate('tiny')\n"
         "print([m for m in ('torch', 'huggingface_hub', 'rich') if m in sys.modules])"
     )
@@ -238,7 +228,7 @@ def test_locating_what_ships_needs_no_torch_and_no_hub():
 def test_what_is_loaded_is_what_is_downloaded():
     from emote_cli.animation.likeness import FOLDER
     from emote_cli.animation.quality import SIX_STEP_FILES
-    from emote_cli.model.imports import PARTS
+    from emote_cli.model.loading import PARTS
     from emote_cli.perception.identity import DETECTOR, EMBEDDER
 
     table = registry()
@@ -250,7 +240,7 @@ def test_what_is_loaded_is_what_is_downloaded():
 
 
 def test_the_separator_lies_with_a_model_or_with_hallo(tmp_path, monkeypatch):
-    monkeypatch.setattr("emote_cli.weights.home", lambda name: tmp_path / "hub" / name)
+    monkeypatch.setattr("emote_cli.zoo.locate.home", lambda name: tmp_path / "hub" / name)
     with pytest.raises(WeightsError, match="not installed"):
         separator(None)
     for place in (tmp_path / "hub" / "hallo", tmp_path / "own"):
