@@ -8,7 +8,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from emote_cli.animation.declare import option_of
+from emote_cli.animation.declare import option_of, read_value
 from emote_cli.animation.job import OPTIONS
 from emote_cli.settings import ModelSettings
 
@@ -57,27 +57,26 @@ def scale(name: str) -> tuple[float, float, float] | None:
     return said.least, said.most, 1 if int in (kind, *get_args(kind)) else 0.1
 
 
-def is_text(name: str) -> bool:
-    """Whether an option is written as on the command line: a time, or a frame rate."""
-    return option_of(OPTIONS[name]).read is not None
-
-
 def chosen(values: Mapping[str, Any], settings: ModelSettings) -> dict[str, Any]:
-    """The options that differ from what they are anyway; the job checks and reads them.
+    """The options that differ from what they are anyway.
 
     Args:
-        values: what the page's fields say, by name.
+        values: what the page's fields say, by name; numbers, times and rates as text.
         settings: the model's.
+
+    Raises:
+        SettingsError: a text stands for no value.
     """
     own, found = defaults(settings), {}
     for name in NAMES:
         value = values[name]
         if isinstance(value, str):
             value = value.strip()
-        if value in (None, "") or value == own[name] or (name == "start" and value == "0"):
-            continue
-        is_whole = isinstance(value, float) and value.is_integer() and not is_text(name)
-        found[name] = int(value) if is_whole else value
+            value = read_value(OPTIONS[name], value) if value else None
+        if scale(name) and isinstance(value, float) and value.is_integer() and isinstance(own[name], int):
+            value = int(value)
+        if value is not None and value != own[name]:
+            found[name] = value
     return found
 
 
@@ -95,5 +94,5 @@ def command_line(portrait: str, sound: str, options: Mapping[str, Any]) -> str:
         if isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-"))
         else:
-            words += [flag, str(value)]
+            words += [flag, f"{float(value):g}" if isinstance(value, float) else str(value)]
     return shlex.join(words)

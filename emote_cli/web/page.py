@@ -410,7 +410,5 @@ def _control(name: str, settings: ModelSettings) -> Any:
         return gr.Slider(low, high, step=step, interactive=has_it, **common)
     if isinstance(own, bool):
         return gr.Checkbox(**common)
-    if controls.is_text(name):
-        common["value"] = "" if own is None else f"{own:g}"
-        return gr.Textbox(max_lines=1, **common)
-    return gr.Number(**common)
+    common["value"] = "" if own is None else f"{own:g}"
+    return gr.Textbox(max_lines=1, **common)

@@ -7,6 +7,7 @@ import pytest
 
 from emote_cli.animation.job import OPTIONS, Job
 from emote_cli.cli import app
+from emote_cli.errors import SettingsError
 from emote_cli.settings import load_preset
 from emote_cli.web import controls, texts
 
@@ -28,14 +29,39 @@ def test_every_option_of_a_job_is_on_the_page_or_left_out_on_purpose():
 
 def test_what_nobody_changed_is_not_named(mini):
     assert controls.chosen(controls.defaults(mini), mini) == {}
-    shown = {name: "" if value is None else value for name, value in controls.defaults(mini).items()}
-    assert controls.chosen(shown | {"start": "0"}, mini) == {}
+    shown = {name: _as_shown(value) for name, value in controls.defaults(mini).items()}
+    assert controls.chosen(shown, mini) == {}
+
+
+def _as_shown(value):
+    """A value as a field of the page has it."""
+    return (
+        value
+        if isinstance(value, bool)
+        else ""
+        if value is None
+        else value
+        if isinstance(value, str)
+        else f"{value:g}"
+    )
+
+
+def test_what_is_no_value_is_an_error(mini):
+    for name, text in (
+        ("fps", "fast"),
+        ("steps", "many"),
+        ("size", "33"),
+        ("start", "1:2:3:4"),
+        ("seed", "-1"),
+    ):
+        with pytest.raises(SettingsError):
+            controls.chosen(controls.defaults(mini) | {name: text}, mini)
 
 
 def test_the_command_line_makes_the_same_job(mini, tmp_path):
     values = controls.defaults(mini) | {
-        "quality": "fast", "head_speed": 1.5, "idle": False, "size": 128.0, "fps": "29.97", "start": "1:02",
-        "duration": " 3 ", "seed": 7.0, "smoothing": 3, "separate_vocals": True,
+        "quality": "fast", "head_speed": 1.5, "idle": False, "size": "128", "fps": "29.97", "start": "1:02",
+        "duration": " 3 ", "seed": "7", "smoothing": 3.0, "separate_vocals": True,
     }  # fmt: skip
     options = controls.chosen(values, mini)
     line = controls.command_line("my face.png", "a b.wav", {"model": "tiny", "face": 2} | options)
@@ -64,5 +90,3 @@ def test_choices_and_scales_are_those_that_are_declared():
     assert controls.scale("head_speed") == (0, 2, 0.1)
     assert controls.scale("smoothing") == (0, 5, 1)
     assert controls.scale("steps") is None
-    assert controls.is_text("fps")
-    assert not controls.is_text("size")

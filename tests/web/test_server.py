@@ -109,7 +109,7 @@ def test_an_oversized_upload_is_refused_before_it_is_sent(server):
     assert server.files() == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_and_sigterm_leave_nothing(start_server, number):
     server = start_server("--model", "tiny")
     assert get(server, "/")[0] == 200
