@@ -5,17 +5,27 @@ from __future__ import annotations
 import sys
 import time
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from emote_cli.animation.choice import corners
 from emote_cli.animation.finishing import show_chunks
 from emote_cli.animation.render import Plan, load_animator
 
+if TYPE_CHECKING:  # torch is imported late
+    from emote_cli.animation.animate import Animator
+else:
+    Animator = Any
+
 MEASURED = 3
 """Chunks that are made; the first takes longer, since the start is in it."""
 
 
-def describe(plan: Plan) -> dict[str, str]:
+def describe(plan: Plan, animator: Animator | None = None) -> dict[str, str]:
     """The plan in words, and the time and memory that its first chunks took on this machine.
+
+    Args:
+        plan: from `check`.
+        animator: the plan's model where it is loaded already; else loading it is part of the time.
 
     Raises:
         EmoteError: the device is not there, or the weights do not fit.
@@ -25,7 +35,7 @@ def describe(plan: Plan) -> dict[str, str]:
     chunk = settings.temporal.chunk_frames
     n_made = round(scene.speech.duration_s * settings.fps)
     n_chunks = -(-n_made // chunk)
-    seconds, gigabytes = measure(plan, n_chunks)
+    seconds, gigabytes = measure(plan, n_chunks, animator)
     return {
         "portrait": f"{job.portrait}, square {corners(scene.portrait.crop_px)}",
         "face": f"{corners(scene.portrait.face.box_px)} of the {side} x {side} square",
@@ -37,11 +47,11 @@ def describe(plan: Plan) -> dict[str, str]:
     }
 
 
-def measure(plan: Plan, n_chunks: int) -> tuple[float, float]:
+def measure(plan: Plan, n_chunks: int, animator: Animator | None = None) -> tuple[float, float]:
     """Expected seconds of the whole job but for the encoder, and peak gigabytes of this process so far."""
     begin = time.monotonic()
-    ends = []
-    for chunk in islice(show_chunks(load_animator(plan), plan.scene, plan.job.options), MEASURED):
+    animator, ends = animator or load_animator(plan), []
+    for chunk in islice(show_chunks(animator, plan.scene, plan.job.options), MEASURED):
         for _ in chunk.frames:
             pass
         ends.append(time.monotonic())

@@ -25,6 +25,7 @@ from emote_cli.media.pngs import check_png_folder, is_png_folder
 from emote_cli.media.segments import SegmentedWriter
 from emote_cli.media.video import Soundtrack
 from emote_cli.settings import load_preset, load_settings
+from emote_cli.types import Pixels
 from emote_cli.zoo.locate import SETTINGS_NAME, locate
 
 if TYPE_CHECKING:  # torch is imported late, after all checks
@@ -95,6 +96,7 @@ def render(
     on_frame: Callable[[int], object] = lambda count: None,
     animator: Animator | None = None,
     tell: Callable[[str], object] = lambda line: None,
+    show: Callable[[Pixels], object] = lambda frame: None,
 ) -> Path:
     """Generate the video, segment by segment, and join them under its name once they are all there.
 
@@ -103,6 +105,7 @@ def render(
         on_frame: called with the number of frames just written.
         animator: the plan's model where it is loaded already.
         tell: is told how much memory the model needs, and when it runs short.
+        show: is given every frame.
 
     Returns:
         The path of the video.
@@ -125,7 +128,7 @@ def render(
     with writing as writer:
         on_frame(writer.n_frames)
         try:
-            _write_frames(plan, animator, writer, on_frame)
+            _write_frames(plan, animator, writer, on_frame, show)
         except KeyboardInterrupt:
             if job.keep_partial:
                 with stopping.saving():
@@ -140,7 +143,11 @@ def partial_name(output: Path) -> Path:
 
 
 def _write_frames(
-    plan: Plan, animator: Animator, writer: SegmentedWriter, on_frame: Callable[[int], object]
+    plan: Plan,
+    animator: Animator,
+    writer: SegmentedWriter,
+    on_frame: Callable[[int], object],
+    show: Callable[[Pixels], object],
 ) -> None:
     per_segment, unsaved = round(SEGMENT_S * plan.scene.settings.fps), 0
     state = writer.state
@@ -148,6 +155,7 @@ def _write_frames(
     for chunk in show_chunks(animator, plan.scene, plan.job.options, after):
         for frame in chunk.frames:
             writer.write(frame)
+            show(frame)
             on_frame(1)
         unsaved += chunk.n_made
         if chunk.is_last or unsaved >= per_segment:

@@ -27,7 +27,7 @@ _UPLOAD = "/gradio_api/upload"
 _CALLS = ("/gradio_api/queue/join", "/gradio_api/run/")
 _OPEN = re.compile(
     r"/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)?$"
-    r"|/(assets|static|svelte|results|looks|run)/"
+    r"|/(assets|static|svelte|results|run)/"
     r"|/gradio_api/(upload|upload_progress|queue/(join|data)|run/\w+|cancel|reset|app_id|startup-events)/?$"
     r"|/gradio_api/(heartbeat/\w+|theme\.css)$"
     r"|/gradio_api/file="

@@ -10,16 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
+
 from emote_cli.animation.batch import loaded
 from emote_cli.animation.forecast import describe
 from emote_cli.animation.metadata import read_making
 from emote_cli.animation.render import Plan, render, tuning_of
 from emote_cli.errors import EmoteError
+from emote_cli.media.image import resize
+from emote_cli.types import Pixels
 from emote_cli.web import texts
 from emote_cli.web.visits import Visits, close_job
 
 SWEEP_S = 30.0
 """Seconds between two looks for files that nobody needs."""
+
+PICTURE_S, PICTURE_PX = 0.5, 200
+"""Seconds between two pictures of a render that is being made, and their longest side."""
 
 MOST_WAITING = 20
 """Videos that may wait in all."""
@@ -47,9 +54,11 @@ class Render:
         id: part of the addresses of its files.
         state: how far it is.
         n_done: frames that are written.
-        begin: of the work, in `time.monotonic` seconds; and of the first frame.
+        begin: of the work, in `time.monotonic` seconds; when the model was ready; and of the newest frame.
         took_s: seconds of work.
         notes: warnings, and what the model says of memory.
+        seconds: of video.
+        picture: the newest frame as a small JPEG, and when it was taken.
         output: the video.
         lines: of the forecast, or of the making.
         error: what went wrong.
@@ -65,10 +74,13 @@ class Render:
     state: State = "waiting"
     n_done: int = 0
     begin: float = 0.0
-    first: float = 0.0
+    ready: float = 0.0
+    newest: float = 0.0
     took_s: float = 0.0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    picture: bytes = b""
+    pictured: float = 0.0
     output: Path | None = None
     lines: dict[str, Any] = field(default_factory=dict)
     error: EmoteError | None = None
@@ -81,14 +93,20 @@ class Render:
 
     @property
     def rate(self) -> float:
-        """Frames per second so far; 0 before the second frame."""
-        spent = time.monotonic() - self.first
-        return (self.n_done - 1) / spent if self.n_done > 1 and spent > 0 else 0.0
+        """Frames per second since the model was loaded, up to the newest frame; 0 before the first one.
+
+        Frames come in bursts, chunk by chunk: the time before a burst counts, that since the last one does not.
+        """
+        spent = self.newest - self.ready
+        return self.n_done / spent if self.n_done and spent > 0 else 0.0
 
     @property
     def left_s(self) -> float | None:
         """Seconds until the last frame; None before that can be told."""
-        return (self.n_frames - self.n_done) / self.rate if self.rate else None
+        if not self.rate:
+            return None
+        since = time.monotonic() - self.newest
+        return max((self.n_frames - self.n_done) / self.rate - since, 0.0)
 
 
 class Renders:
@@ -190,11 +208,7 @@ class Renders:
     def _carry_out(self, render: Render) -> None:
         state: State = "failed"
         try:
-            if render.forecast:
-                assert render.plan is not None
-                render.lines = dict(describe(render.plan))
-            else:
-                _make(render)
+            _make(render)
             state = "stopped" if render.stop.is_set() and render.output is None else "done"
         except Stopped:
             state = "stopped"
@@ -209,25 +223,42 @@ class Renders:
 
     def _end(self, render: Render, state: State) -> None:
         render.took_s = time.monotonic() - render.begin if render.begin else 0.0
-        render.plan = None
+        render.plan, render.picture = None, b""
         close_job(render.folder, render.output)
         render.state = state
 
 
-def _make(render_: Render) -> None:
-    plan = render_.plan
+def _make(asked: Render) -> None:
+    """Make the video, or the forecast."""
+    plan = asked.plan
     assert plan is not None
 
     def on_frame(count: int) -> None:
-        if render_.stop.is_set():
+        if asked.stop.is_set():
             raise Stopped
-        if count and not render_.n_done:
-            render_.state, render_.first = "making", time.monotonic()
-        render_.n_done += count
+        if count:
+            asked.state, asked.newest = "making", time.monotonic()
+            asked.n_done += count
+
+    def show(frame: Pixels) -> None:
+        if (now := time.monotonic()) - asked.pictured >= PICTURE_S:
+            asked.picture, asked.pictured = _thumbnail(frame), now
 
     on_frame(0)
     animator = loaded(plan.model, plan.job.device, plan.job.dtype, tuning_of(plan))
     on_frame(0)
-    path = render(plan, on_frame, animator, render_.notes.append)
-    render_.lines = read_making(path)
-    render_.output = path
+    asked.ready = time.monotonic()
+    if asked.forecast:
+        asked.lines = dict(describe(plan, animator))
+        return
+    path = render(plan, on_frame, animator, asked.notes.append, show)
+    asked.lines = read_making(path)
+    asked.output = path
+
+
+def _thumbnail(frame: Pixels) -> bytes:
+    """A frame as a small JPEG."""
+    scale = min(1.0, PICTURE_PX / max(frame.shape[:2]))
+    size = (max(round(frame.shape[1] * scale), 1), max(round(frame.shape[0] * scale), 1))
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(resize(frame, size), cv2.COLOR_RGB2BGR))
+    return data.tobytes() if done else b""

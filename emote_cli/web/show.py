@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -59,7 +60,7 @@ def progress(render: Render | None, before: int, hidden: Path) -> str:
     done, total = render.n_done, render.n_frames
     bar = ""
     if render.is_over:
-        words = texts.STOPPED if render.state == "stopped" else _done(render)
+        words = texts.STOPPED if render.state == "stopped" else _done(render, hidden)
     elif render.stop.is_set():
         words = texts.STOPPING
     elif render.state == "waiting":
@@ -74,10 +75,13 @@ def progress(render: Render | None, before: int, hidden: Path) -> str:
         )
     if not render.is_over and not render.forecast:
         bar = f'<progress max="{total}" value="{done}" aria-label="{texts.STATUS}">{done}/{total}</progress>'
+    if render.picture and not render.is_over:
+        data = base64.b64encode(render.picture).decode()
+        bar += f'<img class="newest" alt="{texts.FRAME_ALT}" src="data:image/jpeg;base64,{data}">'
     return f"<p>{words}</p>{bar}{notes(render.notes, hidden)}"
 
 
-def _done(render: Render) -> str:
+def _done(render: Render, hidden: Path) -> str:
     if render.forecast:
         return "".join(
             f"{escape(str(name))}: {escape(str(value))}<br>" for name, value in render.lines.items()

@@ -4,6 +4,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 
 from emote_cli.animation.job import Job
@@ -24,7 +25,7 @@ class Work:
     most_at_once: int = 0
     error: Exception | None = None
 
-    def render(self, plan, on_frame, animator=None, tell=None):
+    def render(self, plan, on_frame, animator=None, tell=None, show=None):
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
         try:
@@ -33,6 +34,7 @@ class Work:
                 if self.error is not None:
                     error, self.error = self.error, None
                     raise error
+                show(np.zeros((40, 60, 3), np.uint8))
                 on_frame(1)
             plan.job.output.write_bytes(b"video")
             return plan.job.output
@@ -103,11 +105,22 @@ def test_progress_tells_the_frames_and_the_time_that_is_left(line, work, tmp_pat
     assert "Starting" in show.progress(one, 0, tmp_path) or one.state == "waiting"
     work.go.release(2)
     wait(lambda: one.n_done == 2)
-    assert one.left_s is not None
-    assert one.left_s > 0
     words = show.progress(one, 0, tmp_path)
     assert "2 of 3 frames" in words
     assert 'value="2"' in words
+    assert 'alt="The newest frame"' in words
+    assert one.picture.startswith(b"\xff\xd8")
+
+
+def test_the_time_that_is_left_counts_the_wait_for_a_burst(line, work, monkeypatch):
+    one = new(line, "1")
+    wait(lambda: one.ready)
+    begin = one.ready
+    work.go.release(2)
+    wait(lambda: one.n_done == 2)
+    one.newest = begin + 10  # two frames after ten seconds: the third one takes five
+    monkeypatch.setattr(time, "monotonic", lambda: begin + 11)
+    assert one.left_s == pytest.approx(4)
 
 
 def test_a_finished_video_is_all_that_stays_of_a_job(line, work):
@@ -116,6 +129,7 @@ def test_a_finished_video_is_all_that_stays_of_a_job(line, work):
     wait(lambda: one.is_over)
     assert list(one.folder.rglob("*")) == [one.output]
     assert one.plan is None
+    assert one.picture == b""
     assert line.find_video(one.folder.parent.name, one.id) == one.output
     assert line.find_video(one.folder.parent.name, "0" * 16) is None
     assert line.find_video("0" * 32, one.id) is None
