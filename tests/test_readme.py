@@ -1,4 +1,4 @@
-"""What the README says is true: its commands parse, its files and classes exist."""
+"""What the READMEs say is true: their commands parse, their files, links and classes exist."""
 
 import importlib
 import re
@@ -14,17 +14,27 @@ from emote_cli.cli import COMMANDS, app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(ROOT.rglob("README.md"))}
+PAGES |= {
+    path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted((ROOT / ".github").glob("*.md"))
+}
+HOUSE = PAGES["emote_cli/README.md"]
+
+
+def blocks(text: str) -> list[str]:
+    """The shell lines of a page."""
+    return re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def commands(text: str) -> list[str]:
     """Every `emote ...` of a block of shell lines, without comments."""
+    text = text.replace("\\\n", " ")  # a line that goes on
     lines = [line.split("  #")[0].split(" #")[0] for line in text.splitlines()]
     parts = [part.strip() for line in lines for part in line.split("&&")]
     return [part for part in parts if part.split(" ")[0] == "emote"]
 
 
-LINES = [line for block in BLOCKS for line in commands(block)]
+LINES = {page: [line for block in blocks(text) for line in commands(block)] for page, text in PAGES.items()}
 
 
 def parse(line: str) -> str:
@@ -38,13 +48,27 @@ def parse(line: str) -> str:
     return name
 
 
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("line", [line for lines in LINES.values() for line in lines])
 def test_every_command_line_parses(line):
     assert parse(line) in COMMANDS
 
 
 def test_every_command_has_an_example():
-    assert {parse(line) for line in LINES} == set(COMMANDS)
+    assert {parse(line) for line in LINES["README.md"]} == set(COMMANDS)
+
+
+def test_the_readme_is_read_to_the_end():
+    assert len(README.splitlines()) <= 140
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_named_files_exist(page):
+    """Links of a page, and the paths inside the project that it names."""
+    folder = (ROOT / page).parent
+    links = [link for link in re.findall(r"\]\(([^)#]+)", PAGES[page]) if "://" not in link]
+    assert [link for link in links if not (folder / link).exists()] == []
+    named = re.findall(r"`((?:emote_cli|tests|weights|\.github|\.ci)/[\w./-]+)`", PAGES[page])
+    assert [path for path in named if not (ROOT / path).exists() and path != "emote_cli/_bundled"] == []
 
 
 @pytest.mark.parametrize(
@@ -64,19 +88,41 @@ def test_the_two_commands_are_on_the_first_screen():
     assert any('pip install -e ".[test]" && pytest' in s for s in top)
 
 
-def test_every_option_of_animate_is_explained():
-    command = typer.main.get_command(app).get_command(None, "animate")
-    table = README.split("## Models")[0]
-    missing = [
-        option for p in command.params for option in p.opts if option.startswith("-") and option not in table
-    ]
-    assert set(missing) <= {"-h", "--help"}
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained_by_the_help(command):
+    parameters = typer.main.get_command(app).get_command(None, command).params
+    assert [parameter.name for parameter in parameters if not (parameter.help or "").strip()] == []
+
+
+def test_the_four_places_exist():
+    """Where a newcomer adds an option, a metric, a model family, a training stage."""
+    table = HOUSE.split("## Where to add")[1].split("\n## ")[0]
+    rows = [row.split("|")[1:] for row in table.splitlines() if row.startswith("| a")]
+    assert [row[0].strip() for row in rows] == ["an option", "a metric", "a model family", "a training stage"]
+    for row in rows:
+        paths = re.findall(r"`([\w/.-]+\.(?:py|yaml))`", " ".join(row[1:]))
+        paths = [path for path in paths if "NAME" not in path]
+        assert paths
+        assert [p for p in paths if not ((ROOT / "emote_cli" / p).exists() or (ROOT / p).exists())] == []
+
+
+def test_the_rooms_are_those_of_the_house():
+    table = HOUSE.split("| room |")[1].split("\n\n")[0]
+    named = {
+        name.rstrip("/") for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])
+    }
+    folder = ROOT / "emote_cli"
+    modules = {
+        path.name for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert modules - named <= {"__init__.py", "__main__.py"}
+    assert [name for name in named if not (folder / name).exists()] == []
 
 
 def parts() -> list[tuple[str, str]]:
     """(class or function, file) pairs of the table of the sketch's parts."""
     pairs = []
-    for row in README.split("### The parts of the original sketch")[1].splitlines():
+    for row in HOUSE.split("## The parts of the original sketch")[1].splitlines():
         cells = [cell.strip() for cell in row.split("|")]
         if row.startswith("|") and "`" in row:
             files = re.findall(r"`([^`]+)`", cells[3])
@@ -97,7 +143,7 @@ def test_the_table_names_every_part_of_the_sketch():
         "AudioAttentionLayers EMOModel Wav2VecFeatureExtractor AudioFeatureModel FaceLocator FaceHelper "
         "EmoVideoReader EMODataset EMOAnimationPipeline"
     )
-    table = README.split("### The parts of the original sketch")[1]
+    table = HOUSE.split("## The parts of the original sketch")[1]
     first_column = " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("|"))
     assert [name for name in sketch.split() if name not in first_column] == []
 
