@@ -275,7 +275,7 @@ def read_yaml(path: Path, hint: str) -> Any:
             raise SettingsError(f"{path} is no file", hint)
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror}", hint) from error
+        raise SettingsError(f"{path} cannot be read: {error.strerror}", hint) from error
     except RecursionError as error:
         raise SettingsError(f"{path} is nested too deeply", hint) from error
     except (yaml.YAMLError, ValueError) as error:

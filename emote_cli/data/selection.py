@@ -84,10 +84,13 @@ def read_split(path: Path) -> dict[str, list[str]]:
     try:
         content = read_yaml(path, 'give JSON or YAML, for example {"train": ["clip1", "*.mpg"]}')
     except SettingsError as error:
-        raise InputError(f"the split cannot be read: {error.message}", error.hint) from error
+        raise InputError(f"cannot read the split: {error.message}", error.hint) from error
     lists: dict[str, list[str]] = {}
-    for key, entries in _lists(content):
-        lists.setdefault(key, []).extend(entries)
+    try:
+        for key, entries in _lists(content):
+            lists.setdefault(key, []).extend(entries)
+    except RecursionError as error:
+        raise InputError(f"cannot read the split: {path} holds itself", "give plain lists") from error
     return lists
 
 

@@ -78,7 +78,7 @@ def test_split_files_may_be_yaml_and_must_exist(tmp_path):
     with pytest.raises(InputError, match="cannot read"):
         read_split(tmp_path / "none")
     path.write_text("{no yaml")
-    with pytest.raises(InputError, match="neither JSON nor YAML"):
+    with pytest.raises(InputError, match="it is no YAML"):
         read_split(path)
 
 
