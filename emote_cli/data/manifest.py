@@ -12,12 +12,33 @@ from emote_cli.errors import DataError
 from emote_cli.files import write_text
 
 
+_LONGEST_ID = 150
+_NOT_IN_IDS = frozenset('/\\:*?"<>|')
+
+
+def check_id(text: object) -> str:
+    """The id, where it is the name of a file: data sets come from anywhere, and are read and written by their ids.
+
+    Raises:
+        ValueError: it is a path, hidden, empty, too long, or no text.
+    """
+    if (
+        not isinstance(text, str)
+        or not 0 < len(text) <= _LONGEST_ID
+        or text[0] == "."
+        or not text.isprintable()
+        or _NOT_IN_IDS & set(text)
+    ):
+        raise ValueError(f"id {str(text)[:60]!r} is not a name")
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class ClipRecord:
     """One clip, accepted or rejected.
 
     Attributes:
-        id: name of its files in clips/, audio/ and tracks/.
+        id: name of its files in clips/, audio/ and tracks/; see `check_id`.
         source: path of the video that it was cut from, relative to the input folder.
         sha256: of that video; empty if it could not be read.
         start_s: where the clip begins in the video.
@@ -52,6 +73,9 @@ class ClipRecord:
     settings_hash: str = ""
     licence: str | None = None
 
+    def __post_init__(self) -> None:
+        check_id(self.id)
+
     @property
     def seconds(self) -> float:
         """Length of the clip in seconds."""
@@ -73,6 +97,7 @@ def from_dict(values: dict[str, Any]) -> ClipRecord:
     lacking = [f.name for f in fields(ClipRecord) if f.default is MISSING and f.default_factory is MISSING]
     if lacking := [name for name in lacking if name not in values]:
         raise TypeError(f"it lacks {', '.join(lacking)}")
+    check_id(values["id"])
     return ClipRecord(**{key: value for key, value in values.items() if key in known})
 
 
@@ -101,7 +126,7 @@ def read_records(path: Path) -> list[ClipRecord]:
     for number, line in enumerate(lines if lines != [""] else [], start=1):
         try:
             records.append(from_dict(json.loads(line)))
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {number}: not a clip record ({error})", hint="prepare the data set again"
             ) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emote_cli.data import filters, layout
-from emote_cli.data.manifest import ClipRecord, from_dict, write_records
+from emote_cli.data.manifest import ClipRecord, check_id, from_dict, write_records
 from emote_cli.data.prepare import Work, blank_record, prepare_video, rejected
 from emote_cli.data.prepare_settings import PrepareSettings
 from emote_cli.data.report import write_report
@@ -213,7 +213,10 @@ def _finished(source: Source, work: Work) -> list[ClipRecord] | None:
     state = _read_state(_state_path(source, work))
     if state is None or any(state.get(key) != value for key, value in _identity(source, work).items()):
         return None
-    records = [from_dict(values) for values in state["records"]]
+    try:
+        records = [from_dict(values) for values in state["records"]]
+    except (TypeError, ValueError, AttributeError):
+        return None  # foreign: the video is prepared again
     return records if all(_whole(record, work.dataset_dir) for record in records) else None
 
 
@@ -229,7 +232,7 @@ def _read_state(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None  # damaged: the video is prepared again
     return state if isinstance(state, dict) and isinstance(state.get("records"), list) else None
 
@@ -238,7 +241,8 @@ def _forget(source: Source, work: Work) -> None:
     """Remove what an earlier run with other settings, or of another file, has made of this video."""
     path = _state_path(source, work)
     for record in (_read_state(path) or {}).get("records", []):
-        layout.remove_clip(work.dataset_dir, str(record["id"]))
+        with contextlib.suppress(TypeError, KeyError, ValueError):
+            layout.remove_clip(work.dataset_dir, check_id(record["id"]))
     path.unlink(missing_ok=True)
 
 
