@@ -11,7 +11,6 @@ from typing import Any
 from emote_cli.errors import DataError
 from emote_cli.files import write_text
 
-
 _LONGEST_ID = 150
 _NOT_IN_IDS = frozenset('/\\:*?"<>|')
 
