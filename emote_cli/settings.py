@@ -98,6 +98,12 @@ class FamilySettings(Settings):
     speed_layers: bool = Field(True, description="whether TemporalModules hear the head speed")
     temporal_sites: Literal["all", "attention"] = Field("all", description="levels whose TemporalModules run")
     long_video: Literal["motion_frames", "overlap"] = "motion_frames"
+    motion_mask: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the motion frames' pixels outside the face that become grey (Hallo 2: 0.25)",
+    )
     audio_ratio: float = Field(
         1.0, ge=0, le=100, description="factor on the audio layer's output (EchoMimic: 3)"
     )

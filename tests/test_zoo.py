@@ -199,7 +199,7 @@ def test_a_changed_byte_of_the_same_size_and_time_is_found_by_the_full_check(tmp
 
 def test_the_registry():
     table = registry()
-    public = {"sd15", "hallo", "echomimic", "echomimic-6step"}
+    public = {"sd15", "hallo", "hallo2", "echomimic", "echomimic-6step"}
     assert {name for name in KNOWN_MODELS if name in table} == public
     for model in table.values():
         places = [file.to for file in model.files]

@@ -25,6 +25,7 @@ from emote_cli.animation.device import (
     choose_device,
     choose_precision,
     compile_backbone,
+    runs_in_half,
 )
 from emote_cli.animation.finishing import make_finisher, show_frames
 from emote_cli.animation.memory import Guard, Residence, check_fits, forget_unused, free_bytes, need
@@ -70,15 +71,21 @@ class Animator:
     ) -> None:
         set_threads()
         self.folder, self.device, self.precision = folder, device, precision
+        self.ears: Any = None
+        """A loaded speech model; None: the one that is bundled, installed, or in the model's folder."""
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.schedule = NoiseSchedule(model.settings.diffusion)
         self.residence = Residence(model, device) if tuning.low_memory else None
-        if not tuning.low_memory:
-            model.to(device)
-        if tuning.compile:
-            compile_backbone(model)
         can_lower = device.type != "cpu" and not (tuning.low_memory or tuning.compile)
         self.guard = Guard(self._lower if can_lower else None, tuning.tell)
+        self.guard(self._settle)
+        if tuning.compile:
+            compile_backbone(model)
+
+    def _settle(self) -> None:
+        """Bring the whole model to the device, unless its large parts wait elsewhere."""
+        if self.residence is None:
+            self.model.to(self.device)
 
     def _lower(self) -> None:
         forget_unused(self.device)
@@ -111,7 +118,7 @@ class Animator:
         with torch.device("meta"):
             planned = Emo(settings)
         large = sum(parameter.numel() for parameter in planned.parameters()) >= LARGE_MODEL
-        precision = choose_precision(dtype, chosen, stored=large)
+        precision = choose_precision(dtype, chosen, stored=large, half=runs_in_half(settings.name))
         if large or tuning.low_memory:
             needed = need(planned, precision.dtype.itemsize)
             free = free_bytes(chosen)
@@ -199,7 +206,7 @@ class Animator:
             InputError: the speech is shorter than one frame.
         """
         settings = self.model.settings
-        features = listen(speech, settings.audio, settings.fps)
+        features = listen(speech, settings.audio, settings.fps, self.ears)
         mask = region_mask(portrait.face.box_px, self.size, REGION_SCALES[options.motion_region])
         region = torch.from_numpy(mask.astype(np.float32))[None].to(self.device)
         with torch.inference_mode(), self.precision.autocast(self.device):

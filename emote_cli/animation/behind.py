@@ -1,20 +1,27 @@
-"""Finish chunks in a second thread while the next one is being sampled."""
+"""Finish chunks in a second thread while the next one is being sampled, as long as both have memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
 
 from emote_cli.animation.memory import Guard, is_out_of_memory
 
+_LEFT = object()
+"""In place of a result: the chunk is left to the first thread."""
+
 
 def finished_behind(
     chunks: Iterator[Any], finish: Callable[[Any], Any], device: torch.device, guard: Guard
 ) -> Iterator[Any]:
     """`finish` of every chunk, in order, each while the next chunk is made.
+
+    Once the guard has lowered the need for memory, parts of the model move in and out while a chunk is sampled: from
+    then on every chunk is finished in this thread, those that wait for the second one too.
 
     Args:
         chunks: sampled in this thread, one by one.
@@ -26,6 +33,8 @@ def finished_behind(
 
     def work(chunk: Any, ready: Any) -> Any:
         with guard.busy:
+            if guard.lowered:
+                return _LEFT
             if stream is None:
                 return finish(chunk)
             with torch.cuda.stream(stream):
@@ -34,7 +43,9 @@ def finished_behind(
 
     def result(chunk: Any, waiting: Future[Any]) -> Any:
         error = waiting.exception()
-        if error is not None and is_out_of_memory(error):
+        if error is not None and not is_out_of_memory(error):
+            raise error
+        if error is not None or waiting.result() is _LEFT:
             return guard(lambda: finish(chunk))
         return waiting.result()
 
@@ -44,6 +55,10 @@ def finished_behind(
             ready = None if stream is None else torch.cuda.current_stream(device).record_event()
             if before is not None:
                 yield result(*before)
-            before = (chunk, pool.submit(work, chunk, ready))
+                before = None
+            if guard.lowered:
+                yield guard(partial(finish, chunk))
+            else:
+                before = (chunk, pool.submit(work, chunk, ready))
         if before is not None:
             yield result(*before)

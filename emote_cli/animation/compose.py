@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -13,9 +13,11 @@ from jaxtyping import UInt8
 from emote_cli.animation.choice import choose_face
 from emote_cli.animation.options import FaceChoice
 from emote_cli.media.image import crop_and_resize, read_image, resize
+from emote_cli.perception.echomimic_box import echomimic_square
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.geometry import CROP_EXPAND, crop_square, euler_deg, face_box, to_crop
 from emote_cli.perception.landmarks import EYE_CORNERS
+from emote_cli.settings import ModelSettings
 from emote_cli.types import Box, Face, Pixels, Portrait
 
 _LEVEL_DEG = 12
@@ -24,6 +26,15 @@ _LEVEL_DEG = 12
 _SMALL_SHARE = 0.6
 _PROFILE_DEG = 40
 _BLURRED = 0.05
+
+
+CutSquare = Callable[[Face, int, int], Box]
+"""A face, width and height of its picture -> the square to cut out."""
+
+
+def square_for(settings: ModelSettings) -> CutSquare | None:
+    """How a model wants faces cut out; None: with a padded margin."""
+    return echomimic_square if settings.family.long_video == "overlap" else None
 
 
 def make_portrait(path: Path, size: int, analyzer: FaceAnalyzer, choice: FaceChoice = "largest") -> Portrait:
@@ -44,9 +55,17 @@ def make_portrait(path: Path, size: int, analyzer: FaceAnalyzer, choice: FaceCho
 
 
 def cut_portrait(
-    pixels: Pixels, source: Path, size: int, faces: list[Face], choice: FaceChoice = "largest"
+    pixels: Pixels,
+    source: Path,
+    size: int,
+    faces: list[Face],
+    choice: FaceChoice = "largest",
+    square: CutSquare | None = None,
 ) -> Portrait:
-    """The same for a photo that is already read and whose faces are known; `source` is named in messages."""
+    """The same for a photo that is already read and whose faces are known; `source` is named in messages.
+
+    `square` cuts out upright faces as a model wants them; by default with a padded margin.
+    """
     height, width = pixels.shape[:2]
     face = choose_face(faces, choice, source, (width, height))
     roll = roll_deg(face)
@@ -54,7 +73,8 @@ def cut_portrait(
         crop = tilted_square(face, roll)
         face = _turned(face, crop, roll)
     else:
-        crop, roll = crop_square(face.box_px, width, height), 0.0
+        crop = square(face, width, height) if square else crop_square(face.box_px, width, height)
+        roll = 0.0
     return Portrait(square_of(pixels, crop, roll, size), to_crop(face, crop, size), crop, source, roll)
 
 

@@ -11,6 +11,7 @@ import torch
 from emote_cli.animation.cpu import bf16_is_faster
 from emote_cli.errors import DeviceError
 from emote_cli.model.emo import Emo
+from emote_cli.zoo.catalog import PUBLISHED_MODELS
 
 DTYPES = {
     "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
@@ -61,20 +62,27 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_precision(name: str, device: torch.device, stored: bool = False) -> Precision:
+def runs_in_half(name: str) -> bool:
+    """Whether a model's authors run it in fp16, which lies closer to fp32 than bf16: the public talking heads."""
+    return name in PUBLISHED_MODELS
+
+
+def choose_precision(name: str, device: torch.device, stored: bool = False, half: bool = False) -> Precision:
     """The named precision, or for "auto": bf16 where it is faster, fp16 on other GPUs, else fp32.
 
     Args:
         name: auto, or one of `DTYPES`.
         device: where it is for.
         stored: whether the weights, too, are kept in it.
+        half: whether the model was made for fp16: then "auto" takes it on every GPU.
 
     Raises:
         DeviceError: the precision is unknown.
     """
     if name == "auto":
         if device.type == "cuda":
-            return Precision(torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16, stored)
+            native = torch.cuda.is_bf16_supported(including_emulation=False)  # emulated, it is slow
+            return Precision(torch.bfloat16 if native and not half else torch.float16, stored)
         faster = device.type == "cpu" and bf16_is_faster()
         return Precision(torch.bfloat16 if faster else torch.float32, stored)
     if name not in DTYPES:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from emote_cli.animation.chunks import plan_chunks
@@ -21,12 +21,15 @@ from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.model.adapters.hallo import PUBLISHED, HalloQuirks, HalloVideo, condition, encode_video
 from emote_cli.model.conditioning import RegionWeights
 from emote_cli.model.emo import Emo
-from emote_cli.shapes import ImageLatents, VideoLatents
+from emote_cli.shapes import VideoLatents
 from emote_cli.types import Chunk, SpeechFeatures
 
 ChunkNoise = Callable[[Chunk], VideoLatents]
 DECODED_AT_ONCE = 2
 """Frames that the VAE decodes together; more need much memory and are hardly faster."""
+
+DrawPlaces = Callable[[], Bool[Tensor, "3 size size"]]
+"""Which pixels of a chunk's motion frames are shown; see `kept_places`."""
 
 Guard = Callable[[Callable[[], Any]], Any]
 """Runs a piece of work and answers what comes of it."""
@@ -71,24 +74,48 @@ class HalloSampling:
 
 
 def hallo_noise(
-    seed: int, shape: tuple[int, int, int], chunk_frames: int, dtype: torch.dtype = torch.float16
+    seed: int | torch.Generator,
+    shape: tuple[int, int, int],
+    chunk_frames: int,
+    dtype: torch.dtype = torch.float16,
 ) -> ChunkNoise:
     """Noise as Hallo draws it: one stream for all chunks, channels before frames, in its weights' dtype.
 
     Call it once per chunk, in order.
 
     Args:
-        seed: Hallo's own is 42.
+        seed: Hallo's own is 42; or the stream itself, where others draw from it, too.
         shape: channels, height and width of the latents.
         chunk_frames: f.
         dtype: of the draw; another one gives other numbers.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
     channels, height, width = shape
 
     def draw(chunk: Chunk) -> VideoLatents:
         noise = torch.randn((1, channels, chunk_frames, height, width), generator=generator, dtype=dtype)
         return noise.transpose(1, 2).float()
+
+    return draw
+
+
+def kept_places(
+    generator: torch.Generator, face_mask: Float[Tensor, "3 size size"], share: float
+) -> DrawPlaces:
+    """Which pixels of a chunk's motion frames Hallo 2 shows its network: the face, and all but a share of the others.
+
+    The model then follows the face and takes the rest from the portrait, so that noise does not pile up.
+
+    Args:
+        generator: of the noise; call this before each chunk's noise.
+        face_mask: box of the face.
+        share: of the other pixels, that become grey.
+    """
+    size = face_mask.shape[-1]
+
+    def draw() -> Bool[Tensor, "3 size size"]:
+        kept = torch.rand((size, size), generator=generator) > share
+        return kept.to(face_mask.device) | (face_mask != 0)
 
     return draw
 
@@ -124,6 +151,7 @@ def sampled_chunks(
     *,
     start: int = 0,
     last: Float[Tensor, "n 3 size size"] | None = None,
+    kept: DrawPlaces | None = None,
 ) -> Iterator[SampledChunk]:
     """Sample chunk after chunk; only the frames that the next chunk follows on are decoded.
 
@@ -135,24 +163,29 @@ def sampled_chunks(
         guard: runs each heavy piece of work; it may run it a second time.
         start: first frame that is not made yet, a whole number of chunks.
         last: the n frames before it, in [-1, 1]; None where there are none.
+        kept: draws which pixels of the motion frames are shown, the same for all of a chunk (Hallo 2); None: all.
     """
     settings, schedule = model.settings, NoiseSchedule(model.settings.diffusion)
     n, f = settings.temporal.motion_frames, settings.temporal.chunk_frames
     video = guard(partial(_encode_video, model, inputs, sampling))
     chunks = plan_chunks(inputs.features.n_frames, f)
-    motion: ImageLatents | None = None if last is None else guard(partial(model.autoencoder.encode, last))
     for chunk in chunks:
+        places = None if kept is None else kept()
         drawn = noise(chunk).to(inputs.pixels)  # also for chunks that are made: they share a stream
         if chunk.start < start:
             continue
+        frames = (
+            last
+            if places is None
+            else places * (inputs.pixels.expand(n, -1, -1, -1) if last is None else last)
+        )
+        motion = None if frames is None else guard(partial(model.autoencoder.encode, frames))
         windows = inputs.features.windows(chunk.start, f, settings.audio.margin)
         heard = torch.from_numpy(windows)[None].to(inputs.pixels)
         latents = guard(
             partial(_sample, model, video, motion, heard, drawn, schedule=schedule, sampling=sampling)
         )
         last = guard(partial(model.decode, latents[:, -n:], 1))[0]
-        if chunk is not chunks[-1]:
-            motion = guard(partial(model.autoencoder.encode, last))
         yield SampledChunk(chunk.start, latents[:, :-n], last, chunk.keep)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from emote_cli.perception.identity import DETECTOR, EMBEDDER, HINT, IdentityReader, choose
 from emote_cli.settings import ModelSettings
 from emote_cli.types import Box, Pixels, Portrait
+from emote_cli.zoo.catalog import KNOWN_MODELS
 
 FOLDER = "face_analysis"
 """Where the two networks lie in the model's folder."""
@@ -38,7 +39,8 @@ def with_identity(
     lacking = [name for name in (DETECTOR, EMBEDDER) if folder is None or not (folder / name).is_file()]
     if folder is None or lacking:
         missing = " and ".join(lacking)
-        return portrait, [f"{NEUTRAL}: {missing} not installed ({HINT}; non-commercial licence)"]
+        command = HINT.replace("hallo", settings.name) if settings.name in KNOWN_MODELS else HINT
+        return portrait, [f"{NEUTRAL}: {missing} not installed ({command}; non-commercial licence)"]
     reader = IdentityReader(folder)
     whole = Box(0, 0, portrait.pixels.shape[1], portrait.pixels.shape[0])
     for pixels, near in ((photo, portrait.crop_px), (portrait.pixels, whole)):

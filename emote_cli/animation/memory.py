@@ -24,6 +24,12 @@ LARGE = ("backbone", "reference_net", "autoencoder")
 ALWAYS_BYTES = 0.7e9
 """What a GPU's context and the workspaces of its libraries take."""
 
+_OUT_OF_MEMORY = (
+    "out of memory", "can't allocate memory", "not enough memory",
+    "ALLOC_FAILED", "ALLOCATION_FAILED",
+)  # fmt: skip
+"""Words of errors that say so: torch's on GPUs and CPUs, then those of cuBLAS and cuDNN."""
+
 STEP_UNITS, DECODE_UNITS = 29.0, 6.2
 """Largest sum of activations, in maps of the finest level (width x places x frames): counted, see tests/golden."""
 
@@ -174,15 +180,15 @@ def forget_unused(device: torch.device) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on any device."""
-    text = str(error)
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and ("out of memory" in text or "can't allocate memory" in text or "not enough memory" in text)
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
     )
 
 
 class Guard:
     """Runs work; the first time that memory runs out it lowers the need and runs that work again.
+
+    Once the need is lowered, parts of the model move while it works: only one thread may use it from then on.
 
     Args:
         lower: makes the model need less; None: it cannot.
@@ -195,6 +201,8 @@ class Guard:
         self.lower, self.on_lower = lower, on_lower
         self.busy = threading.Lock()
         """Held by whoever uses the model in another thread: meanwhile nothing is moved."""
+        self.lowered = False
+        """Whether the need was lowered; read it while holding `busy`."""
 
     def __call__(self, work: Callable[[], Any]) -> Any:
         """Run it.
@@ -213,7 +221,8 @@ class Guard:
                 f"memory ran out: {reason}", hint="close other programs, or take a smaller model"
             )
         lower, self.lower = self.lower, None
-        with self.busy:
+        with self.busy:  # what another thread has begun is finished first
+            self.lowered = True
             lower()
         self.on_lower("memory ran out; going on with --low-memory")
         return self(work)

@@ -18,6 +18,7 @@ from emote_cli.animation.hallo import (
     SampledChunk,
     decoded,
     hallo_noise,
+    kept_places,
     sampled_chunks,
 )
 from emote_cli.animation.options import AnimateOptions
@@ -25,8 +26,8 @@ from emote_cli.animation.quality import recipe
 from emote_cli.diffusion.sampler import chunk_noise
 from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.model.conditioning import RegionWeights
-from emote_cli.perception.landmarks import SILHOUETTE
-from emote_cli.perception.regions import box_mask, enlarged_box, hallo_regions, resized
+from emote_cli.perception.echomimic_box import echomimic_mask_box
+from emote_cli.perception.regions import box_mask, hallo_regions, resized
 from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features
 from emote_cli.perception.whisper import HINT as WHISPER_HINT
 from emote_cli.perception.whisper import whisper_features
@@ -64,12 +65,14 @@ class HalloAnimator(Animator):
         features, count = hallo_features(
             speech, settings.audio, settings.fps, settings.temporal.chunk_frames, self._extractor()
         )
+        stream = torch.Generator().manual_seed(options.seed)
+        inputs, share = self._inputs(portrait, features), settings.family.motion_mask
         cells, how = settings.latent_size, recipe(settings.diffusion, options)
         chunks = sampled_chunks(
             self.model,
-            self._inputs(portrait, features),
+            inputs,
             hallo_noise(
-                options.seed,
+                stream,
                 (settings.autoencoder.latent_channels, cells, cells),
                 settings.temporal.chunk_frames,
             ),
@@ -82,16 +85,16 @@ class HalloAnimator(Animator):
             self.guard,
             start=0 if after is None else after.frame,
             last=None if after is None else torch.from_numpy(after.motion).to(self.device),
+            kept=kept_places(stream, inputs.face_mask, share) if share else None,
         )
         yield from self._finished(self._in_precision(chunks), count)
 
     def _extractor(self) -> Wav2VecFeatureExtractor | None:
-        """The speech model that lies in the model's own folder."""
-        return (
-            None
-            if self.folder is None
-            else Wav2VecFeatureExtractor.load(self.folder / "wav2vec2", self.device)
-        )
+        """The speech model that lies in the model's own folder; on the CPU: a minute of sound would take 1.6 GB."""
+        if self.ears is not None or self.folder is None:
+            heard: Wav2VecFeatureExtractor | None = self.ears
+            return heard
+        return Wav2VecFeatureExtractor.load(self.folder / "wav2vec2")
 
     def _in_precision(self, chunks: Iterator[SampledChunk]) -> Iterator[SampledChunk]:
         while True:
@@ -163,8 +166,9 @@ class EchoMimicAnimator(Animator):
 
     def _encoder(self) -> WhisperEncoder | None:
         """The speech model that lies in the model's own folder."""
-        if self.folder is None:
-            return None
+        if self.ears is not None or self.folder is None:
+            heard: WhisperEncoder | None = self.ears
+            return heard
         return WhisperEncoder.load(self.folder / "whisper" / "model.safetensors", hint=WHISPER_HINT)
 
     def _latents(self, portrait: Portrait, features: SpeechFeatures, options: AnimateOptions) -> VideoLatents:
@@ -187,7 +191,6 @@ class EchoMimicAnimator(Animator):
         )
 
     def _mask(self, portrait: Portrait) -> torch.Tensor:
-        height, width = portrait.pixels.shape[:2]
-        box = enlarged_box(portrait.face.landmarks_px, SILHOUETTE, 1.2, width, height)
-        mask = resized(box_mask(box, width, height), self.size).astype(np.float32) / 255
-        return torch.from_numpy(mask).to(self.device)
+        side = len(portrait.pixels)
+        mask = resized(box_mask(echomimic_mask_box(portrait.face, side), side, side), self.size)
+        return torch.from_numpy(mask.astype(np.float32) / 255).to(self.device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from emote_cli.animation.compose import cut_portrait, doubts
+from emote_cli.animation.compose import cut_portrait, doubts, square_for
 from emote_cli.animation.likeness import with_identity
 from emote_cli.animation.options import AnimateOptions, FrameKind
 from emote_cli.animation.retime import count_frames
@@ -90,7 +90,9 @@ def read_scene(
     check_model_has(settings, options)
     with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=20) as analyzer:
         faces = find_faces(photo, analyzer)
-    cut = cut_portrait(photo, portrait, settings.image_size, faces, options.face or "largest")
+    cut = cut_portrait(
+        photo, portrait, settings.image_size, faces, options.face or "largest", square_for(settings)
+    )
     cut, unknown = with_identity(cut, photo, folder, settings)
     several = (f"{len(faces)} faces: the largest is animated; --face chooses another",)
     return Scene(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -133,8 +134,14 @@ def mel_features(waveform: Waveform, settings: AudioSettings, fps: int) -> Audio
     return AudioFeatures(hidden=mel_blocks(waveform, settings, fps).whole(), fps=float(fps))
 
 
-def listen(sound: Sound, settings: AudioSettings, fps: int) -> BlockFeatures:
+def listen(sound: Sound, settings: AudioSettings, fps: int, ears: Any = None) -> BlockFeatures:
     """Speech features of the kind that the model was trained on, block by block.
+
+    Args:
+        sound: 16 kHz.
+        settings: encoder, layers and embed are used.
+        fps: of the video.
+        ears: a loaded speech model of that kind; None: the one that is bundled or installed.
 
     Raises:
         InputError: the recording is shorter than one video frame.
@@ -144,10 +151,10 @@ def listen(sound: Sound, settings: AudioSettings, fps: int) -> BlockFeatures:
     if settings.encoder == "whisper_blocks":
         from emote_cli.perception.whisper_ears import whisper_ears
 
-        return whisper_ears(sound, settings, fps)
+        return whisper_ears(sound, settings, fps, ears)
     from emote_cli.perception.wav2vec import wav2vec_blocks
 
-    return wav2vec_blocks(sound, settings, fps)
+    return wav2vec_blocks(sound, settings, fps, ears)
 
 
 def hear(waveform: Waveform, settings: AudioSettings, fps: int) -> AudioFeatures:

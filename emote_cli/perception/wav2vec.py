@@ -10,6 +10,8 @@ the transformer, in one pass over the whole recording; here longer ones come in 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,22 @@ HALLO_WHOLE_S = 60.0
 HOP = 320
 """Samples between two states; the first is centered at sample 200."""
 _RECEPTIVE = 400
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers' load report and progress bars off the user's terminal; errors still rise."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 class Wav2VecFeatureExtractor:
@@ -63,7 +81,8 @@ class Wav2VecFeatureExtractor:
         if not (folder / "config.json").is_file():
             raise WeightsError(f"no wav2vec2 model at {folder}", "emote download sd15 fetches it")
         try:
-            model = Wav2Vec2Model.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+            with _quiet_transformers():
+                model = Wav2Vec2Model.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         except (OSError, ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"the wav2vec2 model at {folder} is damaged: {error}", "download it again"

@@ -35,6 +35,7 @@ MODELS = (
     Model("mini", bundled=True, trainable=True),
     Model("sd15", trainable=True),
     Model("hallo", published=True),
+    Model("hallo2", published=True),
     Model("echomimic", published=True),
     Model("echomimic-6step", published=True),
 )

@@ -75,7 +75,8 @@ def features(frames: int, settings: ModelSettings) -> AudioFeatures:
 
 
 def test_each_family_has_its_animator():
-    assert public.animator_for(load_preset("hallo")) is public.HalloAnimator
+    for name in ("hallo", "hallo2"):
+        assert public.animator_for(load_preset(name)) is public.HalloAnimator
     assert public.animator_for(load_preset("echomimic")) is public.EchoMimicAnimator
     for name in ("tiny", "mini", "sd15"):
         assert public.animator_for(load_preset(name)) is Animator
@@ -127,3 +128,33 @@ def test_echomimic(portrait, monkeypatch, guidance: float):
     first, *_ = animator(settings).raw_chunks(portrait, speech, options)
     rest = animator(settings).raw_chunks(portrait, speech, options, after=first.carry)
     assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[5:])
+
+
+def test_hallo_2_shows_its_network_a_masked_past(portrait, monkeypatch):
+    """The portrait that stands in at the start is masked, too; one mask for both frames, drawn before the noise."""
+    family = {"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7}
+    settings = toy(
+        "hallo2",
+        family=family,
+        audio={"layers": 2, "embed": 6, "hidden": 5, "tokens": 3, "token_width": 8},
+        temporal={"motion_frames": 2, "chunk_frames": 3},
+    )
+    assert settings.family.motion_mask == 0.25
+    monkeypatch.setattr(public, "hallo_features", lambda *_: (features(6, settings), 6))
+    speech, options = Waveform(np.zeros(16_000, np.float32), 16_000), AnimateOptions(steps=1, seed=8)
+    made = animator(settings)
+    encode, encoded = made.model.autoencoder.encode, []
+    monkeypatch.setattr(made.model.autoencoder, "encode", lambda x: encoded.append(x) or encode(x))
+    chunks = list(made.raw_chunks(portrait, speech, options))
+    face = made._inputs(portrait, features(6, settings)).face_mask != 0
+    stream = torch.Generator().manual_seed(8)
+    last = encoded[0][0].expand(2, -1, -1, -1)  # the portrait
+    for chunk, past in zip(chunks, encoded[1:], strict=True):
+        kept = (torch.rand((SIZE, SIZE), generator=stream) > 0.25) | face
+        assert torch.equal(past, last * kept)
+        assert 0 < (~kept).sum() < kept.numel() / 3
+        assert not (past[:, ~kept] != 0).any()
+        torch.randn((1, 4, 3, SIZE // 8, SIZE // 8), generator=stream, dtype=torch.float16)
+        last = torch.from_numpy(chunk.carry.motion)
+    rest = list(made.raw_chunks(portrait, speech, options, after=chunks[0].carry))
+    assert np.array_equal(rest[0].frames, chunks[1].frames)

@@ -28,4 +28,5 @@ HALLO_NET = Source(
     fills=r"(backbone|reference_net|face_locator|identity_projector|audio_projector)\..+",
 )
 
-PARTS: dict[str, Parts] = {"hallo": (("net.safetensors", HALLO_NET), VAE_PART)}
+_FILES: Parts = (("net.safetensors", HALLO_NET), VAE_PART)
+PARTS: dict[str, Parts] = {"hallo": _FILES, "hallo2": _FILES}
