@@ -7,7 +7,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from emote_cli.data.prepare_settings import PrepareSettings, gather_settings
+from emote_cli.data.prepare.settings import PrepareSettings, gather_settings
 from emote_cli.data.selection import read_split
 from emote_cli.errors import EmoteError, InputError, SettingsError, WeightsError
 from emote_cli.model.checkpoint import load_model, random_model, save_model

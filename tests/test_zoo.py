@@ -10,7 +10,7 @@ from emote_cli.errors import WeightsError
 from emote_cli.zoo import locate as zoo_locate
 from emote_cli.zoo.catalog import KNOWN_MODELS, licence_text, registry
 from emote_cli.zoo.locate import bundled, check_folder, locate, newest_ema, separator, verify_sha256
-from emote_cli.zoo.lock import fault, read_lock, write_lock
+from emote_cli.zoo.lock import Locked, fault, model_of, read_lock, write_lock
 
 
 def write(path: Path, content: bytes = b"x") -> Path:
@@ -144,12 +144,10 @@ def test_steps_are_compared_as_numbers(tmp_path):
     assert newest_ema(tmp_path) == tmp_path / "checkpoints/step-100000000/ema"
 
 
-def lock_one(folder: Path, content: bytes) -> weights.Locked:
+def lock_one(folder: Path, content: bytes) -> Locked:
     stat = write(folder / "a.safetensors", content).stat()
     digest = hashlib.sha256(content).hexdigest()
-    locked = weights.Locked(
-        "own/repo", "a.safetensors", "c" * 40, digest, digest, stat.st_size, stat.st_mtime_ns
-    )
+    locked = Locked("own/repo", "a.safetensors", "c" * 40, digest, digest, stat.st_size, stat.st_mtime_ns)
     write_lock(folder, "hallo", {"a.safetensors": locked})
     return locked
 
@@ -157,7 +155,7 @@ def lock_one(folder: Path, content: bytes) -> weights.Locked:
 def test_the_lock_file_comes_back(tmp_path):
     locked = lock_one(tmp_path, b"1" * 101)
     assert read_lock(tmp_path) == {"a.safetensors": locked}
-    assert weights.model_of(tmp_path) == "hallo"
+    assert model_of(tmp_path) == "hallo"
     assert [path.name for path in tmp_path.iterdir() if "lock" in path.name] == ["emote-lock.json"]
 
 

@@ -40,8 +40,9 @@ from emote_cli.model.checkpoint import random_model
 from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.model.emo import Emo
 from emote_cli.model.loading import load_folder
+from emote_cli.perception.features import SAMPLE_RATE_HZ
 from emote_cli.perception.geometry import region_mask
-from emote_cli.perception.speech import SAMPLE_RATE_HZ, hear, listen
+from emote_cli.perception.speech import hear, listen
 from emote_cli.settings import load_preset, load_settings
 from emote_cli.shapes import MotionLatents, VideoLatents
 from emote_cli.types import Chunk, Pixels, Portrait, Sound, SpeechFeatures, Waveform

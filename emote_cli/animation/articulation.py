@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from emote_cli.animation.detail import soft_hull
+from emote_cli.perception.features import SAMPLE_RATE_HZ
 from emote_cli.perception.landmarks import CHIN, LIPS
-from emote_cli.perception.speech import SAMPLE_RATE_HZ
 from emote_cli.shapes import VideoLatents
 from emote_cli.types import Chunk, Face, Sound
 

@@ -27,10 +27,11 @@ from emote_cli.animation.scene import Scene
 from emote_cli.animation.smoothing import Track
 from emote_cli.media.image import resize
 from emote_cli.model.conditioning import Reference
+from emote_cli.perception.features import SAMPLE_RATE_HZ
 from emote_cli.perception.geometry import region_mask
 from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.perception.motion_latents import Grid, mean_face
-from emote_cli.perception.speech import SAMPLE_RATE_HZ, hear, listen
+from emote_cli.perception.speech import hear, listen
 from emote_cli.shapes import VideoLatents
 from emote_cli.types import Chunk, Face, Pixels, Portrait, Sound, SpeechFeatures, Waveform
 

@@ -73,8 +73,8 @@ def prepare(
     Look at DATASET/report.html before you train.
     """
     from emote_cli import console
-    from emote_cli.data import run as runs
-    from emote_cli.data.prepare_settings import gather_settings
+    from emote_cli.data.prepare import run as runs
+    from emote_cli.data.prepare.settings import gather_settings
     from emote_cli.zoo.locate import bundled, locate
 
     if cache is not None:

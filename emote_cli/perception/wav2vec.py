@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from emote_cli.errors import InputError, WeightsError
-from emote_cli.perception.speech import SAMPLE_RATE_HZ, BlockFeatures, count_frames, pieces
+from emote_cli.perception.features import SAMPLE_RATE_HZ, BlockFeatures, count_frames, pieces
 from emote_cli.settings import AudioSettings
 from emote_cli.types import AudioFeatures, Sound, Waveform
 from emote_cli.zoo.locate import locate

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch.nn import functional
 
 from emote_cli.errors import InputError, WeightsError
-from emote_cli.perception.speech import SAMPLE_RATE_HZ, count_frames
+from emote_cli.perception.features import SAMPLE_RATE_HZ, count_frames
 from emote_cli.perception.whisper_encoder import STATES_HZ, WhisperEncoder, log_mel
 from emote_cli.settings import AudioSettings
 from emote_cli.types import Sound

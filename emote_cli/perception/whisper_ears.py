@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 
 from emote_cli.errors import SettingsError
-from emote_cli.perception.speech import SAMPLE_RATE_HZ, BlockFeatures, count_frames, speech_gain
+from emote_cli.perception.features import SAMPLE_RATE_HZ, BlockFeatures, count_frames, speech_gain
 from emote_cli.perception.whisper_encoder import HOP, STATES_HZ, WhisperEncoder, log_mel
 from emote_cli.settings import AudioSettings
 from emote_cli.types import Sound, Waveform

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emote_cli.errors import WeightsError
+from emote_cli.perception.features import SAMPLE_RATE_HZ
 from emote_cli.perception.mel import mel_filters, spectra
-from emote_cli.perception.speech import SAMPLE_RATE_HZ
 from emote_cli.types import Sound
 
 N_MELS = 80

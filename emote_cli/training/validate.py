@@ -19,7 +19,7 @@ from emote_cli.animation.retime import count_frames
 from emote_cli.animation.scene import Scene
 from emote_cli.data.layout import audio_path, clip_path
 from emote_cli.data.manifest import ClipRecord
-from emote_cli.data.sync import correlation
+from emote_cli.data.prepare.sync import correlation
 from emote_cli.data.tracks import read_tracks
 from emote_cli.errors import EmoteError
 from emote_cli.media.audio import read_audio

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from emote_cli.data import layout
-from emote_cli.data.prepare import Work
-from emote_cli.data.prepare_settings import PrepareSettings
+from emote_cli.data.prepare.settings import PrepareSettings
+from emote_cli.data.prepare.video import Work
 from emote_cli.media.image import crop_and_resize, read_image
 from emote_cli.media.video import write_video
 from emote_cli.types import Box

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emote_cli.data import layouts
-from emote_cli.data.filters import RULES, judge
 from emote_cli.data.manifest import ClipRecord, read_records, write_records
-from emote_cli.data.prepare_settings import PrepareSettings, gather_settings
-from emote_cli.data.scenes import find_cuts, plan_segments
-from emote_cli.data.sources import find_sources, safe_id
+from emote_cli.data.prepare import layouts
+from emote_cli.data.prepare.filters import RULES, judge
+from emote_cli.data.prepare.layouts import find_sources
+from emote_cli.data.prepare.scenes import find_cuts, plan_segments
+from emote_cli.data.prepare.settings import PrepareSettings, gather_settings
+from emote_cli.data.prepare.sources import safe_id
 from emote_cli.errors import DataError, InputError, SettingsError
 from emote_cli.media.image import resize
 from emote_cli.types import Box

@@ -11,11 +11,12 @@ import time
 
 import pytest
 
-from emote_cli.data import layout, thumbnails
-from emote_cli.data import run as runs
+from emote_cli.data import layout
 from emote_cli.data.manifest import ClipRecord, read_records
-from emote_cli.data.prepare_settings import PrepareSettings
-from emote_cli.data.report import render
+from emote_cli.data.prepare import run as runs
+from emote_cli.data.prepare import thumbnails
+from emote_cli.data.prepare.report import render
+from emote_cli.data.prepare.settings import PrepareSettings
 from emote_cli.errors import InputError, OutputError
 from emote_cli.zoo.locate import bundled
 
@@ -104,8 +105,8 @@ def test_two_workers_make_the_same_files(raw, tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from emote_cli.data import run as runs
-from emote_cli.data.prepare_settings import PrepareSettings
+from emote_cli.data.prepare import run as runs
+from emote_cli.data.prepare.settings import PrepareSettings
 raw, dataset, settings, model = sys.argv[1:]
 if __name__ == "__main__":
     plan = runs.plan(Path(raw), Path(dataset), PrepareSettings.model_validate_json(settings), Path(model))

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emote_cli.data import filters
-from emote_cli.data.filters import REASONS
-from emote_cli.data.footage import Footage
-from emote_cli.data.prepare import prepare_video
-from emote_cli.data.sources import Source
+from emote_cli.data.prepare import filters
+from emote_cli.data.prepare.filters import REASONS
+from emote_cli.data.prepare.footage import Footage
+from emote_cli.data.prepare.sources import Source
+from emote_cli.data.prepare.video import prepare_video
 from emote_cli.media.audio import read_audio
 from emote_cli.media.ffmpeg import ffmpeg_exe
 from emote_cli.media.image import crop_and_resize

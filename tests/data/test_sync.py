@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emote_cli.data.prepare import prepare_video
-from emote_cli.data.sources import Source
-from emote_cli.data.sync import cut_sound, opening, sound_lag
+from emote_cli.data.prepare.sources import Source
+from emote_cli.data.prepare.sync import cut_sound, opening, sound_lag
+from emote_cli.data.prepare.video import prepare_video
 from emote_cli.media.audio import read_audio
 from emote_cli.media.video import write_video
 from emote_cli.types import FaceTrack, Waveform

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from emote_cli.data.manifest import read_records
-from emote_cli.data.sync import correlation
+from emote_cli.data.prepare.sync import correlation
 from emote_cli.errors import WeightsError
 from emote_cli.media.video import probe, read_frames
 from emote_cli.model.checkpoint import random_model

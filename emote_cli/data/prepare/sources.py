@@ -1,4 +1,4 @@
-"""Which videos there are to prepare: any folder, CelebV-HQ with its json, or HDTF with its lists."""
+"""A video to prepare, or a stretch of one; and the names of its clips."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from emote_cli.errors import InputError
 from emote_cli.types import Box
 
 Layout = Literal["auto", "folder", "celebv-hq", "hdtf"]
-
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split()
-)
-"""Files with these endings are taken for videos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,49 +37,6 @@ class Source:
     face_hint: Box | None = None
     cut: bool = True
     crop: bool = True
-
-
-def find_sources(folder: Path, layout: Layout = "auto") -> list[Source]:
-    """List the videos below a folder, sorted by id.
-
-    Args:
-        folder: searched with all its subfolders; hidden ones are passed over.
-        layout: how to read it; `auto` looks for the annotations of CelebV-HQ and HDTF.
-
-    Raises:
-        InputError: the folder is missing, no folder, or without a video; or its annotation is missing.
-    """
-    from emote_cli.data import layouts
-
-    if not folder.exists():
-        raise InputError(f"folder {folder} does not exist", hint="check the path")
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder", hint="name the folder that holds the videos")
-    videos = _videos(folder)
-    if layout == "auto":
-        layout = layouts.guess(folder)
-    if layout == "celebv-hq":
-        sources = layouts.celebv_hq(folder, videos)
-    elif layout == "hdtf":
-        sources = layouts.hdtf(folder, videos)
-    else:
-        sources = plain(folder, videos)
-    if not sources:
-        raise InputError(
-            f"folder {folder} holds no video", hint=f"known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
-        )
-    return sorted(sources, key=lambda source: source.id)
-
-
-def _videos(folder: Path) -> list[Path]:
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    return sorted(found)
 
 
 def plain(folder: Path, videos: list[Path]) -> list[Source]:

@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emote_cli.data import filters, layout
+from emote_cli.data import layout
 from emote_cli.data.manifest import ClipRecord, check_id, from_dict, write_records
-from emote_cli.data.prepare import Work, blank_record, prepare_video, rejected
-from emote_cli.data.prepare_settings import PrepareSettings
-from emote_cli.data.report import write_report
-from emote_cli.data.sources import Layout, Source, find_sources
+from emote_cli.data.prepare import filters
+from emote_cli.data.prepare.layouts import find_sources
+from emote_cli.data.prepare.report import write_report
+from emote_cli.data.prepare.settings import PrepareSettings
+from emote_cli.data.prepare.sources import Layout, Source
+from emote_cli.data.prepare.video import Work, blank_record, prepare_video, rejected
 from emote_cli.errors import EmoteError, OutputError
 from emote_cli.files import only_writer, write_file
 from emote_cli.jobs.pool import map_jobs

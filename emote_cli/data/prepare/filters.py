@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from emote_cli.data.prepare_settings import PrepareSettings
+from emote_cli.data.prepare.settings import PrepareSettings
 
 UNREADABLE = "unreadable"
 TRUNCATED = "truncated"

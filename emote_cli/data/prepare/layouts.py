@@ -1,4 +1,4 @@
-"""The annotations of CelebV-HQ and HDTF: which stretch of which file holds which face."""
+"""Which videos there are to prepare: any folder, CelebV-HQ with its json, or HDTF with its lists."""
 
 from __future__ import annotations
 
@@ -7,14 +7,60 @@ import re
 from pathlib import Path
 from typing import Any
 
-from emote_cli.data.sources import Layout, Source, plain, safe_id
+from emote_cli.data.prepare.sources import Layout, Source, plain, safe_id
 from emote_cli.errors import InputError
 from emote_cli.types import Box
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split()
+)
+"""Files with these endings are taken for videos."""
 
 _HDTF_TIMES = "*_annotion_time.txt"
 """HDTF's own spelling."""
 
 _HDTF_CLIP = re.compile(r"(?:(?:RD|WDA|WRA)_)?.+_\d{1,3}")
+
+
+def find_sources(folder: Path, layout: Layout = "auto") -> list[Source]:
+    """List the videos below a folder, sorted by id.
+
+    Args:
+        folder: searched with all its subfolders; hidden ones are passed over.
+        layout: how to read it; `auto` looks for the annotations of CelebV-HQ and HDTF.
+
+    Raises:
+        InputError: the folder is missing, no folder, or without a video; or its annotation is missing.
+    """
+    if not folder.exists():
+        raise InputError(f"folder {folder} does not exist", hint="check the path")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder", hint="name the folder that holds the videos")
+    videos = _videos(folder)
+    if layout == "auto":
+        layout = guess(folder)
+    if layout == "celebv-hq":
+        sources = celebv_hq(folder, videos)
+    elif layout == "hdtf":
+        sources = hdtf(folder, videos)
+    else:
+        sources = plain(folder, videos)
+    if not sources:
+        raise InputError(
+            f"folder {folder} holds no video", hint=f"known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
+        )
+    return sorted(sources, key=lambda source: source.id)
+
+
+def _videos(folder: Path) -> list[Path]:
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    return sorted(found)
 
 
 def guess(folder: Path) -> Layout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from emote_cli.data.scenes import SCENE_WIDTH
+from emote_cli.data.prepare.scenes import SCENE_WIDTH
 from emote_cli.media.image import resize
 from emote_cli.media.video import picture_kind, probe, read_frames
 from emote_cli.types import Pixels, VideoInfo

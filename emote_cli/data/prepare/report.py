@@ -10,11 +10,11 @@ from string import Template
 
 import numpy as np
 
-from emote_cli.data.filters import REASONS, RULES
 from emote_cli.data.layout import REPORT, thumb_path
 from emote_cli.data.manifest import ClipRecord
-from emote_cli.data.measure import STORAGE
-from emote_cli.data.prepare_settings import PrepareSettings
+from emote_cli.data.prepare.filters import REASONS, RULES
+from emote_cli.data.prepare.measure import STORAGE
+from emote_cli.data.prepare.settings import PrepareSettings
 from emote_cli.files import write_text
 
 _ACCEPTED_SHOWN = 24

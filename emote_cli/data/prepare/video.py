@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from emote_cli.data import filters, layout
-from emote_cli.data.filters import Verdict, judge
-from emote_cli.data.footage import Footage
+from emote_cli.data import layout
 from emote_cli.data.manifest import ClipRecord
-from emote_cli.data.measure import FrameStatistics, storage_values, track_values
-from emote_cli.data.prepare_settings import PrepareSettings
-from emote_cli.data.scenes import Segment, find_cuts, plan_segments
-from emote_cli.data.sources import Source
-from emote_cli.data.sync import FURTHEST_S, cut_sound, opening, sound_lag
-from emote_cli.data.thumbnails import ThumbStrip
+from emote_cli.data.prepare import filters
+from emote_cli.data.prepare.filters import Verdict, judge
+from emote_cli.data.prepare.footage import Footage
+from emote_cli.data.prepare.measure import FrameStatistics, storage_values, track_values
+from emote_cli.data.prepare.scenes import Segment, find_cuts, plan_segments
+from emote_cli.data.prepare.settings import PrepareSettings
+from emote_cli.data.prepare.sources import Source
+from emote_cli.data.prepare.sync import FURTHEST_S, cut_sound, opening, sound_lag
+from emote_cli.data.prepare.thumbnails import ThumbStrip
 from emote_cli.data.tracks import write_track
 from emote_cli.errors import InputError
 from emote_cli.files import sha256_once

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from emote_cli.data.prepare_settings import PrepareSettings
+from emote_cli.data.prepare.settings import PrepareSettings
 from emote_cli.types import Pixels
 
 SCENE_WIDTH = 320

@@ -1,0 +1,1 @@
+"""Raw videos become a data set that one can trust."""
