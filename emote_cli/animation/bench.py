@@ -27,8 +27,8 @@ from emote_cli.animation.options import AnimateOptions, DeviceName, DTypeName, Q
 from emote_cli.animation.quality import recipe
 from emote_cli.animation.scene import Scene
 from emote_cli.model.emo import Emo
+from emote_cli.perception.features import SAMPLE_RATE_HZ
 from emote_cli.perception.motion_latents import mean_face
-from emote_cli.perception.speech import SAMPLE_RATE_HZ
 from emote_cli.settings import ModelSettings, load_preset
 from emote_cli.types import Box, Face, Portrait, Waveform
 

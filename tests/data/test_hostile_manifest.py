@@ -4,13 +4,13 @@ import json
 import shutil
 
 import pytest
-from emote_cli.weights import bundled
 
 from emote_cli.data import run as runs
 from emote_cli.data.layout import MANIFEST
 from emote_cli.data.manifest import ClipRecord, from_dict, read_records, to_line
 from emote_cli.data.selection import read_dataset
 from emote_cli.errors import DataError
+from emote_cli.zoo.locate import bundled
 
 from .conftest import LOOSE
 
