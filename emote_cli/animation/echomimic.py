@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from emote_cli.animation.hallo import Guard, at_once
-from emote_cli.animation.overlap import sample_overlapping
+from emote_cli.animation.overlap import sample_overlapping, spans
 from emote_cli.diffusion.sampler import guided
 from emote_cli.diffusion.schedule import NoiseSchedule
-from emote_cli.model.adapters import GuidedConditioning
 from emote_cli.model.adapters.echomimic import PUBLISHED, EchoMimicQuirks, condition, encode_reference
 from emote_cli.model.conditioning import KeysValues
 from emote_cli.model.emo import Emo
 from emote_cli.shapes import VideoLatents
 from emote_cli.types import SpeechFeatures
+
+AT_ONCE = 256
+"""Frames whose sound goes to the device together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,13 @@ def sample_video(
     """
     settings, quirks = model.settings, sampling.quirks
     reference, region = guard(partial(_encode, model, inputs, quirks))
+    tokens = _hear(model, inputs.features, noise.shape[1], noise.device)
 
     def denoise(noisy: VideoLatents, time: int, frames: list[int]) -> VideoLatents:
-        both = _condition_window(model, reference, region, inputs.features, frames, sampling.guidance != 1.0)
+        audio = torch.cat([tokens[:, part] for part in spans(frames)], 1)
+        both = condition(
+            model, reference=reference, audio=audio, face_region=region, guided=sampling.guidance != 1.0
+        )
         window = guided(
             partial(model, conditioning=both.conditional),
             partial(model, conditioning=both.unconditional),
@@ -106,15 +111,13 @@ def _encode(
     return reference, model.face_locator(inputs.face_mask[None, None])
 
 
-def _condition_window(
-    model: Emo,
-    reference: dict[str, KeysValues],
-    region: Tensor,
-    features: SpeechFeatures,
-    frames: list[int],
-    guided: bool,
-) -> GuidedConditioning:
-    margin = model.settings.audio.margin
-    windows = np.concatenate([features.windows(frame, 1, margin) for frame in frames])
-    audio = model.audio_projector(torch.from_numpy(windows)[None].to(region.device))
-    return condition(model, reference=reference, audio=audio, face_region=region, guided=guided)
+def _hear(
+    model: Emo, features: SpeechFeatures, count: int, device: torch.device
+) -> Float[Tensor, "1 frames audio_tokens audio_width"]:
+    """Audio tokens of `count` frames, brought to the device once: a step then takes its windows from there."""
+    margin, dtype = model.settings.audio.margin, model.backbone.conv_in.weight.dtype
+    pieces = []
+    for start in range(0, count, AT_ONCE):
+        windows = features.windows(start, min(AT_ONCE, count - start), margin)
+        pieces.append(model.audio_projector(torch.from_numpy(windows)[None].to(device, dtype)))
+    return torch.cat(pieces, 1)

@@ -1,8 +1,8 @@
 """Long videos without motion frames: overlapping windows that are denoised together (EchoMimic).
 
 In every denoising step the whole video's latents are cut into windows, the predictions are averaged where
-windows overlap, and the cuts move on, so that no seam stays at the same frame. Memory for latents grows with
-the video (64 kB a frame at 512x512); the network sees one window at a time.
+windows overlap, and the cuts move on, so that no seam stays at the same frame. Memory for latents and sound grows
+with the video (100 kB a frame at 512x512); the network sees one window at a time.
 """
 
 from __future__ import annotations

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +59,12 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
 
-def check(job: Job) -> Plan:
+def check(job: Job, before_faces: Callable[[], object] = lambda: None) -> Plan:
     """Find everything that can be wrong before torch is imported, the quickest checks first; writes nothing.
+
+    Args:
+        job: what is asked for.
+        before_faces: see `read_scene`; `import_ahead` uses the time.
 
     Raises:
         EmoteError: the first thing that is wrong.
@@ -67,7 +74,7 @@ def check(job: Job) -> Plan:
     settings = load_preset(job.model) if folder is None else load_settings(folder / SETTINGS_NAME)
     variant = SIX_STEP if is_six_step(job.model, settings, options.quality, folder) else None
     settings = settings if variant is None else load_preset(variant)
-    scene = read_scene(job.portrait, job.audio, options, settings, folder)
+    scene = read_scene(job.portrait, job.audio, options, settings, folder, before_faces)
     warnings = scene.notes
     if options.quality == "fast" and settings.name == "echomimic":
         warnings = (*warnings, f"accelerated weights would be faster: emote download {SIX_STEP}")
@@ -161,6 +168,18 @@ def _write_frames(
         if chunk.is_last or unsaved >= per_segment:
             unsaved = 0
             writer.end_segment({"frame": np.array(chunk.carry.frame), "motion": chunk.carry.motion})
+
+
+def import_ahead() -> threading.Thread:
+    """Import the network's code in another thread: it takes a second or two, as the search for the face does."""
+
+    def work() -> None:
+        with suppress(Exception):  # who needs it imports it again, and hears why it fails
+            import_module("emote_cli.animation.animate")
+
+    thread = threading.Thread(target=work, name="import ahead")
+    thread.start()
+    return thread
 
 
 def load_animator(plan: Plan, tell: Callable[[str], object] = lambda line: None) -> Animator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -59,7 +60,12 @@ class Scene:
 
 
 def read_scene(
-    portrait: Path, audio: Path, options: AnimateOptions, settings: ModelSettings, folder: Path | None
+    portrait: Path,
+    audio: Path,
+    options: AnimateOptions,
+    settings: ModelSettings,
+    folder: Path | None,
+    before_faces: Callable[[], object] = lambda: None,
 ) -> Scene:
     """Read both files, choose the face and cut it out, the quickest checks first.
 
@@ -69,6 +75,7 @@ def read_scene(
         options: of the animation.
         settings: the model's.
         folder: where the model's files lie; None for one without.
+        before_faces: is called when all but the face is found: what takes time can begin elsewhere.
 
     Raises:
         InputError: a file cannot be read, or the recording is too short.
@@ -88,6 +95,7 @@ def read_scene(
             hint="give a longer recording",
         )
     check_model_has(settings, options)
+    before_faces()
     with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=20) as analyzer:
         faces = find_faces(photo, analyzer)
     cut = cut_portrait(

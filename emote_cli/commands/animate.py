@@ -115,10 +115,11 @@ def animate(
     from emote_cli.animation.cpu import sleep_when_idle
     from emote_cli.animation.forecast import describe
     from emote_cli.animation.metadata import job_like
-    from emote_cli.animation.render import check, number_faces, partial_name, render
+    from emote_cli.animation.render import check, import_ahead, number_faces, partial_name, render
 
     asked = {**values, "portrait": portrait, "audio": audio, "output": output}
-    plan = check(job_like(like, asked, named))
+    sleep_when_idle()
+    plan = check(job_like(like, asked, named), import_ahead)
     for warning in plan.warnings:
         console.warn(warning)
     if dry_run:
@@ -127,7 +128,6 @@ def animate(
         return
     if (numbered := number_faces(plan)) is not None:
         console.say(f"{numbered} numbers the faces for --face")
-    sleep_when_idle()
     begin = time.monotonic()
     with console.progress("animating", plan.scene.n_frames, "frames") as advance:
         try:

@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emote_cli.animation import render as render_module
+from emote_cli.animation import scene as scene_module
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.finishing import make_finisher, make_livener, show_chunks, show_frames
 from emote_cli.animation.idle import Idle
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.paste import as_it_is
+from emote_cli.animation.render import import_ahead
 from emote_cli.animation.scene import Scene, read_scene, shown_size
-from emote_cli.errors import SettingsError
+from emote_cli.errors import InputError, SettingsError
 from emote_cli.settings import load_preset, override
 
 
@@ -128,3 +131,26 @@ def test_a_model_must_have_what_is_set(portrait_path, speech_path, options, chan
     settings = override(load_preset("tiny"), [change])
     with pytest.raises(SettingsError, match=message):
         read_scene(portrait_path, Path(speech_path), AnimateOptions(**options), settings, None)
+
+
+def test_time_before_the_search_for_faces_can_be_used(portrait_path, speech_path, monkeypatch):
+    """All other checks have passed by then; a job that fails them starts nothing."""
+    done = []
+    search = scene_module.find_faces
+    monkeypatch.setattr(scene_module, "find_faces", lambda *given: done.append("search") or search(*given))
+    settings, options = load_preset("tiny"), AnimateOptions(duration=0.4)
+    with pytest.raises(InputError):
+        read_scene(portrait_path, Path("missing.wav"), options, settings, None, lambda: done.append("start"))
+    assert done == []
+    read_scene(portrait_path, speech_path, options, settings, None, lambda: done.append("start"))
+    assert done == ["start", "search"]
+
+
+def test_what_fails_ahead_fails_again_where_it_is_needed(monkeypatch):
+    def fails(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(render_module, "import_module", fails)
+    thread = import_ahead()
+    thread.join(10)
+    assert not thread.is_alive()

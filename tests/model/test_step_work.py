@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from small_models import build, tiny_settings
@@ -9,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from emote_cli.animation.echomimic import EchoMimicInputs, EchoMimicSampling, sample_video
 from emote_cli.animation.overlap import sample_overlapping
 from emote_cli.diffusion.sampler import guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
@@ -109,6 +111,33 @@ def test_overlapping_windows_do_not_wait():
         sample_overlapping(lambda noisy, time, frames: noisy.tanh(), noise, schedule, steps=3, size=7)
     assert work.calls["tanh"] == 3 * 5
     assert work.waits == {}
+
+
+@torch.no_grad()
+def test_echomimics_windows_bring_nothing_from_the_host():
+    """Sound is brought to the device once: twice the steps, no more waits."""
+    family = {"reference": "joined", "audio": "text_slot", "long_video": "overlap", "speed_layers": False}
+    model = build(tiny_settings(**family, reference_latents=False))
+    audio, frames = model.settings.audio, model.settings.temporal.chunk_frames + 3
+    asked: list[int] = []
+
+    class Features:
+        n_frames = frames
+
+        def windows(self, start: int, count: int, margin: int) -> np.ndarray:
+            asked.append(start)
+            return np.zeros((count, audio.window, audio.layers, audio.embed), np.float32)
+
+    inputs = EchoMimicInputs(pixels=torch.zeros(3, 32, 32), face_mask=torch.ones(32, 32), features=Features())
+    cells = model.settings.latent_size
+    noise = torch.randn(1, frames, model.settings.autoencoder.latent_channels, cells, cells)
+    waits = []
+    for steps in (1, 2):
+        with Work() as work:
+            sample_video(model, inputs, noise, EchoMimicSampling(steps=steps))
+        waits.append(work.waits)
+    assert waits[0] == waits[1]
+    assert asked == [0, 0]
 
 
 def step_of(model: Emo, conditioning: Conditioning) -> Work:
