@@ -89,6 +89,8 @@ class ClipArrays:
         found: whether a face was seen.
         lips: what they do (data/lips.py); NaN where unknown.
         weight: how often the clip is drawn, relative to others.
+        portrait: latents of the one reference that motion latents are seen from; None: any frame may be it.
+        cell_weights: loss weights on the latent grid that come with it.
     """
 
     id: str
@@ -101,6 +103,8 @@ class ClipArrays:
     found: Bool[np.ndarray, " frames"]
     lips: Float[np.ndarray, "frames 3"]
     weight: float = 1.0
+    portrait: Float[Tensor, "c h w"] | None = None
+    cell_weights: Float[Tensor, "c h w"] | None = None
 
     @property
     def n_frames(self) -> int:
@@ -144,7 +148,7 @@ class TrainingExample(NamedTuple):
     face_region: Float[Tensor, "*b 1 size size"]
     speed: Float[Tensor, "*b f window"]
     lips: Float[Tensor, "*b f 3"]
-    weight: Float[Tensor, "*b f 1 h w"]
+    weight: Float[Tensor, "*b f _ h w"]
 
 
 def pose_key(
@@ -226,12 +230,12 @@ class ClipDataset(Dataset[TrainingExample]):
             if self.temporal
             else clip.latents[motion[:1]].float().repeat(n, 1, 1, 1),
             has_motion=torch.tensor(has_motion),
-            reference=clip.latents[reference].float(),
+            reference=clip.latents[reference].float() if clip.portrait is None else clip.portrait,
             audio=torch.from_numpy(self._audio(clip, frames)),
             face_region=torch.from_numpy(self._region(clip, rng)),
             speed=torch.from_numpy(self._speed(clip, frames)),
             lips=torch.from_numpy(clip.lips[frames].astype(np.float32)),
-            weight=torch.from_numpy(self._weights(clip, frames)),
+            weight=self._weights(clip, frames),
         )
         cells = self.sampling.crop
         if self.temporal or not close or not cells:
@@ -279,8 +283,11 @@ class ClipDataset(Dataset[TrainingExample]):
         box = union_box(clip.boxes_px[clip.found])
         return region_mask(box, self.model.image_size, math.inf if whole else 1.0).astype(np.float32)
 
-    def _weights(self, clip: ClipArrays, frames: Int[np.ndarray, " f"]) -> Float[np.ndarray, "f 1 h w"]:
-        """Loss weights on the latent grid: 1, more in the face box, most around the mouth."""
+    def _weights(self, clip: ClipArrays, frames: Int[np.ndarray, " f"]) -> Float[Tensor, "f _ h w"]:
+        """Loss weights on the latent grid: the clip's own, or 1, more in the face box, most around the mouth."""
+        if clip.cell_weights is not None:
+            seen = torch.from_numpy(clip.found[frames].astype(np.float32))
+            return clip.cell_weights[None] * seen[:, None, None, None]
         cells = self.model.latent_size
         weights = np.ones((len(frames), 1, cells, cells), np.float32)
         for row, frame in enumerate(frames):
@@ -289,7 +296,7 @@ class ClipDataset(Dataset[TrainingExample]):
                 face = Box(*(float(v) for v in clip.boxes_px[frame]))
                 weights[row, 0] += self.sampling.face_weight * coverage(face, cells, self.model.image_size)
                 weights[row, 0] += self.sampling.mouth_weight * coverage(mouth, cells, self.model.image_size)
-        return weights
+        return torch.from_numpy(weights)
 
 
 def steadiness(clip: ClipArrays | LazyClip, neighbors: int = 10, every: int = 4) -> float:

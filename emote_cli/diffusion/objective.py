@@ -47,7 +47,7 @@ def min_snr_weight(
 def per_sample_loss(
     predicted: Float[Tensor, "b f c h w"],
     target: Float[Tensor, "b f c h w"],
-    weight: Float[Tensor, "b f 1 h w"] | None = None,
+    weight: Float[Tensor, "b f _ h w"] | None = None,
 ) -> Float[Tensor, " b"]:
     """Mean squared error of each sample; `weight` stresses places (the mouth) and is normalized to mean 1."""
     error = (predicted.float() - target.float()) ** 2
