@@ -46,6 +46,8 @@ def _store(dataset_dir: Path, records: list[ClipRecord], model: Emo) -> Iterator
         return hear(speech, model.settings.audio, model.settings.fps)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if model.settings.autoencoder.kind == "motion":
+        return  # its latents come from the tracks
     autoencoder = model.autoencoder.to(device).eval()
     clips = cached_clips(dataset_dir, records, autoencoder, model.settings, listen, mode="disk")
     for done, _ in enumerate(clips, start=1):

@@ -35,6 +35,9 @@ class DataSettings(Settings):
     steady: bool = Field(
         False, description="hold the heads still: warp each frame until the face is where it usually is"
     )
+    portraits: int = Field(
+        2, gt=0, description="frames of each clip, and of each copy, that its motion latents are seen from"
+    )
     variants: int = Field(
         0,
         ge=0,

@@ -143,7 +143,7 @@ def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observe
 @contextlib.contextmanager
 def passing_cache(model: Emo, settings: TrainSettings, data: Path) -> Iterator[None]:
     """Latents of an autoencoder that is not trained yet are of no use later: they go when the block ends."""
-    if settings.stage == "vae":
+    if settings.stage == "vae" or model.settings.autoencoder.kind == "motion":
         yield
         return
     place = cache_folder(data, cache_key(model.autoencoder, model.settings, settings.data.steady))

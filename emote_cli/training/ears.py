@@ -114,7 +114,9 @@ def warm_up(
         rng = np.random.default_rng([seed, step])
         chosen = [places[k] for k in np.searchsorted(often, rng.random(BATCH) * often[-1], "right")]
         windows, target = gather(clips, chosen, audio)
-        predicted = head(mean_tokens(projector, disturb(windows, rng)))
+        if audio.encoder == "mel":
+            windows = disturb(windows, rng)
+        predicted = head(mean_tokens(projector, windows))
         loss = (predicted - torch.from_numpy(target)).square().mean()
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)

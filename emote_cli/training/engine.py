@@ -245,7 +245,8 @@ def build(objective: Objective, run: Path | None) -> Engine:
     if sharded:
         shard(wrapped, accelerator)
     trained = trained_parameters(model)
-    optimizer: Any = make_optimizer(list(trained.values()), settings)
+    beside = [] if objective.helper is None else list(objective.helper.parameters())
+    optimizer: Any = make_optimizer([*trained.values(), *beside], settings)
     mover: Mover
     if zero:
         wrapped, _ = accelerator.prepare(wrapped, optimizer)
@@ -256,7 +257,9 @@ def build(objective: Objective, run: Path | None) -> Engine:
         else:
             wrapped, moves = accelerator.prepare(wrapped, optimizer)
         mover = Plain(accelerator, wrapped, moves, settings.clip_norm)
-    state = TrainingState(model, Average(trained_parameters(model)), optimizer, settings)
+    state = TrainingState(
+        model, Average(trained_parameters(model)), optimizer, settings, helper=objective.helper
+    )
     saved = None if run is None else newest_checkpoint(run)
     if saved is not None:
         load_state(state, saved)

@@ -12,6 +12,7 @@ import torch
 from emote_cli.data.cache import CacheMode, OnBad, cached_clips
 from emote_cli.data.dataset import ClipArrays, ClipDataset, LazyClip
 from emote_cli.data.manifest import ClipRecord
+from emote_cli.data.motion_clips import motion_clips
 from emote_cli.data.selection import Selection, check_fits
 from emote_cli.errors import DataError
 from emote_cli.model.autoencoder import Autoencoder
@@ -22,6 +23,7 @@ from emote_cli.training.crops import crops_for
 from emote_cli.training.ears import give_ears
 from emote_cli.training.feed import Examples
 from emote_cli.training.observer import Observer
+from emote_cli.training.pairs import Pairs, read_pairs
 from emote_cli.training.settings import TrainSettings
 from emote_cli.types import AudioFeatures, Waveform
 
@@ -69,8 +71,13 @@ def examples_for(
     Raises:
         DataError: the data set does not fit the model, or all its clips are damaged.
     """
+    motion = model.settings.autoencoder.kind == "motion"
     if settings.stage == "vae":
+        if motion:
+            return pairs_for(settings, data, chosen, observer)
         return crops_for(model, settings, data, chosen, observer, fresh)
+    if motion:
+        return motion_for(model, settings, data, chosen, observer, fresh)
     return clips_for(model, settings, data, chosen, observer, fresh)
 
 
@@ -100,6 +107,49 @@ def clips_for(
         give_ears(model, settings, clips, observer)
     temporal = settings.stage != "image"
     return ClipDataset(clips, model.settings, settings.sampling, seed=settings.seed, temporal=temporal)
+
+
+def motion_for(
+    model: Emo, settings: TrainSettings, data: Path, chosen: Selection, observer: Observer, fresh: bool
+) -> ClipDataset:
+    """Single frames or windows of the clips, in motion latents.
+
+    Raises:
+        DataError: all clips are damaged, or too short.
+    """
+    weights = {record.id: weight for record, weight in zip(chosen.train, chosen.weights, strict=True)}
+    records = check_fits(
+        [record for record in chosen.train if record.frames > 1], model.settings.fps, needs_sound=True
+    )
+    made = motion_clips(
+        data, records, [weights[record.id] for record in records], model.settings,
+        lambda sound: hear(sound, model.settings.audio, model.settings.fps),
+        variants=settings.data.variants, portraits=settings.data.portraits,
+        on_bad=lambda record, text: observer.on_warning(f"left out: clip {record.id}: {text}"),
+    )  # fmt: skip
+    clips, total = [], len(records) * (settings.data.variants + 1) * settings.data.portraits
+    for done, clip in enumerate(made, start=1):
+        clips.append(clip)
+        observer.on_clip(done, total)
+    if not clips:
+        raise DataError(f"all {len(records)} clips are damaged", "prepare the data set again")
+    if fresh and settings.stage == "image" and settings.audio_warm_up:
+        give_ears(model, settings, clips, observer)
+    temporal = settings.stage != "image"
+    return ClipDataset(clips, model.settings, settings.sampling, seed=settings.seed, temporal=temporal)
+
+
+def pairs_for(settings: TrainSettings, data: Path, chosen: Selection, observer: Observer) -> Pairs:
+    """Pairs of a portrait and a frame, for the Painter."""
+    return read_pairs(
+        data,
+        chosen.train,
+        chosen.weights,
+        settings.autoencoder.per_clip,
+        settings.seed,
+        on_clip=lambda done: observer.on_clip(done, len(chosen.train)),
+        on_bad=lambda record, text: observer.on_warning(f"left out: clip {record.id}: {text}"),
+    )
 
 
 def share_encoding(store: Store, records: list[ClipRecord], on_cpu: bool) -> None:

@@ -18,12 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.animation.moving_portrait import FIELD_BLUR, VIEW, View, look, view_of
+from emote_cli.animation.moving_portrait import FIELD_BLUR, View, look, view_of
 from emote_cli.data.dataset import DAMAGE
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.tracks import read_tracks
 from emote_cli.errors import DataError
 from emote_cli.media.video import read_frames
+from emote_cli.model.painter import VIEW
 from emote_cli.perception.face_mesh import warp, warp_field
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.perception.motion_latents import groups
@@ -39,7 +40,7 @@ CHIN_FOLLOWS = 0.9
 Points = Float[np.ndarray, "478 2"]
 
 
-class Painting(NamedTuple):
+class Pair(NamedTuple):
     """What the Painter is shown, and what it should have painted, in [-1, 1]; a batch has one more axis in front."""
 
     warped: Float[Tensor, "*b 3 side side"]
@@ -79,7 +80,7 @@ class Pairs:
     def __post_init__(self) -> None:
         object.__setattr__(self, "openness", [np.array([s.openness for s in clip]) for clip in self.clips])
 
-    def example(self, key: int, attempt: int = 0) -> Painting:
+    def example(self, key: int, attempt: int = 0) -> Pair:
         """Pair number `key`, in other colors, mirrored or not."""
         rng = np.random.default_rng([self.seed, key, attempt])
         number = int(rng.choice(len(self.clips), p=self.weights))
@@ -101,7 +102,7 @@ class Pairs:
         if mirrored:
             hints = np.ascontiguousarray(hints[..., ::-1])
             hints[2] *= -1
-        return Painting(finish(seen.warped), finish(seen.portrait), torch.from_numpy(hints), finish(target))
+        return Pair(finish(seen.warped), finish(seen.portrait), torch.from_numpy(hints), finish(target))
 
     def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Shot, Shot]:
         clip, openness = self.clips[number], self.openness[number]

@@ -22,6 +22,7 @@ from emote_cli.training.objectives.autoencoder import Reconstruction
 from emote_cli.training.objectives.base import Objective
 from emote_cli.training.objectives.denoising import Denoising
 from emote_cli.training.objectives.distill import Distillation, Original, check_grid
+from emote_cli.training.objectives.painting import Painting
 from emote_cli.training.observer import Observer, Observers
 from emote_cli.training.request import StageRun, came_from_vae
 from emote_cli.training.run_folder import (
@@ -103,6 +104,8 @@ def objective_for(stage: StageRun, model: Emo, examples: Examples) -> Objective:
         DataError: no frame of the clips shows a face, and the stage wants a teacher of the lips.
     """
     match stage.settings.stage:
+        case "vae" if model.settings.autoencoder.kind == "motion":
+            return Painting(model, stage.settings)
         case "vae":
             return Reconstruction(model, stage.settings)
         case "distill":
@@ -117,7 +120,8 @@ def first_model(stage: StageRun, data: Path, chosen: Selection) -> Emo:
     if saved is not None:
         return few_steps(load_model(saved / EMA), stage.settings)
     model = begin(stage.settings.stage, stage.model, stage.start, stage.changes, stage.settings.seed)
-    if stage.settings.stage == "image" and came_from_vae(stage.start):
+    pictures = model.settings.autoencoder.kind == "pictures"
+    if pictures and stage.settings.stage == "image" and came_from_vae(stage.start):
         scale = measure_latent_scale(data, chosen.train, model)
         model = changed(model, [f"autoencoder.scaling_factor={scale:.4g}"])
     return few_steps(model, stage.settings)

@@ -53,6 +53,9 @@ class AutoencoderTraining(Settings):
     crop: int = Field(128, gt=0, description="side of the random crops, in pixels")
     stride: int = Field(8, gt=0, description="every how many-th frame of a clip is taken into memory")
     components: bool = Field(True, description="start the linear path from the frames' principal components")
+    per_clip: int = Field(
+        25, gt=0, description="frames of a clip that the Painter's pairs are drawn from (motion latents)"
+    )
 
 
 class ValidationSettings(Settings):

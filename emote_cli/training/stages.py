@@ -22,7 +22,7 @@ PARTS: dict[str, str] = {
     "speed": r"^speed_encoder\.|^backbone\..*\.speed_(attn|norm)\.",
     "audio": r"^audio_projector\.|^backbone\..*\.(audio_attn|audio_norm|audio_modules)\b",
     "spatial": r"^(backbone|reference_net|face_locator)\.",
-    "autoencoder": r"^autoencoder\.",
+    "autoencoder": r"^(autoencoder|painter)\.",
 }
 """Part -> pattern over parameter names; the first match counts: `spatial` is what is left of the U-Nets."""
 

@@ -85,7 +85,10 @@ def with_shipped_autoencoder(model: Emo) -> None:
         raise TrainingError(
             "this form of autoencoder has not been trained", "--stage vae first, then --from its run"
         )
-    model.autoencoder = shipped.autoencoder
+    if ours.kind == "motion":
+        model.painter = shipped.painter
+    else:
+        model.autoencoder = shipped.autoencoder
     model.settings = model.settings.model_copy(update={"autoencoder": ours})
 
 

@@ -65,6 +65,7 @@ class TrainingState:
         guard: what it remembers of past gradients.
         step: batches consumed, those of skipped steps included.
         seconds: of training, saving and validation left out.
+        helper: what learns beside the model, if anything does.
     """
 
     model: Emo
@@ -74,6 +75,7 @@ class TrainingState:
     guard: Guard = field(default_factory=Guard)
     step: int = 0
     seconds: float = 0.0
+    helper: nn.Module | None = None
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
@@ -170,6 +172,7 @@ def whole_state(state: TrainingState) -> dict[str, Any]:
         "random": random_state(),
         "step": state.step,
         "seconds": state.seconds,
+        "helper": {} if state.helper is None else whole(state.helper.state_dict()),
     }
 
 
@@ -219,6 +222,8 @@ def load_state(state: TrainingState, folder: Path) -> None:
         copy_into(value, current.get(name, averaged[name]))
     for name, value in state.ema.values.items():
         copy_into(value, averaged[name])
+    if state.helper is not None:
+        state.helper.load_state_dict(saved["helper"])
     load_optimizer(state, saved["optimizer"])
     state.guard = Guard(**saved["guard"])
     set_random_state(saved["random"])
@@ -230,7 +235,8 @@ def load_optimizer(state: TrainingState, saved: dict[str, Any]) -> None:
 
     AdamW's fused kernel goes through memory in order: moments of another order would meet other weights.
     """
-    parameters = list(state.trained.values())
+    beside = [] if state.helper is None else list(state.helper.parameters())
+    parameters = [*state.trained.values(), *beside]
     for index, memory in saved["state"].items():
         like = parameters[int(index)]
         for key, value in memory.items():

@@ -50,6 +50,11 @@ class Objective(nn.Module, ABC):
             first: number, within the step, of the batch's first sample.
         """
 
+    @property
+    def helper(self) -> nn.Module | None:
+        """What learns beside the model and is no part of it, such as a critic; checkpoints keep it."""
+        return None
+
     def place(self, device: torch.device, layout: torch.memory_format) -> None:
         """Move the model, and what else the objective needs, to a device; with this order of axes."""
         self.model.train().to(device, memory_format=layout)  # type: ignore[call-overload]

@@ -11,15 +11,14 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from emote_cli.training.objectives.base import Objective
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrizations
 
 from emote_cli.model.emo import Emo
 from emote_cli.model.painter import HINTS
-from emote_cli.training.pairs import Painting
+from emote_cli.training.objectives.base import Objective
+from emote_cli.training.pairs import Pair
 from emote_cli.training.settings import TrainSettings
 
 MOUTH_WEIGHT, EDGE_WEIGHT = 1.5, 0.5
@@ -30,22 +29,25 @@ CRITIC_VIEW = (slice(24, 104), slice(16, 112))
 
 
 class Critic(nn.Module):
-    """Patches of a mouth -> true or painted, and the features on the way."""
+    """Patches of a mouth -> true or painted, and the features on the way.
+
+    Each filter has length 1, which keeps the critic from winning by shouting.
+    """
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         widths = (3 + HINTS, width, 2 * width, 3 * width)
-        self.layers = nn.ModuleList(
-            parametrizations.spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1))
-            for a, b in pairwise(widths)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.judge = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def forward(self, pixels: Tensor, hints: Tensor) -> tuple[Tensor, list[Tensor]]:
         """A verdict per patch, high for true ones."""
         maps, features = torch.cat([pixels, hints], 1)[(..., *CRITIC_VIEW)], []
         for layer in self.layers:
-            maps = functional.leaky_relu(layer(maps), 0.2)
+            assert isinstance(layer, nn.Conv2d)
+            length = layer.weight.norm(dim=(1, 2, 3), keepdim=True)
+            maps = functional.conv2d(maps, layer.weight / length, layer.bias, stride=2, padding=1)
+            maps = functional.leaky_relu(maps, 0.2)
             features.append(maps)
         return self.judge(maps), features
 
@@ -63,22 +65,38 @@ class _Reversed(torch.autograd.Function):
         return -ctx.scale * gradients[0], None
 
 
-class PaintingObjective(Objective):
+def reverse(value: Tensor, scale: float) -> Tensor:
+    """The same value, whose gradient comes back with the other sign, and scaled."""
+    out: Tensor = _Reversed.apply(value, scale)  # type: ignore[no-untyped-call]
+    return out
+
+
+class Painting(Objective):
     """Pairs -> how far the painted mouth is from the true one."""
 
     def __init__(self, model: Emo, settings: TrainSettings) -> None:
         super().__init__(model, settings)
         self.critic = Critic()
 
-    def forward(self, batch: Painting, step: int, first: int) -> Float[Tensor, " b"]:
+    @property
+    def helper(self) -> Critic:
+        """The critic."""
+        return self.critic
+
+    def place(self, device: torch.device, layout: torch.memory_format) -> None:
+        """Move the model and the critic."""
+        super().place(device, layout)
+        self.critic.to(device)
+
+    def forward(self, batch: Pair, step: int, first: int) -> Float[Tensor, " b"]:
         """One loss per pair."""
         painted = self.model.painter.paint(batch.warped, batch.portrait, batch.hints)
         losses = picture_losses(painted, batch.target, batch.hints[:, :1])
         return losses + self._critic_losses(painted, batch)
 
-    def _critic_losses(self, painted: Tensor, batch: Painting) -> Float[Tensor, " b"]:
+    def _critic_losses(self, painted: Tensor, batch: Pair) -> Float[Tensor, " b"]:
         true, wanted = self.critic(batch.target, batch.hints)
-        false, _ = self.critic(_Reversed.apply(painted, CRITIC_WEIGHT), batch.hints)
+        false, _ = self.critic(reverse(painted, CRITIC_WEIGHT), batch.hints)
         hinge = functional.relu(1 - true) + functional.relu(1 + false)
         _, made = self._frozen(painted, batch.hints)
         apart = [(a - b.detach()).abs().mean((1, 2, 3)) for a, b in zip(made, wanted, strict=True)]
