@@ -15,7 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from emote_cli.animation.moving_portrait import FIELD_BLUR, View, look, view_of
@@ -93,7 +93,7 @@ class Pairs:
         mirrored = rng.random() < 0.5
         gain, gamma = rng.uniform(0.8, 1.1) * rng.uniform(0.6, 1.15, 3), rng.uniform(0.8, 1.25)
 
-        def finish(pixels: Pixels) -> Tensor:
+        def finish(pixels: UInt8[np.ndarray, "side side 3"]) -> Tensor:
             values = np.clip((pixels.astype(np.float32) / 255) ** gamma * gain, 0, 1) * 2 - 1
             values = values[:, ::-1] if mirrored else values
             return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1), np.float32))
@@ -114,7 +114,7 @@ class Pairs:
         return clip[int(a)], clip[int(b)]
 
 
-def cut(pixels: Pixels, view: View) -> Pixels:
+def cut(pixels: Pixels, view: View) -> UInt8[np.ndarray, "side side 3"]:
     """The Painter's square of a frame."""
     matrix = np.array([[1 / view.scale, 0, view.corner[0]], [0, 1 / view.scale, view.corner[1]]])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP

@@ -45,7 +45,7 @@ class Critic(nn.Module):
         maps, features = torch.cat([pixels, hints], 1)[(..., *CRITIC_VIEW)], []
         for layer in self.layers:
             assert isinstance(layer, nn.Conv2d)
-            length = layer.weight.norm(dim=(1, 2, 3), keepdim=True)
+            length = layer.weight.square().sum((1, 2, 3), keepdim=True).sqrt()
             maps = functional.conv2d(maps, layer.weight / length, layer.bias, stride=2, padding=1)
             maps = functional.leaky_relu(maps, 0.2)
             features.append(maps)
