@@ -30,6 +30,8 @@ RING, RIM = 1.35, 2.0
 """How far ring and rim are from the middle of the face, over the outline's distance."""
 RING_FOLLOWS = 0.8
 """How much of the head's motion the ring makes."""
+SLIVER = 5
+"""Pixels: where the mesh folds over itself, triangles thinner than half of it are not seen."""
 _SHIFT = 4
 """Binary digits behind the point in OpenCV's polygons."""
 
@@ -112,7 +114,9 @@ def warp_field(points: Points, rest: Points, width: int, height: int) -> Float[n
         cv2.fillConvexPoly(owner, polygon, number, cv2.LINE_8, _SHIFT)
     maps = _affine_maps(moved[corners].astype(np.float64), still[corners].astype(np.float64))[owner]
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    return np.stack([maps[..., i, 0] * x + maps[..., i, 1] * y + maps[..., i, 2] for i in (0, 1)], -1)
+    place = np.stack([x, y], -1)
+    field = np.stack([maps[..., i, 0] * x + maps[..., i, 1] * y + maps[..., i, 2] for i in (0, 1)], -1)
+    return place + cv2.medianBlur(field - place, SLIVER)
 
 
 def _affine_maps(
