@@ -10,6 +10,7 @@ import torch
 from emote_cli.animation import public
 from emote_cli.animation.animate import Animator
 from emote_cli.animation.device import Precision
+from emote_cli.animation.motion import MotionAnimator
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import ModelSettings, load_preset
@@ -78,7 +79,8 @@ def test_each_family_has_its_animator():
     for name in ("hallo", "hallo2"):
         assert public.animator_for(load_preset(name)) is public.HalloAnimator
     assert public.animator_for(load_preset("echomimic")) is public.EchoMimicAnimator
-    for name in ("tiny", "mini", "sd15"):
+    assert public.animator_for(load_preset("mini")) is MotionAnimator
+    for name in ("tiny", "sd15"):
         assert public.animator_for(load_preset(name)) is Animator
 
 
