@@ -17,6 +17,10 @@ from emote_cli.media.audio import open_audio
 from emote_cli.media.image import read_image
 from tests.conftest import synthetic_speech, write_wav
 
+TABLES = {
+    "csv": b"portrait,audio,seed\na.png,b.wav,3\n",
+    "jsonl": b'{"portrait": "a.png", "audio": "b.wav", "start": 2.5}\n',
+}
 PICTURES = ("png", "jpeg", "webp", "gif", "tiff", "bmp", "avif")
 
 damages = st.lists(
@@ -50,6 +54,18 @@ def picture(kind: str) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.parametrize("kind", PICTURES)
+def test_undamaged_pictures_are_read(kind, tmp_path):
+    path = tmp_path / f"x.{kind}"
+    path.write_bytes(picture(kind))
+    pixels = read_image(path)
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (24, 32, 3))
+    if kind in ("png", "tiff", "bmp"):
+        np.testing.assert_array_equal(
+            pixels, np.asarray(Image.open(io.BytesIO(picture(kind))).convert("RGB"))
+        )
+
+
 @given(kind=st.sampled_from(PICTURES), damage=damages)
 @keep_folder
 def test_damaged_pictures(kind, damage, tmp_path):
@@ -61,6 +77,13 @@ def test_damaged_pictures(kind, damage, tmp_path):
         return
     assert pixels.dtype == np.uint8
     assert pixels.shape[2] == 3
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.mp3", "x"])
+def test_an_undamaged_sound_is_read_whatever_its_name(name, tmp_path):
+    samples = synthetic_speech(0.1)
+    recording = open_audio(write_wav(tmp_path / name, samples))
+    np.testing.assert_allclose(recording.read(0, recording.n_samples), samples, atol=2e-4)
 
 
 @given(damage=damages, name=st.sampled_from(["x.wav", "x.mp3", "x"]))
@@ -76,13 +99,21 @@ def test_damaged_sounds(damage, name, tmp_path):
     assert np.isfinite(recording.read(0, recording.n_samples)).all()
 
 
+@pytest.mark.parametrize(("ending", "key", "value"), [("csv", "seed", 3), ("jsonl", "start", 2.5)])
+def test_an_undamaged_table_is_read(ending, key, value, tmp_path):
+    path = tmp_path / f"x.{ending}"
+    path.write_bytes(TABLES[ending])
+    (row,) = read_rows(path)
+    assert row.error is None
+    assert row.values["portrait"] == tmp_path / "a.png"
+    assert row.values[key] == value
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 @given(data=st.binary(max_size=60), damage=damages)
 @keep_folder
 def test_damaged_tables(ending, data, damage, tmp_path):
-    good = b"portrait,audio,seed\na.png,b.wav,3\n"
-    if ending == "jsonl":
-        good = b'{"portrait": "a.png", "audio": "b.wav", "start": 2.5}\n'
+    good = TABLES[ending]
     path: Path = tmp_path / f"x.{ending}"
     for content in (data, damaged(good, damage), good + data):
         path.write_bytes(content)

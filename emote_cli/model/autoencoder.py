@@ -22,7 +22,8 @@ from emote_cli.shapes import ImageLatents, ImagePixels
 
 def to_tensor(pixels: UInt8[np.ndarray, "f h w 3"]) -> Float[Tensor, "f 3 h w"]:
     """RGB bytes to [-1, 1]."""
-    return rearrange(torch.from_numpy(np.ascontiguousarray(pixels)), "f h w c -> f c h w").float() / 127.5 - 1
+    writable = np.require(pixels, requirements=["C", "W"])  # torch takes no others without a warning
+    return rearrange(torch.from_numpy(writable), "f h w c -> f c h w").float() / 127.5 - 1
 
 
 def to_bytes(pixels: Float[Tensor, "f 3 h w"]) -> UInt8[np.ndarray, "f h w 3"]:

@@ -1,5 +1,6 @@
 """What the qualities mean, and which weights they ask for."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -94,10 +95,19 @@ def test_six_steps_need_no_other_step_rule():
         torch.testing.assert_close((clean - alpha * noisy) / -sigma, velocity)
 
 
-@pytest.mark.parametrize(("frames", "step"), [(50, 0), (50, 7), (13, 3), (12, 4), (5, 9)])
-def test_windows_are_those_of_the_original(frames: int, step: int):
-    """Its windows of step 0 are all made once, and every frame number moves on by two in each step."""
-    starts = [0] if frames <= 12 else range(0, frames, 12 - 3)
-    first = [[(start + index) % frames for index in range(min(12, frames))] for start in starts]
-    moved = [[(frame + 2 * step) % frames for frame in window] for window in first]
-    assert plan_windows(frames, 12, 3, 2 * step, turn_short=True) == moved
+@pytest.mark.parametrize(
+    ("frames", "step", "starts"),
+    [
+        (50, 0, [0, 9, 18, 27, 36, 45]),
+        (50, 7, [14, 23, 32, 41, 0, 9]),
+        (13, 3, [6, 2]),
+        (12, 4, [8]),
+        (5, 9, [3]),
+    ],
+)
+def test_windows_are_those_of_the_original(frames: int, step: int, starts: list[int]):
+    """Where its windows of 12 frames that share 3 begin, worked out by hand: they move on by two in each step."""
+    windows = plan_windows(frames, 12, 3, 2 * step, turn_short=True)
+    assert [window[0] for window in windows] == starts
+    assert {len(window) for window in windows} == {min(frames, 12)}
+    assert all((b - a) % frames == 1 for window in windows for a, b in itertools.pairwise(window))
