@@ -118,18 +118,23 @@ def test_ctrl_c_and_sigterm_leave_nothing(start_server, number):
     assert not list(server.temp.glob("emote-web-*"))
 
 
-def test_starting_imports_no_torch(tmp_path):
+def test_starting_imports_no_torch_and_reads_no_stub_files(tmp_path):
     pytest.importorskip("gradio")
     code = (
         "import sys\n"
+        "stubs = []\n"
+        "def hook(event, given):\n"
+        "    if event == 'open' and str(given[0]).endswith('.pyi'):\n"
+        "        stubs.append(given)\n"
+        "sys.addaudithook(hook)\n"
         "from pathlib import Path\n"
         "from emote_cli.web.server import page_app, require_extra\n"
         "require_extra()\n"
         f"with page_app(Path({str(tmp_path)!r}), 'tiny'):\n"
-        "    print(sorted({'torch', 'transformers', 'diffusers', 'mediapipe'} & set(sys.modules)))\n"
+        "    print({'torch', 'transformers', 'diffusers', 'mediapipe'} & set(sys.modules), len(stubs))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set() 0"
