@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from emote_cli.web.portrait import face_at, number_faces
 from emote_cli.web.renders import Render, Renders
 from emote_cli.web.run_folder import RunFolder
 from emote_cli.web.visits import Visit, Visits
+from emote_cli.zoo.catalog import MODELS
 from emote_cli.zoo.locate import SETTINGS_NAME, locate
 
 PORTRAIT_BYTES = 50_000_000
@@ -258,12 +260,11 @@ def settings_of(model: str) -> ModelSettings:
 def installed(model: str) -> list[str]:
     """The models to choose from: the named one, and those that are here."""
     found = [model]
-    for name in ("mini", "sd15", "hallo", "echomimic"):
-        try:
-            locate(name)
-        except EmoteError:
-            continue
-        found += [name] if name not in found else []
+    for each in MODELS:
+        if each.name != model and (each.bundled or each.published):
+            with suppress(EmoteError):
+                locate(each.name)
+                found.append(each.name)
     return found
 
 

@@ -53,7 +53,7 @@ def _no_stub_files() -> Iterator[None]:
             raise OSError("no stub file")
         return usual(thing)
 
-    inspect.getfile = getfile
+    inspect.getfile = getfile  # type: ignore[assignment]
     try:
         yield
     finally:
