@@ -119,9 +119,7 @@ def _table_rows(text: str, path: Path) -> Iterator[Row]:
         place = f"{path}, line {number}"
         more = [cell for cell in cells[len(head) :] if cell]
         if more:
-            error = InputError(
-                f"{place}: {more[0]!r} stands in no column", hint=f"columns: {', '.join(head)}"
-            )
+            error = InputError(f"{more[0][:60]!r} stands in no column", hint=f"columns: {', '.join(head)}")
             yield Row(place, error=error)
             continue
         given = {name: cell for name, cell in zip(head, cells, strict=False) if name and cell}

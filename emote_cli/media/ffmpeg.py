@@ -257,7 +257,7 @@ def read_tags(path: Path) -> dict[str, str]:
     require_file(path, "file")
     done = run_ffmpeg(["-loglevel", "error", *source(path), "-f", "ffmetadata", "-"], path)
     if done.returncode != 0:
-        complaint = last_line(done.stderr.decode("utf-8", errors="replace"))
+        complaint = _refusal(path, done.stderr.decode("utf-8", errors="replace"))
         raise InputError(f"{path} is not readable: {complaint}", hint="give a video or audio file")
     text = done.stdout.decode("utf-8", errors="replace").replace("\\\n", "\0")
     head = re.split(r"^\[", text, maxsplit=1, flags=re.MULTILINE)[0]
