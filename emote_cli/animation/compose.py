@@ -16,6 +16,7 @@ from emote_cli.media.image import crop_and_resize, read_image, resize
 from emote_cli.perception.echomimic_box import echomimic_square
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.geometry import CROP_EXPAND, crop_square, euler_deg, face_box, to_crop
+from emote_cli.perception.hidden import are_eyes_closed, is_mouth_covered
 from emote_cli.perception.landmarks import EYE_CORNERS
 from emote_cli.settings import ModelSettings
 from emote_cli.types import Box, Face, Pixels, Portrait
@@ -125,7 +126,7 @@ def _turned(face: Face, around: Box, roll: float) -> Face:
 
 
 def doubts(portrait: Portrait, size: int) -> Iterator[str]:
-    """What may make the result poor, a sentence each: a small, blurred or turned face.
+    """What may make the result poor, a sentence each: a small, blurred, turned or covered face.
 
     Args:
         portrait: the square and its face.
@@ -137,6 +138,10 @@ def doubts(portrait: Portrait, size: int) -> Iterator[str]:
     pitch, yaw, _ = euler_deg(portrait.face.pose_4x4)
     if abs(yaw) > _PROFILE_DEG or abs(pitch) > _PROFILE_DEG:
         yield f"the face is turned away (yaw {yaw:.0f}, pitch {pitch:.0f} degrees); frontal photos do better"
+    if is_mouth_covered(portrait.pixels, portrait.face):
+        yield "the mouth cannot be told from its surroundings: a mask, a hand or a microphone would be animated, too"
+    if are_eyes_closed(portrait.face):
+        yield "the eyes are closed and stay so; a photo with open eyes does better"
     if side >= _SMALL_SHARE * size and sharpness(portrait.pixels) < _BLURRED:
         yield "the photo looks blurred; a sharper one does better"
 
