@@ -8,10 +8,17 @@ import os
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import atexit
 import random
+import shutil
 import socket
+import tempfile
 import wave
 from pathlib import Path
+
+# What was measured on this machine stays out of the user's cache, and of other test runs.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="emote-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 import hypothesis
 import numpy as np

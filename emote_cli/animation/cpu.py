@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 WORTH = 1.15
 """bf16 must be this much faster than fp32: it rounds, and normalizations are converted back and forth."""
@@ -53,12 +54,12 @@ def bf16_is_faster(folder: Path | None = None) -> bool:
     if not torch.cpu._is_avx512_bf16_supported():
         return False
     file = (folder or cache_folder()) / "cpu.json"
-    machine = f"{_model_name()}, torch {torch.__version__}"
-    known = _read(file)
-    if machine not in known:
-        known[machine] = measure_bf16()
-        _write(file, known)
-    return known[machine] >= WORTH
+    machine = f"{processor()}, torch {torch.__version__}"
+    known = read_note(file, machine)
+    if known is None:
+        known = [measure_bf16()]
+        write_note(file, machine, known)
+    return known[0] >= WORTH
 
 
 def measure_bf16() -> float:
@@ -101,7 +102,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emote"
 
 
-def _model_name() -> str:
+def processor() -> str:
+    """Its name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -109,21 +111,27 @@ def _model_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def _read(file: Path) -> dict[str, float]:
-    try:
-        known = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    is_table = isinstance(known, dict) and all(isinstance(value, float) for value in known.values())
-    return known if is_table else {}
+def read_note(file: Path, key: str) -> list[float] | None:
+    """Numbers that were measured before; None: there are none."""
+    numbers = _notes(file).get(key)
+    is_good = isinstance(numbers, list) and numbers and all(isinstance(each, float) for each in numbers)
+    return numbers if is_good else None
 
 
-def _write(file: Path, known: dict[str, float]) -> None:
-    """It is only a note: where it cannot be written, it is measured again."""
+def write_note(file: Path, key: str, numbers: list[float]) -> None:
+    """Remember them. It is only a note: where it cannot be written, they are measured again."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{os.getpid()}-{file.name}")
-        part.write_text(json.dumps(known))
+        part.write_text(json.dumps({**_notes(file), key: numbers}))
         part.replace(file)
     except OSError:
         return
+
+
+def _notes(file: Path) -> dict[str, Any]:
+    try:
+        notes = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}

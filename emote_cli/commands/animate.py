@@ -119,7 +119,8 @@ def animate(
 
     asked = {**values, "portrait": portrait, "audio": audio, "output": output}
     sleep_when_idle()
-    plan = check(job_like(like, asked, named), import_ahead)
+    # A forecast may know how fast this machine is, and then needs no network.
+    plan = check(job_like(like, asked, named), *([] if dry_run else [import_ahead]))
     for warning in plan.warnings:
         console.warn(warning)
     if dry_run:

@@ -41,7 +41,7 @@ def test_bf16_is_measured_once(tmp_path, monkeypatch, ratio: float, faster: bool
     (tmp_path / "new" / "cpu.json").write_text("broken")
     assert cpu.bf16_is_faster(tmp_path / "new") is faster
     assert len(measured) == 2
-    assert list(json.loads((tmp_path / "new" / "cpu.json").read_text()).values()) == [ratio]
+    assert list(json.loads((tmp_path / "new" / "cpu.json").read_text()).values()) == [[ratio]]
 
 
 def test_without_the_instructions_nothing_is_measured(tmp_path, monkeypatch):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from emote_cli.animation import forecast
-from emote_cli.animation.render import Plan
+from emote_cli.animation.job import Job
+from emote_cli.animation.render import Plan, check
 
 
 @pytest.mark.parametrize("n_chunks", [1, 2, 3, 20])
@@ -36,7 +37,32 @@ def test_the_first_chunks_tell_how_long_all_take(monkeypatch, n_chunks):
     plan = object.__new__(Plan)
     object.__setattr__(plan, "scene", None)
     object.__setattr__(plan, "job", SimpleNamespace(options=None))
-    seconds, gigabytes = forecast.measure(plan, n_chunks)
-    assert seconds == pytest.approx(truth_s)
+    pace = forecast.measure(plan)
+    assert pace.first_s + pace.chunk_s * (n_chunks - 1) == pytest.approx(truth_s)
     assert len(begun) == min(n_chunks, forecast.MEASURED)
-    assert 0.01 < gigabytes < 500
+    assert 0.01 < pace.gigabytes < 500
+
+
+def test_the_second_forecast_of_a_kind_needs_no_network(monkeypatch, tmp_path, portrait_path, speech_path):
+    measured = []
+    pace = forecast.Pace(7.0, 3.0, 0.5)
+    monkeypatch.setattr(forecast, "measure", lambda plan, animator: measured.append(plan) or pace)
+    values = {
+        "portrait": portrait_path,
+        "audio": speech_path,
+        "output": tmp_path / "video.mp4",
+        "model": "tiny",
+    }
+    plan = check(Job.of(values))
+    assert forecast.pace_of(plan, 1, None, tmp_path) == (pace, False)
+    assert forecast.pace_of(plan, 5, None, tmp_path) == (pace, False), (
+        "one chunk alone tells little: not remembered"
+    )
+    assert forecast.pace_of(plan, 5, None, tmp_path) == (pace, True)
+    assert len(measured) == 2
+    other = check(Job.of({**values, "steps": 7}))
+    assert forecast.pace_of(other, 5, None, tmp_path) == (pace, False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lines = [forecast.describe(plan)["time"] for _ in range(2)]
+    assert not lines[0].endswith("before")
+    assert lines[1] == f"{lines[0]}, as measured here before"
