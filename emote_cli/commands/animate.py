@@ -74,7 +74,16 @@ Ray = Annotated[
     typer.Option(
         "--ray",
         metavar="ADDRESS|local",
-        help="Spread the jobs of --batch over a Ray cluster.",
+        help="Spread the jobs of --batch, or the parts of --split, over a Ray cluster.",
+        rich_help_panel="Many jobs",
+    ),
+]
+Split = Annotated[
+    bool,
+    typer.Option(
+        "--split",
+        help="Cut a long sound at pauses of speech and make the parts apart: each starts from the portrait, "
+        "so the head may jump at a cut.",
         rich_help_panel="Many jobs",
     ),
 ]
@@ -90,6 +99,7 @@ def animate(
     dry_run: DryRun = False,
     batch: Batch = None,
     outputs_anywhere: Anywhere = False,
+    split: Split = False,
     ray: Ray = None,
     **values: Any,
 ) -> None:
@@ -100,15 +110,15 @@ def animate(
     """
     named = given_on_the_line(context)
     if batch is not None:
-        if portrait or audio or dry_run:
-            raise typer.BadParameter("--batch takes no PORTRAIT, no AUDIO and no --dry-run")
+        if portrait or audio or dry_run or split:
+            raise typer.BadParameter("--batch takes no PORTRAIT, no AUDIO, no --dry-run and no --split")
         from emote_cli.animation.batch import MakeOne
 
         make = MakeOne({**values, "output": output}, like, named, outputs_anywhere)
         _animate_many(batch, make, ray)
         return
-    if ray is not None or outputs_anywhere:
-        raise typer.BadParameter("--ray and --outputs-anywhere are for --batch")
+    if outputs_anywhere or (ray is not None and not split):
+        raise typer.BadParameter("--ray and --outputs-anywhere are for --batch; --ray is for --split, too")
     if portrait is None or audio is None:
         raise typer.BadParameter("Missing argument 'AUDIO'." if portrait else "Missing argument 'PORTRAIT'.")
     from emote_cli import console
@@ -132,7 +142,12 @@ def animate(
     begin = time.monotonic()
     with console.progress("animating", plan.scene.n_frames, "frames") as advance:
         try:
-            path: Path = render(plan, on_frame=advance, tell=console.say)
+            if split:
+                from emote_cli.animation.parts import render_parts
+
+                path: Path = render_parts(plan, ray, advance)
+            else:
+                path = render(plan, on_frame=advance, tell=console.say)
         except KeyboardInterrupt:
             if plan.job.keep_partial and partial_name(plan.job.output).exists():
                 console.say(f"what is made so far: {partial_name(plan.job.output)}; --resume goes on")

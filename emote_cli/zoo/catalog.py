@@ -35,9 +35,9 @@ MODELS = (
     Model("mini", bundled=True, trainable=True),
     Model("sd15", trainable=True),
     Model("hallo", published=True),
-    Model("hallo2", published=True),
     Model("echomimic", published=True),
     Model("echomimic-6step", published=True),
+    Model("hallo2", published=True),
 )
 """Every model by name; `tiny` is built with random weights and has no files."""
 

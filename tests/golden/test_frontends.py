@@ -17,7 +17,7 @@ from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features
 from emote_cli.settings import AudioSettings
 from emote_cli.types import Waveform
 
-EXACT = {"atol": 0.0, "rtol": 0.0}
+EXACT = {"atol": 1e-9, "rtol": 0.0}
 
 
 @pytest.fixture(scope="module")
