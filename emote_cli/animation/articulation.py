@@ -1,9 +1,8 @@
-"""A model that predicts the mean of all that could be moves the lips too little; this moves them farther.
+"""The model predicts an average, so lips move too little; this exaggerates their motion.
 
-The way from what silence makes of the portrait to what speech makes of it is shown longer than it is: at the mouth,
-and where it is short. Longer ways are stretched less, since the autoencoder draws stains where latents lie far off.
-Dark skin and beards make for short ways, with lips that would not part: how far loud speech moves the lips of this
-portrait says how much they need.
+The latents that silence gives are subtracted from those that speech gives, and the difference is scaled at the mouth.
+Large differences are scaled less, because the autoencoder draws stains far from the latents that it was trained on.
+Dark skin and beards give small differences: how far loud speech moves the lips of this portrait sets the scale.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A quality aid outside the network: what a living head does besides speaking. It sways a little, and it blinks.
+"""Lets the head of a finished picture sway a little, and its eyes blink: a warp outside the network.
 
-A network that samples in one step, as the mini does, gives the mean of all that could be: heads that move by chance
-stand still. So its finished squares are warped: the head turns as if it were a dome (yaw and pitch), leans a little
-(roll), and the upper lids are drawn over the eyes now and then. What is more than a head's width away stays as it is.
+A one-step sampler outputs the mean over all motions; head motion is random, so the head stays still. Here the finished
+square is warped: the head turns as if it were a dome (yaw and pitch), leans a little (roll), and the upper lids are
+drawn over the eyes now and then. Nothing moves that is more than a head's width away.
 
 Where the head is at a time depends on (seed, time) only: a resumed video goes on as if it had not stopped.
 """

@@ -1,7 +1,7 @@
 """How much memory a model needs, and how it makes do with less.
 
-`need` says it before a weight is read. `Residence` keeps the large parts on the CPU and has one of them at a time on
-the device. `Guard` turns the residence on when memory runs out all the same, once, and repeats the work that failed.
+`need` computes it before a weight is read. `Residence` keeps the large parts on the CPU and moves one of them at a
+time to the device. On the first out-of-memory error `Guard` switches to low-memory mode and retries.
 """
 
 from __future__ import annotations

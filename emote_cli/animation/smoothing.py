@@ -1,7 +1,7 @@
-"""Each frame's latents averaged with those around it: what a network makes frame by frame trembles, faces do not.
+"""Averages each frame's latents with those around it, against lips that tremble from frame to frame.
 
-The frames that are shown lag behind those that are made, since the next chunk's first ones belong to the last ones'
-average. The motion frames stay as the network made them.
+Output lags by `reach` frames, because averaging needs the first frames of the next chunk. Motion frames are
+not averaged.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def chunk_noise(
 
 
 def guided(conditional: Denoise, unconditional: Denoise, scale: float, guided_from: int = 0) -> Denoise:
-    """Classifier-free guidance: u + scale (c - u).
+    """Classifier-free guidance (Ho and Salimans, arXiv 2207.12598): u + scale (c - u).
 
     Args:
         conditional: told everything.
@@ -71,7 +71,9 @@ def guided(conditional: Denoise, unconditional: Denoise, scale: float, guided_fr
 def sample(
     denoise: Denoise, noise: VideoLatents, schedule: NoiseSchedule, *, steps: int, solver: str = "ddim"
 ) -> VideoLatents:
-    """Denoise from pure noise to latents.
+    """Denoise pure noise, step by step, to latents.
+
+    By DDIM (Song et al., arXiv 2010.02502) or DPM-Solver++ (Lu et al., arXiv 2211.01095), see solvers.py.
 
     Args:
         denoise: noisy latents and timestep -> prediction (as the schedule's objective says).

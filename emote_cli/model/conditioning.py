@@ -59,7 +59,7 @@ class Reference(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """Keys and values of one site's short memories, the same in every denoising step; None: made when asked for.
+    """Cached keys and values of one site's audio and identity tokens; None: computed per step.
 
     Attributes:
         slot: of what enters SD's text slot.
