@@ -4,12 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emote_cli.animation.animate import Animator as Animator
+    from emote_cli.animation.animator import Animator as Animator
     from emote_cli.animation.options import AnimateOptions as AnimateOptions
 
 __version__ = "0.1.0"
 
-_HOMES = {"Animator": "emote_cli.animation.animate", "AnimateOptions": "emote_cli.animation.options"}
+_HOMES = {"Animator": "emote_cli.animation.animator", "AnimateOptions": "emote_cli.animation.options"}
 
 
 def __getattr__(name: str) -> Any:

@@ -83,9 +83,9 @@ class FakeAnimator:
 
 @pytest.fixture
 def fake(monkeypatch) -> type[FakeAnimator]:
-    module = types.ModuleType("emote_cli.animation.animate")
+    module = types.ModuleType("emote_cli.animation.animator")
     module.Animator = FakeAnimator
-    monkeypatch.setitem(sys.modules, "emote_cli.animation.animate", module)
+    monkeypatch.setitem(sys.modules, "emote_cli.animation.animator", module)
     monkeypatch.setattr(FakeAnimator, "calls", [])
     loaded.cache_clear()
     return FakeAnimator

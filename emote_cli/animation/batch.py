@@ -100,7 +100,7 @@ class MakeOne:
 @functools.lru_cache(maxsize=1)
 def loaded(model: Path | str, device: str, dtype: str, tuning: Any) -> Any:
     """The model, loaded once for jobs that follow each other in a process; `loaded.cache_clear()` forgets it."""
-    from emote_cli.animation.animate import Animator
+    from emote_cli.animation.animator import Animator
 
     return Animator.load(model, device=device, dtype=dtype, tuning=tuning)
 

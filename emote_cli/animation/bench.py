@@ -20,7 +20,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from emote_cli import __version__
-from emote_cli.animation.animate import Animator
+from emote_cli.animation.animator import Animator
 from emote_cli.animation.device import LARGE_MODEL, choose_device, choose_precision, runs_in_half
 from emote_cli.animation.finishing import show_frames
 from emote_cli.animation.options import AnimateOptions, DeviceName, DTypeName, Quality, Tuning
@@ -134,7 +134,7 @@ def bench(
         if random_weights
         else Animator.load(model, device, dtype, tuning)
     )
-    rate = device_rate(where, animator.precision.dtype)
+    rate = device_rate(where, animator.runtime.precision.dtype)
     rows = []
     for quality in qualities:
         rows.append(_measure(animator, quality, repeat, rate, began, on_video))
@@ -143,7 +143,7 @@ def bench(
         model=model,
         random_weights=random_weights,
         device={"kind": where.type, "name": device_name(where)},
-        dtype=str(animator.precision.dtype).removeprefix("torch."),
+        dtype=str(animator.runtime.precision.dtype).removeprefix("torch."),
         compiled=tuning.compile,
         low_memory=tuning.low_memory,
         device_tflops=rate / 1e12,
@@ -161,7 +161,7 @@ def _measure(
     on_video: Callable[[], object],
 ) -> Row:
     options, settings = AnimateOptions(quality=quality), animator.model.settings
-    _forget_peak(animator.device)
+    _forget_peak(animator.runtime.device)
     frames = show_frames(animator, made_up_scene(settings, 1), options)
     next(frames)
     start_s = time.monotonic() - began
@@ -172,7 +172,7 @@ def _measure(
         made = sum(1 for _ in show_frames(animator, made_up_scene(settings, CHUNKS), options))
         seconds.append((time.monotonic() - begin) / made)
         on_video()
-    peak = peak_bytes(animator.device)
+    peak = peak_bytes(animator.runtime.device)
     work = _count_work(animator, options) / n_warm
     how, fastest = recipe(settings.diffusion, options), min(seconds)
     return Row(
@@ -191,7 +191,7 @@ def _measure(
 
 def _count_work(animator: Animator, options: AnimateOptions) -> float:
     """Multiplications and additions of a video of one chunk; a compiled network is counted as it was written."""
-    network = animator.model.backbone
+    network: Any = animator.model.backbone
     compiled, network.forward = network.forward, type(network).forward.__get__(network)
     try:
         with FlopCounterMode(display=False) as counter:
@@ -217,8 +217,8 @@ def random_animator(
     }
     model.load_state_dict(weights, strict=False, assign=True)
     model.requires_grad_(False)
-    animator = Animator.of(model)(model, device, precision, None, tuning)
-    animator.ears = _random_ears(settings)
+    animator = Animator(model, device, precision, None, tuning)
+    animator.runtime.ears = _random_ears(settings)
     return animator
 
 

@@ -16,7 +16,7 @@ from emote_cli.animation.render import Plan, load_animator
 from emote_cli.zoo.locate import WEIGHTS_NAME
 
 if TYPE_CHECKING:  # torch is imported only where something is measured
-    from emote_cli.animation.animate import Animator
+    from emote_cli.animation.animator import Animator
 else:
     Animator = Any
 

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from emote_cli.animation.options import AnimateOptions, Quality, Solver
-from emote_cli.settings import DiffusionSettings, ModelSettings
-
-SIX_STEP = "echomimic-6step"
-"""The accelerated form of EchoMimic: a preset, an add-on of `emote download`, and a name for `--model`."""
-
-SIX_STEP_FILES = ("denoising_unet_acc.safetensors", "motion_module_acc.safetensors")
+from emote_cli.animation.options import AnimateOptions, Solver
+from emote_cli.settings import DiffusionSettings
 
 _FEW_STEPS = 8
 """Models that take no more than this were made for few steps: no quality changes theirs."""
@@ -57,16 +51,4 @@ def recipe(settings: DiffusionSettings, options: AnimateOptions) -> Recipe:
         steps=options.steps or steps,
         guidance=settings.guidance if options.guidance is None else options.guidance,
         guided_from=guided_from,
-    )
-
-
-def is_six_step(model: str, settings: ModelSettings, quality: Quality | None, folder: Path | None) -> bool:
-    """Whether EchoMimic's accelerated weights are meant: by name, or as its fast quality where they are installed."""
-    if model == SIX_STEP:
-        return True
-    return (
-        settings.name == "echomimic"
-        and quality == "fast"
-        and folder is not None
-        and all((folder / name).is_file() for name in SIX_STEP_FILES)
     )

@@ -19,8 +19,8 @@ from emote_cli.animation.finishing import show_chunks
 from emote_cli.animation.job import Job
 from emote_cli.animation.metadata import making_of, to_tags
 from emote_cli.animation.options import Tuning
-from emote_cli.animation.quality import SIX_STEP, is_six_step
 from emote_cli.animation.scene import Scene, read_scene
+from emote_cli.animation.variants import find_variant, note_missing
 from emote_cli.errors import OutputError
 from emote_cli.files import beside, check_place
 from emote_cli.media.encoding import encoding_of
@@ -32,7 +32,7 @@ from emote_cli.types import Pixels
 from emote_cli.zoo.locate import SETTINGS_NAME, locate
 
 if TYPE_CHECKING:  # torch is imported late, after all checks
-    from emote_cli.animation.animate import Animator
+    from emote_cli.animation.animator import Animator
 else:
     Animator = Any
 
@@ -72,12 +72,10 @@ def check(job: Job, before_faces: Callable[[], object] = lambda: None) -> Plan:
     check_output(job)
     folder, options = locate(job.model), job.options
     settings = load_preset(job.model) if folder is None else load_settings(folder / SETTINGS_NAME)
-    variant = SIX_STEP if is_six_step(job.model, settings, options.quality, folder) else None
+    variant = find_variant(job.model, settings, options.quality, folder)
     settings = settings if variant is None else load_preset(variant)
     scene = read_scene(job.portrait, job.audio, options, settings, folder, before_faces)
-    warnings = scene.notes
-    if options.quality == "fast" and settings.name == "echomimic":
-        warnings = (*warnings, f"accelerated weights would be faster: emote download {SIX_STEP}")
+    warnings = (*scene.notes, *note_missing(settings, options.quality))
     return Plan(job, folder or job.model, scene, variant, warnings)
 
 
@@ -175,7 +173,7 @@ def import_ahead() -> threading.Thread:
 
     def work() -> None:
         with suppress(Exception):  # who needs it imports it again, and hears why it fails
-            import_module("emote_cli.animation.animate")
+            import_module("emote_cli.animation.animator")
 
     thread = threading.Thread(target=work, name="import ahead")
     thread.start()
@@ -188,7 +186,7 @@ def load_animator(plan: Plan, tell: Callable[[str], object] = lambda line: None)
     Raises:
         EmoteError: the device is not there, or the model does not fit into its memory.
     """
-    from emote_cli.animation.animate import Animator
+    from emote_cli.animation.animator import Animator
 
     tuning = replace(tuning_of(plan), tell=tell)
     return Animator.load(plan.model, device=plan.job.device, dtype=plan.job.dtype, tuning=tuning)

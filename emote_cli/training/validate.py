@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emote_cli.animation.animate import Animator
+from emote_cli.animation.animator import Animator
 from emote_cli.animation.device import Precision
 from emote_cli.animation.finishing import show_frames
 from emote_cli.animation.options import AnimateOptions
@@ -113,7 +113,7 @@ class Examiner:
     def __call__(self, model: Emo, step: int) -> dict[str, float]:
         """Videos and mean figures of a model in evaluation mode; clips that cannot be read are left out."""
         device = next(model.parameters()).device
-        animator = Animator.of(model)(model, device, Precision(torch.float32))
+        animator = Animator(model, device, Precision(torch.float32))
         rows = []
         (self.run / SAMPLES).mkdir(parents=True, exist_ok=True)
         for record in self.records:

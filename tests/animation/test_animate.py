@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emote_cli.animation.animate import Animator
+from emote_cli.animation.animator import Animator
 from emote_cli.animation.articulation import FAR
 from emote_cli.animation.detail import stillness, transfer_detail
 from emote_cli.animation.device import choose_device, choose_precision

@@ -1,15 +1,18 @@
 """What went wrong on GPUs only, shown with fakes on a CPU."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from emote_cli.animation import animate, public
-from emote_cli.animation.animate import Animator
-from emote_cli.animation.behind import finished_behind
+from emote_cli.animation import runtime
+from emote_cli.animation.animator import Animator
+from emote_cli.animation.background import finish_in_background
 from emote_cli.animation.device import Precision, choose_precision
 from emote_cli.animation.memory import LARGE, Guard, is_out_of_memory
+from emote_cli.animation.options import Tuning
+from emote_cli.animation.schemes.hallo import HalloScheme
 from emote_cli.model.checkpoint import random_model
 from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor
 from emote_cli.settings import load_preset, save_settings
@@ -46,7 +49,7 @@ def test_once_the_need_is_lowered_every_chunk_is_finished_by_the_thread_that_sam
 
     guard_is_held = threading.Event()  # never set: gives the sampler time to fail meanwhile
     chunks = (guard(lambda number=number: sampled(number)) for number in range(4))
-    assert list(finished_behind(chunks, finish, CPU, guard)) == [0, 1, 2, 3]
+    assert list(finish_in_background(chunks, finish, CPU, guard)) == [0, 1, 2, 3]
     assert events == [
         "sampled 0", "finished 0 behind", "lowered", "sampled 1", "finished 1 in front",
         "sampled 2", "finished 2 in front", "sampled 3", "finished 3 in front",
@@ -64,7 +67,10 @@ def test_a_chunk_that_waits_for_the_second_thread_is_taken_back():
         guard.busy.release()
         yield 1
 
-    assert list(finished_behind(chunks(), lambda n: threads.append(in_front()) or n, CPU, guard)) == [0, 1]
+    assert list(finish_in_background(chunks(), lambda n: threads.append(in_front()) or n, CPU, guard)) == [
+        0,
+        1,
+    ]
     assert threads == [True, True]
 
 
@@ -93,7 +99,7 @@ def test_public_weights_run_in_fp16_as_their_authors_run_them(tmp_path, monkeypa
     def ask(dtype, device, **how):
         raise Asked(how["half"])
 
-    monkeypatch.setattr(animate, "choose_precision", ask)
+    monkeypatch.setattr(runtime, "choose_precision", ask)
     with pytest.raises(Asked) as asked:
         Animator.load(tmp_path, "cpu")
     assert asked.value.args == (half,)
@@ -125,11 +131,11 @@ def test_a_model_that_does_not_fit_goes_on_with_one_part_at_a_time(monkeypatch):
 
     monkeypatch.setattr(model, "to", moved)
     animator = Animator(
-        model, torch.device("meta"), Precision(torch.float32), tuning=animate.Tuning(tell=told.append)
+        model, torch.device("meta"), Precision(torch.float32), tuning=Tuning(tell=told.append)
     )
     assert failed
     assert told == ["memory ran out; going on with --low-memory"]
-    assert animator.residence is not None
+    assert animator.runtime.residence is not None
     for name, part in model.named_children():
         for parameter in part.parameters():
             assert parameter.is_meta == (name not in LARGE)
@@ -143,9 +149,9 @@ def test_wav2vec_hears_on_the_cpu(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Wav2VecFeatureExtractor, "load", classmethod(lambda cls, folder, device="cpu": cls(None, device))
     )
-    animator = object.__new__(public.HalloAnimator)
-    animator.folder, animator.device, animator.ears = tmp_path, CUDA, None
-    animator._extractor()
+    scheme = object.__new__(HalloScheme)
+    scheme.runtime = SimpleNamespace(folder=tmp_path, device=CUDA, ears=None)
+    scheme._extractor()
     assert loaded == ["cpu"]
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from small_models import build, paper_settings
 
-from emote_cli.animation import animate, memory
-from emote_cli.animation.animate import AnimateOptions, Animator, Tuning
-from emote_cli.animation.behind import finished_behind
+from emote_cli.animation import memory, runtime
+from emote_cli.animation.animator import AnimateOptions, Animator, Tuning
+from emote_cli.animation.background import finish_in_background
 from emote_cli.animation.device import Precision, choose_precision
 from emote_cli.animation.memory import LARGE, Guard, Need, Residence, check_fits, is_out_of_memory, need
 from emote_cli.errors import DeviceError, SettingsError
@@ -135,7 +135,7 @@ def test_chunks_are_finished_while_the_next_is_made():
         begun.set()
         return chunk * 10
 
-    assert list(finished_behind(chunks(), finish, CPU, Guard(None))) == [0, 10, 20]
+    assert list(finish_in_background(chunks(), finish, CPU, Guard(None))) == [0, 10, 20]
     assert events == ["made 1"]
 
 
@@ -152,10 +152,10 @@ def test_a_chunk_that_runs_out_of_memory_behind_is_finished_in_front():
         raise ValueError("bad")
 
     guard = Guard(lambda: lowered.append(True))
-    assert list(finished_behind(iter([5, 6]), finish, CPU, guard)) == [5, 6]
+    assert list(finish_in_background(iter([5, 6]), finish, CPU, guard)) == [5, 6]
     assert threads.count(True) == 1
     with pytest.raises(ValueError, match="bad"):
-        list(finished_behind(iter([5]), ill, CPU, guard))
+        list(finish_in_background(iter([5]), ill, CPU, guard))
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_a_video_survives_running_out_of_memory(speech, portrait_of):
     expected = np.stack(list(whole.raw_frames(portrait, speech, AnimateOptions(guidance=2.0))))
     told: list[str] = []
     short = Animator(random_model(load_preset("tiny")), CPU, Precision(torch.float32))
-    short.guard = Guard(short._lower, told.append)
+    short.runtime.guard = Guard(short.runtime._lower, told.append)
     forward, calls = short.model.backbone.forward, []
 
     def failing(*args, **kwargs):
@@ -194,7 +194,7 @@ def test_a_video_survives_running_out_of_memory(speech, portrait_of):
         np.stack(list(short.raw_frames(portrait, speech, AnimateOptions(guidance=2.0)))), expected
     )
     assert told == ["memory ran out; going on with --low-memory"]
-    assert short.residence is not None
+    assert short.runtime.residence is not None
 
 
 def test_low_memory_makes_the_same_video(speech, portrait_of):
@@ -274,19 +274,21 @@ def test_parts_can_be_moved_in_inference_mode():
 
 def test_a_large_model_is_weighed_first_and_kept_in_its_format(monkeypatch, speech, portrait_of):
     """`mini` stands in, called large."""
-    monkeypatch.setattr(animate, "LARGE_MODEL", 0)
+    monkeypatch.setattr(runtime, "LARGE_MODEL", 0)
     told: list[str] = []
     short = Waveform(speech.samples[:2000], 16_000)
     frames = []
     for dtype in ("fp32", "bf16"):
         animator = Animator.load("mini", "cpu", dtype, Tuning(tell=told.append))
-        assert {parameter.dtype for parameter in animator.model.parameters()} == {animator.precision.dtype}
+        assert {parameter.dtype for parameter in animator.model.parameters()} == {
+            animator.runtime.precision.dtype
+        }
         frames.append(
             np.stack(list(animator.raw_frames(portrait_of(animator.size), short, AnimateOptions())))
         )
     assert all("mini needs about" in line and "on cpu at its peak" in line for line in told)
     assert len(told) == 2
     assert np.abs(frames[0].astype(float) - frames[1]).mean() < 3
-    monkeypatch.setattr(animate, "free_bytes", lambda device: 1e6)
+    monkeypatch.setattr(runtime, "free_bytes", lambda device: 1e6)
     with pytest.raises(DeviceError, match=r"0\.0 GB are free"):
         Animator.load("mini", "cpu", "bf16")

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from emote_cli.animation.animator import Animator
 from emote_cli.animation.compose import cut_portrait
 from emote_cli.animation.device import Precision
-from emote_cli.animation.motion import MotionAnimator, blink, close_lips, idle, landmarks_of
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.scene import Scene
+from emote_cli.animation.schemes.motion import blink, close_lips, idle, landmarks_of
 from emote_cli.media.image import read_image
 from emote_cli.model.emo import Emo
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
@@ -31,12 +32,12 @@ MOTION = [
 
 
 @pytest.fixture(scope="module")
-def animator() -> MotionAnimator:
+def animator() -> Animator:
     torch.manual_seed(1)
     model = Emo(override(load_preset("tiny"), MOTION)).eval()
     torch.nn.init.normal_(model.backbone.conv_out.weight, std=0.5)
     torch.nn.init.normal_(model.painter.conv_out.weight, std=0.05)
-    return MotionAnimator(model, torch.device("cpu"), Precision(torch.float32))
+    return Animator(model, torch.device("cpu"), Precision(torch.float32))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def photo() -> Pixels:
 
 
 @pytest.fixture(scope="module")
-def portrait(animator: MotionAnimator, photo: Pixels) -> Portrait:
+def portrait(animator: Animator, photo: Pixels) -> Portrait:
     path = ASSETS / "portrait.png"
     with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
         return cut_portrait(photo, path, animator.size, find_faces(photo, analyzer))
@@ -57,22 +58,20 @@ def speech(seconds: float = 1.0) -> Waveform:
     )
 
 
-def test_chunks_hold_landmarks_of_every_frame_once(animator: MotionAnimator, portrait: Portrait) -> None:
+def test_chunks_hold_landmarks_of_every_frame_once(animator: Animator, portrait: Portrait) -> None:
     chunks = list(animator.raw_chunks(portrait, speech(), AnimateOptions()))
     assert sum(len(chunk.frames) for chunk in chunks) == 25
     assert all(b.start == a.start + len(a.frames) for a, b in pairwise(chunks))
     assert chunks[0].frames.shape[1:] == (478, 2)
 
 
-def test_it_goes_on_behind_a_chunk_as_if_it_had_not_stopped(
-    animator: MotionAnimator, portrait: Portrait
-) -> None:
+def test_it_goes_on_behind_a_chunk_as_if_it_had_not_stopped(animator: Animator, portrait: Portrait) -> None:
     whole = list(animator.raw_chunks(portrait, speech(), AnimateOptions()))
     rest = list(animator.raw_chunks(portrait, speech(), AnimateOptions(), whole[0].carry))
     assert np.array_equal(rest[0].frames, whole[1].frames)
 
 
-def test_articulation_moves_the_lips_farther(animator: MotionAnimator, portrait: Portrait) -> None:
+def test_articulation_moves_the_lips_farther(animator: Animator, portrait: Portrait) -> None:
     once, twice = (
         np.concatenate(
             [c.frames for c in animator.raw_chunks(portrait, speech(), AnimateOptions(articulation=by))]
@@ -84,7 +83,7 @@ def test_articulation_moves_the_lips_farther(animator: MotionAnimator, portrait:
 
 @pytest.mark.parametrize("size", [64, 190])
 def test_a_still_face_is_the_photo_at_any_size(
-    animator: MotionAnimator, portrait: Portrait, photo: Pixels, size: int
+    animator: Animator, portrait: Portrait, photo: Pixels, size: int
 ) -> None:
     scene = Scene(
         settings=animator.model.settings,

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emote_cli.animation.overlap import plan_windows, sample_overlapping
+from emote_cli.animation.schemes.overlap import plan_windows, sample_overlapping
 from emote_cli.diffusion.objective import target_for
 from emote_cli.diffusion.sampler import sample
 from emote_cli.diffusion.schedule import NoiseSchedule

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from emote_cli.animation.options import AnimateOptions
-from emote_cli.animation.overlap import plan_windows
-from emote_cli.animation.quality import SIX_STEP, SIX_STEP_FILES, Recipe, is_six_step, recipe
+from emote_cli.animation.quality import Recipe, recipe
+from emote_cli.animation.schemes.overlap import plan_windows
+from emote_cli.animation.variants import SIX_STEP, SIX_STEP_FILES, find_variant
 from emote_cli.diffusion.sampler import guided
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.diffusion.solvers import make_solver
@@ -63,14 +64,14 @@ def test_guidance_ends_at_its_timestep():
 
 def test_six_steps_by_name_or_where_they_are_installed(tmp_path: Path):
     settings = load_preset("echomimic")
-    assert is_six_step(SIX_STEP, settings, None, tmp_path)
-    assert not is_six_step("echomimic", settings, "fast", tmp_path)
-    assert not is_six_step("echomimic", settings, "fast", None)
+    assert find_variant(SIX_STEP, settings, None, tmp_path) == SIX_STEP
+    assert find_variant("echomimic", settings, "fast", tmp_path) is None
+    assert find_variant("echomimic", settings, "fast", None) is None
     for name in SIX_STEP_FILES:
         (tmp_path / name).touch()
-    assert is_six_step("echomimic", settings, "fast", tmp_path)
-    assert not is_six_step("echomimic", settings, "balanced", tmp_path)
-    assert not is_six_step("hallo", load_preset("hallo"), "fast", tmp_path)
+    assert find_variant("echomimic", settings, "fast", tmp_path) == SIX_STEP
+    assert find_variant("echomimic", settings, "balanced", tmp_path) is None
+    assert find_variant("hallo", load_preset("hallo"), "fast", tmp_path) is None
 
 
 def test_the_six_step_preset_differs_in_its_steps_only():

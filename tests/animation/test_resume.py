@@ -23,7 +23,7 @@ def _short_segments(monkeypatch):
 
 @pytest.fixture(scope="module")
 def animator():
-    from emote_cli.animation.animate import Animator
+    from emote_cli.animation.animator import Animator
 
     return Animator.load("tiny", device="cpu")
 

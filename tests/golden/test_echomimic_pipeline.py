@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 from golden_models import agree, echomimic_model
 
-from emote_cli.animation.echomimic import EchoMimicInputs, EchoMimicSampling, sample_video
+from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, EchoMimicSampling, sample_video
 from emote_cli.diffusion.solvers import Ddim
 from emote_cli.perception.whisper import encode, whisper_features
 from emote_cli.perception.whisper_encoder import WhisperEncoder, log_mel

@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 from golden_models import WORST, agree, published_wav2vec, regions
 
-from emote_cli.animation import hallo as loop
+from emote_cli.animation.schemes import hallo_chunks as loop
 from emote_cli.perception.landmarks import LIPS, SILHOUETTE
 from emote_cli.perception.regions import (
     blurred,

@@ -95,7 +95,7 @@ def memory_runs_out() -> dict[str, Any]:
         "weights_gb": weights / 1e9,
         "peak_gb": peak / 1e9,
         "told": told,
-        "lowered": whole.residence is not None,
+        "lowered": whole.runtime.residence is not None,
         "largest_difference_of_255": int(np.abs(made.astype(int) - expected.astype(int)).max()),
     }
 

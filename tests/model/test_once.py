@@ -6,8 +6,9 @@ import pytest
 import torch
 from small_models import build, condition, make_batch, randomize, timesteps, tiny_settings
 
-from emote_cli.animation.behind import finished_behind
-from emote_cli.animation.hallo import (
+from emote_cli.animation.background import finish_in_background
+from emote_cli.animation.memory import Guard
+from emote_cli.animation.schemes.hallo_chunks import (
     HalloInputs,
     HalloSampling,
     decoded,
@@ -15,7 +16,6 @@ from emote_cli.animation.hallo import (
     hallo_noise,
     sampled_chunks,
 )
-from emote_cli.animation.memory import Guard
 from emote_cli.model.adapters import hallo as adapter
 from emote_cli.model.adapters.hallo import HalloQuirks
 from emote_cli.model.conditioning import RegionWeights
@@ -134,12 +134,12 @@ def test_silence_and_hearing_once_in_other_families(audio: str):
     assert not heard.drop(audio=(True, False, False)).heard
 
 
-def test_chunks_finished_behind_are_the_same():
+def test_chunks_finish_in_background_are_the_same():
     model, given, sampling = hallo(), inputs(13), HalloSampling(steps=2)
     plain = torch.cat(list(hallo_chunks(model, given, hallo_noise(1, (4, 4, 4), 5), sampling)))
     assert len(plain) == 13
     chunks = sampled_chunks(model, given, hallo_noise(1, (4, 4, 4), 5), sampling)
-    behind = finished_behind(chunks, lambda made: decoded(model, made), torch.device("cpu"), Guard(None))
+    behind = finish_in_background(chunks, lambda made: decoded(model, made), torch.device("cpu"), Guard(None))
     assert torch.equal(torch.cat(list(behind)), plain)
 
 

@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from emote_cli.animation.echomimic import EchoMimicInputs, EchoMimicSampling, sample_video
-from emote_cli.animation.overlap import sample_overlapping
+from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, EchoMimicSampling, sample_video
+from emote_cli.animation.schemes.overlap import sample_overlapping
 from emote_cli.diffusion.sampler import guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.model import shared_attention

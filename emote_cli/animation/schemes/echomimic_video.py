@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.animation.hallo import Guard, at_once
-from emote_cli.animation.overlap import sample_overlapping, spans
+from emote_cli.animation.schemes.hallo_chunks import Guard, at_once
+from emote_cli.animation.schemes.overlap import sample_overlapping, spans
 from emote_cli.diffusion.sampler import guided
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.model.adapters.echomimic import PUBLISHED, EchoMimicQuirks, condition, encode_reference

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.animation.animate import Animator, to_numpy
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.compose import square_of
 from emote_cli.animation.finishing import idle_speed
@@ -24,6 +23,8 @@ from emote_cli.animation.moving_portrait import MovingPortrait
 from emote_cli.animation.options import REGION_SCALES, AnimateOptions
 from emote_cli.animation.paste import to_photo
 from emote_cli.animation.scene import Scene
+from emote_cli.animation.schemes.emo import EmoScheme
+from emote_cli.animation.schemes.scheme import to_numpy
 from emote_cli.animation.smoothing import Track
 from emote_cli.media.image import resize
 from emote_cli.model.conditioning import Reference
@@ -54,12 +55,14 @@ def landmarks_of(face: Face) -> Float[np.ndarray, "478 3"]:
     return np.concatenate([flat, np.zeros((len(flat), 1))], 1).astype(np.float32)
 
 
-class MotionAnimator(Animator):
-    """An animator whose chunks are landmarks, in pixels of the portrait at the model's size."""
+class MotionScheme(EmoScheme):
+    """EMO's scheme with chunks that are landmarks, in pixels of the portrait at the model's size."""
 
     def raw_frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
         """Frames at the model's size, with nothing but speech in them."""
-        moving = MovingPortrait(portrait.pixels, landmarks_of(portrait.face)[:, :2], self.model.painter)
+        moving = MovingPortrait(
+            portrait.pixels, landmarks_of(portrait.face)[:, :2], self.runtime.model.painter
+        )
         for made in self.raw_chunks(portrait, speech, options):
             for points in made.frames:
                 yield moving.draw(points)
@@ -68,27 +71,27 @@ class MotionAnimator(Animator):
         self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
     ) -> Iterator[MadeChunk]:
         """Landmarks of round(seconds x fps) frames, chunk by chunk; see `Animator.raw_chunks`."""
-        settings = self.model.settings
+        settings = self.runtime.model.settings
         features = listen(speech, settings.audio, settings.fps)
-        mask = region_mask(portrait.face.box_px, self.size, REGION_SCALES[options.motion_region])
-        region = torch.from_numpy(mask.astype(np.float32))[None].to(self.device)
+        mask = region_mask(portrait.face.box_px, self.runtime.size, REGION_SCALES[options.motion_region])
+        region = torch.from_numpy(mask.astype(np.float32))[None].to(self.runtime.device)
         rest = torch.from_numpy(landmarks_of(portrait.face)[:, :2].astype(np.float32))
-        grid = Grid(rest, settings.latent_size, self.size)
-        with torch.inference_mode(), self.precision.autocast(self.device):
-            reference = self.model.encode_reference(grid.place().to(self.device))
+        grid = Grid(rest, settings.latent_size, self.runtime.size)
+        with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
+            reference = self.runtime.model.encode_reference(grid.place().to(self.runtime.device))
             still = self._still(reference, region, options)
         times = settings.articulation if options.articulation is None else options.articulation
         reach = settings.smoothing if options.smoothing is None else options.smoothing
         reach = min(reach, settings.temporal.chunk_frames // 2)
         so_far = reference.latents[:, None][:, :0] if after is None else torch.from_numpy(after.motion)
-        track = Track(reach, settings.temporal.motion_frames, so_far.to(self.device))
+        track = Track(reach, settings.temporal.motion_frames, so_far.to(self.runtime.device))
         for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
             if after is not None and chunk.start < after.frame + reach:
                 continue
             is_last = chunk.stop >= features.n_frames
-            with torch.inference_mode(), self.precision.autocast(self.device):
+            with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
                 conditioning = self._condition(reference, track.motion, features, region, chunk, options)
-                latents = self.guard(partial(self._sample, reference, conditioning, chunk, options))
+                latents = self.runtime.guard(partial(self._sample, reference, conditioning, chunk, options))
             smooth, track = track.followed_by(latents[:, : chunk.keep].float(), is_last=is_last)
             shown = still + times * (smooth - still)
             points = close_lips(grid.decode(shown[0].cpu()).numpy())
@@ -102,13 +105,15 @@ class MotionAnimator(Animator):
         options: AnimateOptions,
     ) -> VideoLatents:
         """What the face does in silence."""
-        settings = self.model.settings
+        settings = self.runtime.model.settings
         count = settings.temporal.chunk_frames
         nothing = np.zeros(round(SAMPLE_RATE_HZ * count / settings.fps), np.float32)
         silence: SpeechFeatures = hear(Waveform(nothing, SAMPLE_RATE_HZ), settings.audio, settings.fps)
         chunk = Chunk(index=0, start=0, stop=count, keep=count)
         conditioning = self._condition(reference, None, silence, region, chunk, options)
-        made: VideoLatents = self.guard(partial(self._sample, reference, conditioning, chunk, options))
+        made: VideoLatents = self.runtime.guard(
+            partial(self._sample, reference, conditioning, chunk, options)
+        )
         return made.float().mean(1, keepdim=True)
 
     def make_finisher(self, scene: Scene, options: AnimateOptions) -> Callable[[Any, float], Pixels]:
@@ -117,13 +122,13 @@ class MotionAnimator(Animator):
         face = landmarks_of(portrait.face).astype(np.float64)
         if options.frame == "crop":
             picture = square_of(photo, portrait.crop_px, portrait.roll_deg, size[0])
-            matrix = np.array([[1, 0, 0], [0, 1, 0]]) * (size[0] / self.size)
+            matrix = np.array([[1, 0, 0], [0, 1, 0]]) * (size[0] / self.runtime.size)
         else:
             picture = resize(photo, size)
             matrix = to_photo(portrait.crop_px, portrait.roll_deg)
-            matrix[:, :2] *= portrait.crop_px.width / self.size
+            matrix[:, :2] *= portrait.crop_px.width / self.runtime.size
             matrix *= size[0] / photo.shape[1]
-        moving = MovingPortrait(picture, place(face[:, :2], matrix), self.model.painter)
+        moving = MovingPortrait(picture, place(face[:, :2], matrix), self.runtime.model.painter)
         speed = idle_speed(scene, options)
 
         def finish(points: Points, time_s: float) -> Pixels:

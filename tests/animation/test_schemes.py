@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from emote_cli.animation import public
-from emote_cli.animation.animate import Animator
+from emote_cli.animation.animator import Animator
 from emote_cli.animation.device import Precision
-from emote_cli.animation.motion import MotionAnimator
 from emote_cli.animation.options import AnimateOptions
+from emote_cli.animation.schemes import echomimic, hallo
+from emote_cli.animation.schemes.emo import EmoScheme
+from emote_cli.animation.schemes.find import find_scheme
+from emote_cli.animation.schemes.motion import MotionScheme
 from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import ModelSettings, load_preset
 from emote_cli.types import AudioFeatures, Box, Face, Portrait, Waveform
@@ -67,7 +69,7 @@ def portrait() -> Portrait:
 
 def animator(settings: ModelSettings) -> Animator:
     model = random_model(settings)
-    return Animator.of(model)(model, torch.device("cpu"), Precision(torch.float32))
+    return Animator(model, torch.device("cpu"), Precision(torch.float32))
 
 
 def features(frames: int, settings: ModelSettings) -> AudioFeatures:
@@ -75,20 +77,20 @@ def features(frames: int, settings: ModelSettings) -> AudioFeatures:
     return AudioFeatures(hidden=hidden.astype(np.float32), fps=float(settings.fps))
 
 
-def test_each_family_has_its_animator():
+def test_each_family_has_its_scheme():
     for name in ("hallo", "hallo2"):
-        assert public.animator_for(load_preset(name)) is public.HalloAnimator
-    assert public.animator_for(load_preset("echomimic")) is public.EchoMimicAnimator
-    assert public.animator_for(load_preset("mini")) is MotionAnimator
+        assert find_scheme(load_preset(name)) is hallo.HalloScheme
+    assert find_scheme(load_preset("echomimic")) is echomimic.EchoMimicScheme
+    assert find_scheme(load_preset("mini")) is MotionScheme
     for name in ("tiny", "sd15"):
-        assert public.animator_for(load_preset(name)) is Animator
+        assert find_scheme(load_preset(name)) is EmoScheme
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
 def test_hallo(portrait, monkeypatch, guidance: float):
     settings = toy_hallo()
     heard = features(9, settings)
-    monkeypatch.setattr(public, "hallo_features", lambda *_: (heard, 7))
+    monkeypatch.setattr(hallo, "hallo_features", lambda *_: (heard, 7))
     options = AnimateOptions(steps=2, guidance=guidance, seed=1)
     speech = Waveform(np.zeros(16_000, np.float32), 16_000)
     frames = list(animator(settings).raw_frames(portrait, speech, options))
@@ -107,7 +109,7 @@ def test_hallo(portrait, monkeypatch, guidance: float):
 def test_an_identity_changes_hallos_video(portrait, monkeypatch):
     settings = toy_hallo()
     heard = features(3, settings)
-    monkeypatch.setattr(public, "hallo_features", lambda *_: (heard, 3))
+    monkeypatch.setattr(hallo, "hallo_features", lambda *_: (heard, 3))
     speech = Waveform(np.zeros(16_000, np.float32), 16_000)
     made = []
     for identity in (None, np.zeros(7, np.float32), np.full(7, 3, np.float32)):
@@ -121,7 +123,7 @@ def test_an_identity_changes_hallos_video(portrait, monkeypatch):
 def test_echomimic(portrait, monkeypatch, guidance: float):
     settings = toy_echomimic()
     heard = features(13, settings)  # two more are denoised than shown
-    monkeypatch.setattr(public, "whisper_features", lambda *_: (heard, 11))
+    monkeypatch.setattr(echomimic, "whisper_features", lambda *_: (heard, 11))
     options = AnimateOptions(steps=2, guidance=guidance, seed=1)
     speech = Waveform(np.zeros(16_000, np.float32), 16_000)
     frames = list(animator(settings).raw_frames(portrait, speech, options))
@@ -142,7 +144,7 @@ def test_hallo_2_shows_its_network_a_masked_past(portrait, monkeypatch):
         temporal={"motion_frames": 2, "chunk_frames": 3},
     )
     assert settings.family.motion_mask == 0.25
-    monkeypatch.setattr(public, "hallo_features", lambda *_: (features(6, settings), 6))
+    monkeypatch.setattr(hallo, "hallo_features", lambda *_: (features(6, settings), 6))
     speech, options = Waveform(np.zeros(16_000, np.float32), 16_000), AnimateOptions(steps=1, seed=8)
     made = animator(settings)
     encode, encoded = made.model.autoencoder.encode, []

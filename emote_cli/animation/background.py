@@ -15,7 +15,7 @@ _LEFT = object()
 """In place of a result: the chunk is left to the first thread."""
 
 
-def finished_behind(
+def finish_in_background(
     chunks: Iterator[Any], finish: Callable[[Any], Any], device: torch.device, guard: Guard
 ) -> Iterator[Any]:
     """`finish` of every chunk, in order, each while the next chunk is made.

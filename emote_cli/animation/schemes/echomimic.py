@@ -1,0 +1,78 @@
+"""EchoMimic's scheme: its front ends around this package's network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+
+from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
+from emote_cli.animation.options import AnimateOptions
+from emote_cli.animation.quality import recipe
+from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, EchoMimicSampling, sample_video
+from emote_cli.animation.schemes.scheme import Scheme
+from emote_cli.diffusion.sampler import chunk_noise
+from emote_cli.model.autoencoder import to_bytes, to_tensor
+from emote_cli.perception.echomimic_box import echomimic_mask_box
+from emote_cli.perception.regions import box_mask, resized
+from emote_cli.perception.whisper import HINT as WHISPER_HINT
+from emote_cli.perception.whisper import whisper_features
+from emote_cli.perception.whisper_encoder import WhisperEncoder
+from emote_cli.shapes import VideoLatents
+from emote_cli.types import Portrait, Sound, SpeechFeatures
+
+
+class EchoMimicScheme(Scheme):
+    """EchoMimic: a face box, Whisper's vectors, and overlapping windows over the whole video."""
+
+    def raw_chunks(
+        self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
+    ) -> Iterator[MadeChunk]:
+        """Generate frames; see `Animator.raw_chunks`. All latents are denoised before the first frame."""
+        settings = self.runtime.model.settings
+        features, count = whisper_features(speech, settings.audio, settings.fps, self._encoder())
+        with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
+            latents = self._latents(portrait, features, options)
+        for chunk in plan_chunks(count, settings.temporal.chunk_frames):
+            if after is not None and chunk.start < after.frame:
+                continue
+            with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
+                single = [latents[:, i : i + 1] for i in range(chunk.start, chunk.start + chunk.keep)]
+                pixels = torch.cat(
+                    [self.runtime.guard(partial(self.runtime.model.decode, one))[0] for one in single]
+                )
+            carry = Carry(chunk.stop, np.zeros(0, np.float32))
+            yield MadeChunk(chunk.start, to_bytes(pixels), carry, chunk.stop >= count)
+
+    def _encoder(self) -> WhisperEncoder | None:
+        """The speech model that lies in the model's own folder."""
+        if self.runtime.ears is not None or self.runtime.folder is None:
+            heard: WhisperEncoder | None = self.runtime.ears
+            return heard
+        return WhisperEncoder.load(self.runtime.folder / "whisper" / "model.safetensors", hint=WHISPER_HINT)
+
+    def _latents(self, portrait: Portrait, features: SpeechFeatures, options: AnimateOptions) -> VideoLatents:
+        settings, how = self.runtime.model.settings, recipe(self.runtime.model.settings.diffusion, options)
+        shape = (settings.autoencoder.latent_channels, settings.latent_size, settings.latent_size)
+        inputs = EchoMimicInputs(
+            to_tensor(portrait.pixels[None])[0].to(self.runtime.device), self._mask(portrait), features
+        )
+        return sample_video(
+            self.runtime.model,
+            inputs,
+            chunk_noise(options.seed, range(features.n_frames), shape).to(self.runtime.device),
+            EchoMimicSampling(
+                steps=how.steps,
+                guidance=how.guidance,
+                solver=how.solver,
+                guided_from=how.guided_from,
+            ),
+            self.runtime.guard,
+        )
+
+    def _mask(self, portrait: Portrait) -> torch.Tensor:
+        side = len(portrait.pixels)
+        mask = resized(box_mask(echomimic_mask_box(portrait.face, side), side, side), self.runtime.size)
+        return torch.from_numpy(mask.astype(np.float32) / 255).to(self.runtime.device)
