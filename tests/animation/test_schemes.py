@@ -150,7 +150,7 @@ def test_hallo_2_shows_its_network_a_masked_past(portrait, monkeypatch):
     encode, encoded = made.model.autoencoder.encode, []
     monkeypatch.setattr(made.model.autoencoder, "encode", lambda x: encoded.append(x) or encode(x))
     chunks = list(made.raw_chunks(portrait, speech, options))
-    face = made._inputs(portrait, features(6, settings)).face_mask != 0
+    face = made.scheme._inputs(portrait, features(6, settings)).face_mask != 0
     stream = torch.Generator().manual_seed(8)
     last = encoded[0][0].expand(2, -1, -1, -1)  # the portrait
     for chunk, past in zip(chunks, encoded[1:], strict=True):
