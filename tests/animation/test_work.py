@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from emote_cli.animation.animator import Animator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from emote_cli.animation.animator import Animator
 from emote_cli.animation.options import AnimateOptions
 
 SECONDS = 2.4
