@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import stat
 import subprocess
@@ -27,6 +28,8 @@ are pictures, texts, devices, and playlists, which make ffmpeg open what they na
 
 _PLAYLISTS = tuple(b"#extm3u ffconcat <?xml <mpd <asx <smil [playlist] [reference] v=0 rtsp: http".split())
 """How they begin, in small letters."""
+
+_OWN = ("/dev/", "/proc/")
 
 PROBE_LIMIT_S = 60.0
 """A file that takes longer to look into is refused."""
@@ -55,7 +58,8 @@ def ffmpeg_exe() -> str:
 
 def url(path: Path) -> str:
     """The path as ffmpeg takes it literally, whatever colons, dashes or percent signs it holds."""
-    return f"file:{path}"
+    # /dev/stdin and its like are this process's own: ffmpeg needs the file behind them.
+    return f"file:{os.path.realpath(path) if str(path).startswith(_OWN) else path}"
 
 
 def source(path: Path) -> list[str]:

@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 
@@ -176,6 +177,17 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path, read):
         for path in (tmp_path / "pipe", tmp_path / "socket", *map(type(tmp_path), ("/dev/zero", "/dev/tty"))):
             with pytest.raises(InputError, match=r"is a pipe or a device|does not exist"):
                 read(path)
+
+
+def test_a_file_as_standard_input_is_a_file(make_wav):
+    path = make_wav("a.wav", voice())
+    program = (
+        "from pathlib import Path; from emote_cli.media.audio import open_audio\n"
+        "print(open_audio(Path('/dev/stdin')).n_samples)"
+    )
+    with path.open("rb") as file:
+        done = subprocess.run([sys.executable, "-c", program], stdin=file, capture_output=True, check=False)
+    assert done.stdout.strip() == b"16000", done.stderr
 
 
 def test_odd_paths_are_one_line(tmp_path):
