@@ -101,7 +101,7 @@ def test_a_download_that_stopped_halfway_is_named(hub):
     ] == [True]
 
 
-@pytest.mark.parametrize(("limit_mb", "fatal"), [(700, True), (2000, False)])
+@pytest.mark.parametrize(("limit_mb", "fatal"), [(600, True), (2000, False)])
 def test_too_little_memory_is_fatal_also_in_a_container(tmp_path, monkeypatch, limit_mb, fatal):
     (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n")
     (tmp_path / "memory.max").write_text(f"{limit_mb * 10**6}\n")
