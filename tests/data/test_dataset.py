@@ -18,6 +18,7 @@ from emote_cli.data.variants import Variant, variant_of
 from emote_cli.errors import DataError, InputError
 from emote_cli.media.video import read_frames
 from emote_cli.model.checkpoint import random_model
+from emote_cli.perception.speech import hear as hear_speech
 from emote_cli.settings import load_preset
 from emote_cli.types import Box
 
@@ -41,7 +42,7 @@ def autoencoder():
 
 def clips(folder, records, autoencoder, mode, **options):
     def hear(speech):
-        return hear(speech, SETTINGS.audio, SETTINGS.fps)
+        return hear_speech(speech, SETTINGS.audio, SETTINGS.fps)
 
     return list(cached_clips(folder, records, autoencoder, SETTINGS, hear, mode=mode, **options))
 

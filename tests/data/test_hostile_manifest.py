@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from emote_cli.data import run as runs
 from emote_cli.data.layout import MANIFEST
 from emote_cli.data.manifest import ClipRecord, from_dict, read_records, to_line
+from emote_cli.data.prepare import run as runs
 from emote_cli.data.selection import read_dataset
 from emote_cli.errors import DataError
 from emote_cli.zoo.locate import bundled

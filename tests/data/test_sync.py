@@ -120,7 +120,7 @@ def test_prepare_moves_late_sound_to_the_lips(work, tmp_path, portrait, monkeypa
     mouth = syllables(n / FPS)
     path = tmp_path / "late.mp4"
     write_video(path, swaying(portrait, n), 25, audio=make_wav("late.wav", voice(mouth, late).samples))
-    monkeypatch.setattr("emote_cli.data.prepare.opening", lambda track: mouth)
+    monkeypatch.setattr("emote_cli.data.prepare.video.opening", lambda track: mouth)
     wide = dataclasses.replace(
         work, settings=work.settings.model_copy(update={"max_s": 8, "min_speech": 0.0})
     )
@@ -144,7 +144,7 @@ def test_a_stretch_is_moved_to_sound_that_lies_outside_it(work, tmp_path, portra
     whole = voice(mouth, late)
     path = tmp_path / "long.mp4"
     write_video(path, swaying(portrait, 250), 25, audio=make_wav("long.wav", whole.samples))
-    monkeypatch.setattr("emote_cli.data.prepare.opening", lambda track: mouth[50:200])
+    monkeypatch.setattr("emote_cli.data.prepare.video.opening", lambda track: mouth[50:200])
     wide = dataclasses.replace(
         work, settings=work.settings.model_copy(update={"max_s": 8, "min_speech": 0.0})
     )
