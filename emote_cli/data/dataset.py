@@ -29,6 +29,8 @@ POSE_SCALE = np.array([1, 1, 1, 2, 2])
 """What counts as much as a degree when poses are compared: half a percent of the picture."""
 MOMENT = 3
 """Frames so close together show the same lips."""
+WHOLE_REGION = 0.1
+"""Share of examples whose face region is the whole picture."""
 DEGREES_PER_FRAME_FPS = 30.0
 """The paper states head speeds in degrees per frame at this rate."""
 
@@ -42,12 +44,8 @@ class SamplingSettings(Settings):
     """Frames drawn, of which the nearest in pose is the reference; 1 is the paper's random frame."""
     reference_gap: int = 30
     """Frames between the reference and the target, where the clip allows it."""
-    first_reference: float = 0.0
-    """Share of examples whose reference is the clip's first frame with a face, as in validation."""
     first_chunk: float = 0.1
     """Share of windows without motion frames."""
-    whole_region: float = 0.1
-    """Share of examples whose face region is the whole picture."""
     steady: bool = False
     """Draw clips more often whose frames have others in nearly the same pose: there the mouth differs."""
     near_pose: int = 0
@@ -257,8 +255,6 @@ class ClipDataset(Dataset[TrainingExample]):
     def _reference(self, clip: ClipArrays, frames: Int[np.ndarray, " f"], rng: np.random.Generator) -> int:
         """A frame away from the target; of several candidates the nearest in pose."""
         found = np.flatnonzero(clip.found)
-        if self.sampling.first_reference and rng.random() < self.sampling.first_reference:
-            return int(found[0])
         distance = np.abs(found[:, None] - frames[None, :]).min(1)
         far = found[distance >= min(self.sampling.reference_gap, int(distance.max()))]
         candidates = rng.choice(far, self.sampling.reference_candidates)
@@ -279,7 +275,7 @@ class ClipDataset(Dataset[TrainingExample]):
         return clip.speed[index].astype(np.float32)
 
     def _region(self, clip: ClipArrays, rng: np.random.Generator) -> Float[np.ndarray, "1 size size"]:
-        whole = rng.random() < self.sampling.whole_region
+        whole = rng.random() < WHOLE_REGION
         box = union_box(clip.boxes_px[clip.found])
         return region_mask(box, self.model.image_size, math.inf if whole else 1.0).astype(np.float32)
 

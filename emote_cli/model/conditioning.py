@@ -136,7 +136,7 @@ class Conditioning:
     def null(self, batch: int) -> Conditioning:
         """The unconditional form for guidance: no reference, no audio; motion, region and speed stay."""
         every = (True,) * batch
-        return self.drop(reference=every, audio=every)
+        return replace(self.drop(reference=every, audio=every), silent=True)
 
 
 def _zero_rows_of(value: Tensor, rows: tuple[bool, ...] | None) -> Tensor:

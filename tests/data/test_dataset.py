@@ -180,15 +180,6 @@ def test_the_reference_is_away_from_the_target_and_not_always_the_same(memory):
     assert len(chosen) > 3
 
 
-@pytest.mark.parametrize("temporal", [True, False])
-def test_the_first_frame_is_the_reference_where_asked(memory, temporal):
-    firsts = {clip.latents[int(np.flatnonzero(clip.found)[0])].float().numpy().tobytes() for clip in memory}
-    always = stream(memory, temporal, first_reference=1.0)
-    assert all(always[key].reference.numpy().tobytes() in firsts for key in range(12))
-    never = stream(memory, temporal)
-    assert not all(never[key].reference.numpy().tobytes() in firsts for key in range(12))
-
-
 def test_first_chunks_come_as_often_as_asked(memory):
     made = stream(memory, first_chunk=0.3)
     share = np.mean([not bool(made[key].has_motion) for key in range(150)])

@@ -7,8 +7,6 @@ shown the prediction that gets there at once.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -59,7 +57,7 @@ class Original:
             conditioning: by this model's own weights.
         """
         null, told = (
-            replace(conditioning.null(len(noisy)), silent=True),
+            conditioning.null(len(noisy)),
             self.model.backbone.hear_once(conditioning),
         )
         denoise = guided(
