@@ -812,6 +812,22 @@ def test_a_full_disk_is_named(fake, here, portrait_path, tiny_speech, monkeypatc
     fails(result, f"no space left in {here}", "free some")
 
 
+def test_what_another_run_made_meanwhile_is_not_overwritten(
+    fake, here, portrait_path, tiny_speech, monkeypatch
+):
+    load = fake.load
+
+    def slow(*args, **options):
+        (here / "x.mp4").write_bytes(b"of another run")
+        return load(*args, **options)
+
+    monkeypatch.setattr(fake, "load", slow)
+    args = ("animate", portrait_path, tiny_speech, "--model", "tiny", "-o", "x.mp4")
+    fails(emote(*args), "x.mp4 already exists", "--force")
+    assert (here / "x.mp4").read_bytes() == b"of another run"
+    assert [p.name for p in here.iterdir()] == ["x.mp4"]
+
+
 def test_an_input_is_never_overwritten(fake, here, portrait_path, tiny_speech):
     sound = here / "talk.mp4"
     tiny_speech.rename(sound)

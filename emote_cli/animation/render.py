@@ -131,6 +131,7 @@ def render(
         tags=to_tags(made),
     )
     with writing as writer:
+        check_output(job)  # another run may have made it while this one loaded; from here on none can
         on_frame(writer.n_frames)
         try:
             _write_frames(plan, animator, writer, on_frame, show)
