@@ -61,8 +61,9 @@ def train(
     """Train a model on a prepared data set, stage by stage; Ctrl-C saves, --resume goes on to the bit.
 
     Stage 1 learns single pictures, 2 video with sound, 3 head speed; distill makes few steps of many.
-    Several processes: accelerate launch -m emote_cli train ... . The run folder holds checkpoints/, samples/,
-    log.jsonl, curves.png and settings.yaml.
+    The run folder holds checkpoints, samples, a log with curves, and the settings.
+
+    On several processes: accelerate launch -m emote_cli train ...
     """
     from emote_cli import console
     from emote_cli.commands.train_view import show_forecasts, view
