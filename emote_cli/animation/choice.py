@@ -47,7 +47,7 @@ def choose_face(faces: list[Face], choice: FaceChoice, source: Path, size: tuple
         )
     number = 1 if choice == "largest" else choice
     if number > len(faces):
-        which = "--face 1" if len(faces) == 1 else f"--face 1 to --face {len(faces)}"
+        which = "--face 1" if len(faces) == 1 else f"--face 1 to {len(faces)}"
         raise FaceError(
             f"there is no face {number} in {source}: {len(faces)} found",
             hint=which,
