@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.perception.geometry import overlap, points_to_crop, rotation
@@ -74,18 +74,26 @@ def _to_track(faces: list[Face | None], fps: float) -> FaceTrack:
 
 
 def head_speed_deg_s(face_track: FaceTrack) -> Float[np.ndarray, " frames"]:
-    """How fast the head turns in each frame, in degrees per second.
+    """How fast the head turns in each frame, in degrees per second; see `rotation_speed_deg_s`."""
+    turns = np.tile(np.eye(3), (face_track.n_frames, 1, 1))
+    turns[face_track.found] = rotation(face_track.pose_4x4[face_track.found])
+    return rotation_speed_deg_s(turns, face_track.found, face_track.fps)
 
-    The angle between the rotations of this frame and the one before, times fps. The rotations are smoothed
-    over time first: MediaPipe's jitter of half a degree a frame would read as 12 degrees per second in a
-    still head. NaN in the first frame and wherever this frame or the one before shows no face.
+
+def rotation_speed_deg_s(
+    turns: Float[np.ndarray, "frames 3 3"], found: Bool[np.ndarray, " frames"], fps: float
+) -> Float[np.ndarray, " frames"]:
+    """Degrees per second between rotations: the angle between this frame's and the one before, times fps.
+
+    The rotations are smoothed over time first: MediaPipe's jitter of half a degree a frame would read as 12 degrees
+    per second in a still head. NaN in the first frame and wherever this frame or the one before shows no face.
     """
-    speed = np.full(face_track.n_frames, np.nan, np.float32)
-    pairs = np.flatnonzero(face_track.found[1:] & face_track.found[:-1]) + 1
-    turns = _smooth_rotations(face_track)
-    steps = np.swapaxes(turns[pairs - 1], -1, -2) @ turns[pairs]
+    speed = np.full(len(found), np.nan, np.float32)
+    pairs = np.flatnonzero(found[1:] & found[:-1]) + 1
+    smooth = _smooth_rotations(turns, found, fps)
+    steps = np.swapaxes(smooth[pairs - 1], -1, -2) @ smooth[pairs]
     cosines = (np.trace(steps, axis1=-2, axis2=-1) - 1) / 2
-    speed[pairs] = np.degrees(np.arccos(np.clip(cosines, -1, 1))) * face_track.fps
+    speed[pairs] = np.degrees(np.arccos(np.clip(cosines, -1, 1))) * fps
     return speed
 
 
@@ -101,15 +109,20 @@ def mouth_open(face_track: FaceTrack) -> Float[np.ndarray, " frames"]:
     return np.asarray(gap / np.maximum(eyes, 1e-6), np.float32)
 
 
-def _smooth_rotations(face_track: FaceTrack) -> Float[np.ndarray, "frames 3 3"]:
+def _smooth_rotations(
+    turns: Float[np.ndarray, "frames 3 3"], found: Bool[np.ndarray, " frames"], fps: float
+) -> Float[np.ndarray, "frames 3 3"]:
     """Gaussian means of the rotations, over the frames with a face; identity where there is none."""
-    found, sigma = face_track.found, SPEED_SMOOTHING_S * face_track.fps
-    turns = np.tile(np.eye(3), (len(found), 1, 1))
-    turns[found] = rotation(face_track.pose_4x4[found])
-    away = np.subtract.outer(np.flatnonzero(found), np.flatnonzero(found)) / sigma
-    weights = np.where(np.abs(away) <= 3, np.exp(-(away**2) / 2), 0)
-    turns[found] = rotation(np.einsum("ij,jkl->ikl", weights, turns[found]))
-    return turns
+    sigma = SPEED_SMOOTHING_S * fps
+    reach = int(3 * sigma)
+    known = np.pad(np.where(found[:, None, None], turns, 0), ((reach, reach), (0, 0), (0, 0)))
+    total = sum(
+        np.exp(-((k / sigma) ** 2) / 2) * known[reach + k : reach + k + len(found)]
+        for k in range(-reach, reach + 1)
+    )
+    smooth = np.tile(np.eye(3), (len(found), 1, 1))
+    smooth[found] = rotation(total[found])
+    return smooth
 
 
 def track_to_crop(face_track: FaceTrack, crop_px: Box, size: int) -> FaceTrack:

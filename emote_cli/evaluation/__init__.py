@@ -1,0 +1,1 @@
+"""How good a talking head is: numbers with their recipes, measured on finished videos."""

@@ -1,0 +1,98 @@
+"""What the measures give: numbers by name, or the reason why there is none; and what each name means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+Findings = dict[str, float | str]
+"""Numbers by name; a text in the place of a number says why it could not be measured."""
+
+Curve = Float[np.ndarray, " frames"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a number means.
+
+    Attributes:
+        title: for tables.
+        recipe: how it is measured, in a sentence or two.
+        unit: of the number; empty for pure numbers.
+        better: which direction is good; `truth` means: near the true video's own.
+    """
+
+    title: str
+    recipe: str
+    unit: str = ""
+    better: Literal["higher", "lower", "zero", "one", "truth"] = "truth"
+
+
+def number(value: float, reason: str) -> float | str:
+    """The value, or the reason where it is NaN or infinite."""
+    return float(value) if math.isfinite(value) else reason
+
+
+def correlate(ours: Curve, theirs: Curve) -> float:
+    """Pearson's correlation over the frames where both are known; NaN where one is flat or nearly all unknown."""
+    known = np.isfinite(ours) & np.isfinite(theirs)
+    if known.sum() < 3 or ours[known].std() < 1e-6 or theirs[known].std() < 1e-6:
+        return math.nan
+    return float(np.corrcoef(ours[known], theirs[known])[0, 1])
+
+
+def amplitude(ours: Curve, theirs: Curve) -> float:
+    """Standard deviation over that of the other, over the frames where both are known."""
+    known = np.isfinite(ours) & np.isfinite(theirs)
+    if known.sum() < 3 or theirs[known].std() < 1e-6:
+        return math.nan
+    return float(ours[known].std() / theirs[known].std())
+
+
+def correlate_shifted(ours: Curve, theirs: Curve, reach: int) -> Float[np.ndarray, " shifts"]:
+    """Correlations with the other curve moved by -reach ... reach frames; positive: ours comes after theirs.
+
+    All shifts use the same stretch of ours, so that none has more frames to agree on than another.
+    """
+    n = min(len(ours), len(theirs))
+    if n <= 2 * reach + 3:
+        return np.full(2 * reach + 1, np.nan)
+    mine = ours[reach : n - reach]
+    return np.array(
+        [correlate(mine, theirs[reach - k : n - reach - k]) for k in range(-reach, reach + 1)]
+    )
+
+
+def find_peak(values: Float[np.ndarray, " shifts"]) -> tuple[float, float]:
+    """Place (in steps from the middle, between them by a parabola) and height of the highest value; NaN without one."""
+    if not np.isfinite(values).any():
+        return math.nan, math.nan
+    best = int(np.nanargmax(values))
+    place = best - len(values) // 2
+    if not 0 < best < len(values) - 1 or not np.isfinite(values[best - 1 : best + 2]).all():
+        return float(place), float(values[best])
+    before, top, after = (float(v) for v in values[best - 1 : best + 2])
+    bend = before - 2 * top + after
+    offset = 0.5 * (before - after) / bend if bend < 0 else 0.0
+    return place + offset, top - 0.25 * (before - after) * offset
+
+
+def split_windows(n_frames: int, fps: float, seconds: float = 10.0, least: int = 3) -> list[slice]:
+    """Stretches of ten seconds; at least three, shorter ones in shorter videos. The last takes what is left over."""
+    count = max(least, int(n_frames / fps / seconds))
+    edges = np.linspace(0, n_frames, count + 1).round().astype(int)
+    if n_frames / fps >= least * seconds:
+        edges[:-1] = (np.arange(count) * seconds * fps).round()
+    return [slice(a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
+
+
+def median_known(values: np.ndarray | Iterable[float]) -> float:
+    """Median of what is known; NaN without anything."""
+    array = np.asarray(values if isinstance(values, np.ndarray) else list(values), float)
+    known = array[np.isfinite(array)]
+    return float(np.median(known)) if len(known) else math.nan

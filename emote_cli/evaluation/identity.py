@@ -1,0 +1,52 @@
+"""Whether the face stays the person's: SFace's cosines with a reference face."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+from emote_cli.evaluation.findings import Findings, Measure, median_known, number, split_windows
+from emote_cli.evaluation.footage import Footage
+
+MISSING = "not measured: emote download metrics"
+
+MEASURES = {
+    "identity.median": Measure(
+        "same person",
+        "Median cosine of SFace's vectors of every fifth frame with that of the portrait (without a portrait: the true"
+        " video's first frame with a face; without either: the video's own).",
+        better="higher",
+    ),
+    "identity.p5": Measure("same person, worst frames", "The 5th percentile of these cosines.", better="higher"),
+    "identity.worst_10s": Measure(
+        "same person, worst stretch", "The lowest median of a stretch of 10 s (a third of shorter videos).", better="higher"
+    ),
+}  # fmt: skip
+
+
+def measure_identity(footage: Footage, reference: Float[np.ndarray, " d"] | None) -> Findings:
+    """All of `MEASURES`.
+
+    Args:
+        footage: the video.
+        reference: SFace's vector of the person; None takes the video's first.
+    """
+    if not footage.identity.size:
+        return dict.fromkeys(MEASURES, MISSING)
+    cosines = compare_with(footage, reference)
+    windows = split_windows(footage.n_frames, footage.fps)
+    medians = [
+        median_known(cosines[(footage.looked >= part.start) & (footage.looked < part.stop)]) for part in windows
+    ]
+    return {
+        "identity.median": float(np.median(cosines)),
+        "identity.p5": float(np.percentile(cosines, 5)),
+        "identity.worst_10s": number(min((m for m in medians if math.isfinite(m)), default=math.nan), "no face"),
+    }
+
+
+def compare_with(footage: Footage, reference: Float[np.ndarray, " d"] | None) -> Float[np.ndarray, " looks"]:
+    """Cosine of each look with the reference, or with the first look."""
+    return footage.identity @ (footage.identity[0] if reference is None else reference)

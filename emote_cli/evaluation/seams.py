@@ -1,0 +1,92 @@
+"""Seams: whether pictures jump where one chunk of frames ends and the next begins."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+from emote_cli.evaluation.findings import Findings, Measure, number
+from emote_cli.evaluation.footage import Footage
+
+PERIODS = range(4, 65)
+"""Chunk lengths that are looked for, in frames."""
+
+_SURE = 4.5
+"""A chunk length is believed from this many standard errors on; there are some two thousand ways to be wrong."""
+_LEAST_SEAMS = 4
+
+MEASURES = {
+    "seams": Measure(
+        "jumps at seams",
+        "Mean change from frame to frame (gray values around the face) across seams over that inside chunks, both relative"
+        " to their neighbors. Chunks are as long as said, or as found; 1 where none are found.",
+        better="one",
+    ),
+    "seams.period": Measure("chunk length", "Frames from seam to seam; 0 where no regular jump is found.", "frames"),
+}  # fmt: skip
+
+
+def measure_seams(footage: Footage, chunk_frames: int | None = None) -> Findings:
+    """All of `MEASURES`.
+
+    Args:
+        footage: the video.
+        chunk_frames: from seam to seam, with the first seam after so many frames; None looks for it.
+    """
+    relative = relative_change(footage)
+    if np.isfinite(relative).sum() < 2 * PERIODS[0]:
+        return dict.fromkeys(MEASURES, "too few frames")
+    if chunk_frames is not None:
+        ratio, _ = compare_seams(relative, chunk_frames, 0)
+        reason = f"no seam: the video is shorter than two chunks of {chunk_frames} frames, or stands still"
+        return {"seams": number(ratio, reason), "seams.period": float(chunk_frames)}
+    period, phase = find_period(relative)
+    ratio = compare_seams(relative, period, phase)[0] if period else 1.0
+    return {"seams": ratio, "seams.period": float(period)}
+
+
+def relative_change(footage: Footage) -> Float[np.ndarray, " frames"]:
+    """Change of each frame over the median of the nine around it: speech that gets livelier is no seam."""
+    change = footage.change
+    if len(change) < 9:
+        return np.full(len(change), np.nan)
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(change, 4, constant_values=np.nan), 9)
+    usual = np.full(len(change), np.nan)
+    some = np.isfinite(around).any(1)
+    usual[some] = np.nanmedian(around[some], axis=1)
+    floor = max(float(np.nanmedian(change)) * 0.05, 1e-3) if np.isfinite(change).any() else 1e-3
+    return change / np.maximum(usual, floor)
+
+
+def compare_seams(relative: Float[np.ndarray, " frames"], period: int, phase: int) -> tuple[float, float]:
+    """Mean at the seams over mean elsewhere, and how many standard errors lie between; NaN where it cannot be told."""
+    at_seam = np.arange(len(relative)) % period == phase
+    at_seam[0] = False
+    seams, inside = (relative[marks & np.isfinite(relative)] for marks in (at_seam, ~at_seam))
+    if not len(seams) or not len(inside) or inside.mean() <= 0:
+        return math.nan, 0.0
+    if len(seams) < _LEAST_SEAMS:
+        return float(seams.mean() / inside.mean()), 0.0
+    error = max(float(inside.std()), 0.02) / math.sqrt(len(seams))
+    return float(seams.mean() / inside.mean()), float((seams.mean() - inside.mean()) / error)
+
+
+def find_period(relative: Float[np.ndarray, " frames"]) -> tuple[int, int]:
+    """The chunk length and the place of the first seam that explain the changes best; (0, 0) where none does surely.
+
+    A true seam is large each time, not large once: the lower half of its changes counts.
+    """
+    best, found = _SURE, (0, 0)
+    for period in PERIODS:
+        for phase in range(period):
+            places = np.arange(phase or period, len(relative), period)
+            values = relative[places]
+            values = values[np.isfinite(values)]
+            if len(values) < _LEAST_SEAMS or np.percentile(values, 25) < 1.05:
+                continue
+            _, sure = compare_seams(relative, period, phase)
+            if sure > best * 1.05:
+                best, found = sure, (period, phase)
+    return found
