@@ -118,7 +118,9 @@ def seconds_of(path: Path) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for renders, metrics.json and card.md")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for renders, metrics.json and card.md"
+    )
     parser.add_argument("--model", default="mini", help="name or folder of the model")
     parser.add_argument("--only", nargs="*", choices=GROUPS, default=GROUPS, help="groups of clips")
     parser.add_argument("--limit", type=int, help="at most so many clips of each group")

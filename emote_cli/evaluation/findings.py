@@ -63,9 +63,7 @@ def correlate_shifted(ours: Curve, theirs: Curve, reach: int) -> Float[np.ndarra
     if n <= 2 * reach + 3:
         return np.full(2 * reach + 1, np.nan)
     mine = ours[reach : n - reach]
-    return np.array(
-        [correlate(mine, theirs[reach - k : n - reach - k]) for k in range(-reach, reach + 1)]
-    )
+    return np.array([correlate(mine, theirs[reach - k : n - reach - k]) for k in range(-reach, reach + 1)])
 
 
 def find_peak(values: Float[np.ndarray, " shifts"]) -> tuple[float, float]:

@@ -18,7 +18,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from emote_cli.errors import InputError
 from emote_cli.media.audio import open_audio
 from emote_cli.media.video import probe, read_frames
-from emote_cli.perception.faces import FaceAnalyzer, crop_square, face_box, mouth_box, overlap, rotation
+from emote_cli.perception.faces import FaceAnalyzer
+from emote_cli.perception.geometry import crop_square, face_box, mouth_box, overlap, rotation
+from emote_cli.perception.landmarks import EYE_CORNERS, EYES, LOWER_LIP, NOSE_TIP, UPPER_LIP
 from emote_cli.perception.lip_reading import read_lips_from_sound, voice_energy
 from emote_cli.perception.sface import SFace
 from emote_cli.types import Box, Face, Pixels
@@ -30,10 +32,9 @@ SIDE = 256
 IDENTITY_EVERY = 5
 """Frames from one look at the identity to the next."""
 
-_UPPER_LIP, _LOWER_LIP, _CORNERS, _EYE_CORNERS = 13, 14, (61, 291), (33, 263)
+_MOUTH_CORNERS = (61, 291)
 _INNER_LIPS = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191]
-_EYES = [33, 133, 159, 145, 70, 105, 263, 362, 386, 374, 300, 334]
-_NOSE_TIP = 1
+_EYES = [point for eye in EYES for part in eye for point in part]
 _OPEN = 0.06
 """Lip gap over the distance of the eyes from which on the inside of the mouth is looked at."""
 _HEAD = 1.7
@@ -163,9 +164,12 @@ class _Notes:
 
     def __init__(self, sface: SFace | None) -> None:
         self.rows: list[_Row] = []
-        self._sface, self._looked, self._vectors = sface, [0][:0], [np.zeros(0, np.float32)][:0]
+        self._sface = sface
+        self._looked: list[int] = []
+        self._vectors: list[np.ndarray] = []
         self._last: Face | None = None
         self._window: Box | None = None
+        self._anchored = False
         self._before: UInt8[np.ndarray, "side side"] | None = None
         self._whole_before: UInt8[np.ndarray, "h w"] | None = None
 
@@ -197,16 +201,13 @@ class _Notes:
             return False
         mine = crop_square(face.box_px, width, height)
         inside, now = face.box_px, self._window
-        if now is not None and self._seen_before():
+        if now is not None and self._anchored:
             left = inside.x0 < now.x0 or inside.x1 > now.x1 or inside.y0 < now.y0 or inside.y1 > now.y1
             other_scale = not 0.7 < mine.width / now.width < 1.4
             if not (left and mine != now) and not other_scale:
                 return False
-        self._window = mine
+        self._window, self._anchored = mine, True
         return True
-
-    def _seen_before(self) -> bool:
-        return any(row.found for row in reversed(self.rows))
 
     def _beside_the_head(self, frame: Pixels) -> float:
         """Mean change of gray values beside the head since the frame before, in a picture of 256 pixels."""
@@ -232,7 +233,9 @@ class _Notes:
         row.mouth_sharpness = _sharpness(gray, mouth_box(flat).scaled(1.3))
         row.eyes_sharpness = _sharpness(gray, face_box(flat[_EYES]).scaled(1.1))
         box = face_box(flat)
-        skin = Box(box.x0 + 0.2 * box.width, box.y0 + 0.1 * box.height, box.x1 - 0.2 * box.width, flat[_NOSE_TIP, 1])
+        skin = Box(
+            box.x0 + 0.2 * box.width, box.y0 + 0.1 * box.height, box.x1 - 0.2 * box.width, flat[NOSE_TIP, 1]
+        )
         row.skin_lab = _mean_lab(_part(window, skin))
         if row.gap > _OPEN:
             mask = np.zeros(gray.shape, np.uint8)
@@ -264,14 +267,14 @@ def _describe(row: _Row, face: Face) -> None:
     def distance(a: int, b: int) -> float:
         return float(np.linalg.norm(points[a] - points[b]))
 
-    eyes = max(distance(*_EYE_CORNERS), 1e-6)
+    eyes = max(distance(*EYE_CORNERS), 1e-6)
     row.found = True
     row.boxes_px = (box.x0, box.y0, box.x1, box.y1)
     row.turn = rotation(face.pose_4x4)
     row.jaw = shapes["jawOpen"]
     row.blink = (shapes["eyeBlinkLeft"] + shapes["eyeBlinkRight"]) / 2
-    row.gap = distance(_UPPER_LIP, _LOWER_LIP) / eyes
-    row.width_of_mouth = distance(*_CORNERS) / eyes
+    row.gap = distance(UPPER_LIP, LOWER_LIP) / eyes
+    row.width_of_mouth = distance(*_MOUTH_CORNERS) / eyes
 
 
 def _cut(frame: Pixels, window: Box | None) -> Pixels:
@@ -338,4 +341,6 @@ def require_face(footage: Footage, path: Path) -> None:
         InputError: no frame shows one.
     """
     if not footage.found.any():
-        raise InputError(f"no face in any of the {footage.n_frames} frames of {path}", "give a video of a talking head")
+        raise InputError(
+            f"no face in any of the {footage.n_frames} frames of {path}", "give a video of a talking head"
+        )

@@ -38,12 +38,15 @@ def measure_identity(footage: Footage, reference: Float[np.ndarray, " d"] | None
     cosines = compare_with(footage, reference)
     windows = split_windows(footage.n_frames, footage.fps)
     medians = [
-        median_known(cosines[(footage.looked >= part.start) & (footage.looked < part.stop)]) for part in windows
+        median_known(cosines[(footage.looked >= part.start) & (footage.looked < part.stop)])
+        for part in windows
     ]
     return {
         "identity.median": float(np.median(cosines)),
         "identity.p5": float(np.percentile(cosines, 5)),
-        "identity.worst_10s": number(min((m for m in medians if math.isfinite(m)), default=math.nan), "no face"),
+        "identity.worst_10s": number(
+            min((m for m in medians if math.isfinite(m)), default=math.nan), "no face"
+        ),
     }
 
 

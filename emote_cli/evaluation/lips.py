@@ -87,7 +87,9 @@ def lips_of(footage: Footage) -> Lips:
 
 def lips_at(footage: Footage, times_s: Curve) -> Lips:
     """The lips of a video at other moments; NaN after its end and in gaps without a face."""
-    return Lips(*(at(curve, footage.fps, times_s) for curve in (footage.jaw, footage.gap, footage.width_of_mouth)))
+    return Lips(
+        *(at(curve, footage.fps, times_s) for curve in (footage.jaw, footage.gap, footage.width_of_mouth))
+    )
 
 
 def at(curve: Curve, fps: float, times_s: Curve) -> Curve:
@@ -102,7 +104,9 @@ def standardize(curve: Curve) -> Curve:
     return (curve - np.nanmean(curve)) / max(float(np.nanstd(curve)), 1e-6)
 
 
-def measure_lips(footage: Footage, truth: Footage | None = None, closures_s: Sequence[float] = ()) -> Findings:
+def measure_lips(
+    footage: Footage, truth: Footage | None = None, closures_s: Sequence[float] = ()
+) -> Findings:
     """All of `MEASURES` that can be told.
 
     Args:
@@ -126,19 +130,27 @@ def measure_lips(footage: Footage, truth: Footage | None = None, closures_s: Seq
     if truth is None:
         return found
     theirs = lips_at(truth, footage.times_s)
-    pairs = {"jaw": (ours.jaw, theirs.jaw), "gap": (ours.gap, theirs.gap), "width": (ours.width, theirs.width)}
+    pairs = {
+        "jaw": (ours.jaw, theirs.jaw),
+        "gap": (ours.gap, theirs.gap),
+        "width": (ours.width, theirs.width),
+    }
     still = "the lips of one of the two videos stay still"
     found["lips.correlation"] = number(correlate(ours.opening, theirs.opening), still)
     for name, (mine, true) in pairs.items():
         found[f"lips.{name}.correlation"] = number(correlate(mine, true), still)
         found[f"lips.{name}.amplitude"] = number(amplitude(mine, true), "the true lips stay still")
     shifts = correlate_shifted(ours.opening, theirs.opening, round(_REACH_S * footage.fps))
-    found["lips.lag_ms"] = number(find_peak(shifts)[0] * 1000 / footage.fps, f"{still}, or it is shorter than a second")
+    found["lips.lag_ms"] = number(
+        find_peak(shifts)[0] * 1000 / footage.fps, f"{still}, or it is shorter than a second"
+    )
     should = theirs.gap < CLOSED
     found["lips.closed.precision"] = number(
         _share(widen(should | labelled | silent, near)[closed]), "the lips are never closed"
     )
-    found["lips.closed.recall"] = number(_share(widen(closed, near)[should]), "the true lips are never closed")
+    found["lips.closed.recall"] = number(
+        _share(widen(closed, near)[should]), "the true lips are never closed"
+    )
     return found
 
 

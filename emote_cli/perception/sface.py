@@ -16,7 +16,9 @@ from emote_cli.errors import WeightsError
 from emote_cli.types import Face, Pixels
 
 # Where SFace wants both eyes, the nose tip and the corners of the mouth in its 112x112 picture.
-_POINTS = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]], np.float32)
+_POINTS = np.array(
+    [[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]], np.float32
+)
 _SIDE = 112
 _LEFT_EYE, _RIGHT_EYE, _NOSE, _MOUTH = (33, 133), (362, 263), 1, (61, 291)
 

@@ -12,6 +12,7 @@ from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.perception.sface import SFace
 from emote_cli.types import Face, Pixels
 
+
 def faces_of(frames: Sequence[Pixels], analyzer: FaceAnalyzer) -> list[Face | None]:
     """The largest face of each frame."""
     found = (analyzer.analyze(frame) for frame in frames)
