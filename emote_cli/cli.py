@@ -19,8 +19,8 @@ from emote_cli import __version__
 from emote_cli.errors import EmoteError, OutputError
 from emote_cli.stopping import EXIT_CODE
 
-COMMANDS = ("animate", "web", "prepare", "train", "download", "info", "bench", "doctor")
-_BARE = ("web", "download", "bench", "doctor")
+COMMANDS = ("animate", "web", "prepare", "train", "download", "info", "evaluate", "bench", "doctor")
+_BARE = ("web", "download", "evaluate", "bench", "doctor")
 """Commands that do their work without any argument; the others show their help."""
 _HELP = {"help_option_names": ["-h", "--help"]}
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.errors import FaceError
+from emote_cli.errors import FaceError, InputError
 from emote_cli.evaluation import drift, head, identity, lips, seams, sharpness, sync, timing
 from emote_cli.evaluation.findings import Findings, Measure
 from emote_cli.evaluation.footage import Footage, load, require_face, save, watch
+from emote_cli.files import make_folder
 from emote_cli.media.ffmpeg import require_file
 from emote_cli.media.image import read_image
-from emote_cli.media.output import make_folder
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.sface import SFace
-from emote_cli.weights import bundled, home
+from emote_cli.zoo.locate import bundled, home
 
 SFACE_NAME = "face_recognition_sface_2021dec.onnx"
 PROTOCOL = 1
@@ -168,3 +168,17 @@ def find_reference(
             raise FaceError(f"no face in {portrait}", "give the portrait that the video was made from")
         return sface.embed(pixels, faces[0])
     return truth.identity[0] if truth is not None and truth.identity.size else None
+
+
+def find_truth(video: Path, truth: Path | None) -> Path | None:
+    """The true video of a video: the file itself, or the one of the same name in a folder.
+
+    Raises:
+        InputError: the folder has none.
+    """
+    if truth is None or not truth.is_dir():
+        return truth
+    near = sorted(path for path in truth.iterdir() if path.stem == video.stem and path.is_file())
+    if not near:
+        raise InputError(f"no video named {video.stem} in {truth}", "name the files alike")
+    return near[0]

@@ -24,7 +24,7 @@ from emote_cli.perception.landmarks import EYE_CORNERS, EYES, LOWER_LIP, NOSE_TI
 from emote_cli.perception.lip_reading import read_lips_from_sound, voice_energy
 from emote_cli.perception.sface import SFace
 from emote_cli.types import Box, Face, Pixels
-from emote_cli.weights import bundled
+from emote_cli.zoo.locate import bundled
 
 SIDE = 256
 """Side of the window in which pictures are looked at."""
@@ -312,7 +312,7 @@ def _mean_lab(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[float, ...]:
 
 def save(footage: Footage, path: Path, key: str) -> None:
     """Keep a watched video as numbers, under a key that says what was watched, and how."""
-    from emote_cli.media.output import write_file
+    from emote_cli.files import write_file
 
     values = {each.name: getattr(footage, each.name) for each in fields(Footage)}
     write_file(path, lambda file: np.savez_compressed(file, key=np.array(key), **values))
