@@ -116,6 +116,49 @@ def seconds_of(path: Path) -> float:
     return probe(path).duration_s
 
 
+CARD = {
+    "jaw": "lips.jaw.correlation",
+    "jaw amplitude": "lips.jaw.amplitude",
+    "lip gap": "lips.gap.correlation",
+    "gap amplitude": "lips.gap.amplitude",
+    "mouth sharpness": "sharpness.mouth_ratio",
+    "b* inside": "mouth.inside_b_difference",
+    "SFace": "identity.median",
+    "seams": "seams",
+    "unrest in silence": "lips.silence.std",
+}
+
+
+def write_card(clips: Sequence[Clip], out: Path, sface: Path | None) -> None:
+    """Measure every render, and write metrics.json and the card's table (means of each group)."""
+    import numpy as np
+
+    from emote_cli.evaluation import report
+    from emote_cli.evaluation.evaluate import evaluate
+
+    shared = shared_folder() / "models/face_recognition_sface_2021dec.onnx"
+    network = sface or (shared if shared.is_file() else None)
+    rows, found = [], []
+    for group in dict.fromkeys(clip.group for clip in clips):
+        measured = [
+            evaluate(
+                clip.render, clip.truth, clip.portrait, chunk_frames=12, sface=network, keep=out / "cache"
+            )
+            for clip in clips
+            if clip.group == group
+        ]
+        found += measured
+        cells = []
+        for name in CARD.values():
+            values = [e.numbers[name] for e in measured if name in e.numbers]
+            cells.append(f"{np.mean(values):.3f}" if values else "")
+        rows.append(f"| {group} ({len(measured)}) | " + " | ".join(cells) + " |")
+    table = [f"| clips | {' | '.join(CARD)} |", "|---" * (len(CARD) + 1) + "|", *rows]
+    (out / "card.md").write_text("\n".join(table) + "\n")
+    (out / "metrics.json").write_text(json.dumps(report.as_dict(found), indent=1) + "\n")
+    print("\n".join(table))  # noqa: T201
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
@@ -124,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="mini", help="name or folder of the model")
     parser.add_argument("--only", nargs="*", choices=GROUPS, default=GROUPS, help="groups of clips")
     parser.add_argument("--limit", type=int, help="at most so many clips of each group")
+    parser.add_argument("--sface", type=Path, help="SFace's ONNX file; the shared folder's by default")
     parser.add_argument("--render-only", action="store_true", help="make the videos and stop")
     args = parser.parse_args(arguments)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -132,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     render(clips, args.model, args.out)
     if args.render_only:
         return
-    raise SystemExit("not measured yet")
+    write_card(clips, args.out, args.sface)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,124 @@
+"""`emote evaluate`: planted faults move their own numbers; thresholds, reports, comparison."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from emote_cli.cli import app
+from emote_cli.errors import InputError, SettingsError
+from emote_cli.evaluation import report
+from emote_cli.evaluation.evaluate import MEASURES, find_truth, measure
+from emote_cli.evaluation.findings import amplitude, correlate, correlate_shifted, find_peak
+from emote_cli.evaluation.footage import Footage
+from emote_cli.evaluation.thresholds import read_threshold
+
+FRAMES, FPS = 250, 25.0
+
+
+def waves(seed: int) -> np.ndarray:
+    """A smooth curve, 0..1, as lips make."""
+    rng = np.random.default_rng(seed)
+    curve = np.convolve(rng.random(FRAMES + 8), np.ones(5) / 5, "same")[4:-4]
+    return (curve - curve.min()) / np.ptp(curve)
+
+
+def footage(**changes: object) -> Footage:
+    """A made-up clip in which nothing is wrong."""
+    lips = waves(1)
+    values: dict[str, object] = {
+        "fps": FPS, "width": 256, "height": 256, "sound_s": FRAMES / FPS, "found": np.ones(FRAMES, bool),
+        "boxes_px": np.tile(np.array([60.0, 60, 190, 210]), (FRAMES, 1)), "turn": np.tile(np.eye(3), (FRAMES, 1, 1)),
+        "jaw": lips * 0.4, "gap": lips * 0.3, "width_of_mouth": 0.6 + 0.05 * waves(2), "blink": np.zeros(FRAMES),
+        "change": 1 + 0.1 * waves(3), "still_change": np.full(FRAMES, 0.2), "mouth_sharpness": np.full(FRAMES, 50.0),
+        "eyes_sharpness": np.full(FRAMES, 80.0), "skin_lab": np.tile(np.array([60.0, 15, 20]), (FRAMES, 1)),
+        "inside_lab": np.tile(np.array([30.0, 20, 8]), (FRAMES, 1)), "heard": lips,
+        "energy": np.interp(np.arange(FRAMES * 4) / 4, np.arange(FRAMES), lips), "looked": np.arange(0, FRAMES, 5),
+        "identity": np.tile(np.eye(1, 7), (FRAMES // 5, 1)),
+    }  # fmt: skip
+    return Footage(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def numbers(**changes: object) -> dict[str, float]:
+    truth = footage()
+    found = measure(footage(**changes), truth, np.eye(1, 7)[0], chunk_frames=12)
+    return {name: value for name, value in found.items() if isinstance(value, float)}
+
+
+def test_nothing_is_wrong_with_the_truth_itself() -> None:
+    found = numbers()
+    assert found["lips.correlation"] == pytest.approx(1)
+    assert found["lips.gap.amplitude"] == pytest.approx(1)
+    assert abs(found["lips.lag_ms"]) < 1
+    assert found["identity.median"] == pytest.approx(1)
+    assert set(found) <= set(MEASURES)
+
+
+@pytest.mark.parametrize("frames", [-3, 1, 5])
+def test_a_shift_is_found_within_a_frame(frames: int) -> None:
+    moved = {name: np.roll(getattr(footage(), name), frames) for name in ("jaw", "gap")}
+    assert abs(numbers(**moved)["lips.lag_ms"] - frames * 1000 / FPS) <= 1000 / FPS
+
+
+def test_frozen_lips_another_face_and_blur_move_their_own_number() -> None:
+    sound = numbers()
+    frozen = numbers(jaw=np.full(FRAMES, 0.1) + 1e-3 * waves(9), gap=np.full(FRAMES, 0.1) + 1e-3 * waves(8))
+    assert frozen["lips.gap.amplitude"] < 0.05
+    assert frozen["identity.median"] == sound["identity.median"]
+    other = numbers(identity=np.tile(np.eye(1, 7, 3), (FRAMES // 5, 1)))
+    assert other["identity.median"] < 0.1
+    assert other["lips.correlation"] == sound["lips.correlation"]
+    blurred = numbers(mouth_sharpness=np.full(FRAMES, 10.0))
+    changed = {name for name in sound if abs(sound[name] - blurred[name]) > 1e-6}
+    assert changed
+    assert all("sharp" in name or "mouth" in name for name in changed)
+
+
+def test_a_jump_every_chunk_is_a_seam() -> None:
+    change = footage().change.copy()
+    change[12::12] += 3
+    assert numbers(change=change)["seams"] > 1.5 > numbers()["seams"]
+
+
+def test_curves_are_compared_where_both_are_known() -> None:
+    a, b = waves(4), waves(4)
+    a[10:20] = np.nan
+    assert correlate(a, b) == pytest.approx(1)
+    assert amplitude(2 * b, b) == pytest.approx(2)
+    place, height = find_peak(correlate_shifted(np.roll(b, 2), b, 6))
+    assert abs(place - 2) < 0.3
+    assert height > 0.9
+
+
+def test_thresholds_are_read_and_kept() -> None:
+    assert read_threshold("seams<=1.1", MEASURES).failure({"seams": 1.05}, {}) is None
+    assert "required" in str(read_threshold("seams <= 1.1", MEASURES).failure({"seams": 1.2}, {}))
+    assert "not measured: why" in str(
+        read_threshold("identity.median>0.9", MEASURES).failure({}, {"identity.median": "why"})
+    )
+    for wrong in ("seams", "seam<=1", "seams==1", "seams<=1.1.1"):
+        with pytest.raises(SettingsError):
+            read_threshold(wrong, MEASURES)
+
+
+def test_a_folder_of_true_videos_goes_by_names(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    assert find_truth(Path("x/a.mov"), tmp_path) == tmp_path / "a.mp4"
+    with pytest.raises(InputError, match="no video named b"):
+        find_truth(Path("b.mp4"), tmp_path)
+
+
+def test_two_reports_are_compared(tmp_path: Path) -> None:
+    for name, value in (("a", 0.5), ("b", 0.7)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"protocol": 1, "median": {"seams": value}}))
+    assert report.compare(tmp_path / "a.json", tmp_path / "b.json") == [("seams", 0.5, 0.7)]
+    (tmp_path / "b.json").write_text("{}")
+    with pytest.raises(InputError, match=r"no metrics\.json"):
+        report.compare(tmp_path / "a.json", tmp_path / "b.json")
+
+
+def test_without_a_video_the_command_says_so() -> None:
+    result = CliRunner().invoke(app, ["evaluate"])
+    assert result.exit_code != 0
