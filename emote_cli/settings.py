@@ -204,7 +204,7 @@ class ModelSettings(Settings):
     speed: SpeedSettings = SpeedSettings()
     face_locator: FaceLocatorSettings = FaceLocatorSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
-    detail_transfer: bool = Field(False, description="default of the quality aid in animation/detail.py")
+    detail_transfer: bool = Field(False, description="default of the quality aid in animation/aids/detail.py")
     lower_face_only: bool = Field(
         False,
         description="with detail transfer: all but the lower face, and the mouth's colors, are the portrait's",
@@ -215,7 +215,7 @@ class ModelSettings(Settings):
     smoothing: int = Field(
         0, ge=0, le=5, description="default of how many frames on either side each one is averaged with"
     )
-    idle_motion: bool = Field(False, description="default of the quality aid in animation/idle.py")
+    idle_motion: bool = Field(False, description="default of the quality aid in animation/aids/idle.py")
     head_speed: float = Field(0.4, ge=0, le=2, description="default head speed, degrees per frame at 30 fps")
 
     @model_validator(mode="after")

@@ -22,8 +22,8 @@ from emote_cli import __version__
 from emote_cli.animation.batch import loaded
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.finishing import make_finisher
-from emote_cli.animation.metadata import read_making
 from emote_cli.animation.options import AnimateOptions
+from emote_cli.animation.provenance import read_making
 from emote_cli.animation.retime import count_frames
 from emote_cli.cli import COMMANDS, app
 from emote_cli.errors import DeviceError

@@ -226,7 +226,7 @@ def test_locating_what_ships_needs_no_torch_and_no_hub():
 
 
 def test_what_is_loaded_is_what_is_downloaded():
-    from emote_cli.animation.likeness import FOLDER
+    from emote_cli.animation.portrait_identity import FOLDER
     from emote_cli.animation.variants import SIX_STEP_FILES
     from emote_cli.model.loading import PARTS
     from emote_cli.perception.identity import DETECTOR, EMBEDDER

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emote_cli.animation.job import Job
-from emote_cli.animation.metadata import inputs_and_settings, job_like, read_making
+from emote_cli.animation.provenance import inputs_and_settings, job_like, read_making
 from emote_cli.animation.render import check, number_faces, render, tuning_of
 from emote_cli.animation.table import Row
 from emote_cli.errors import EmoteError, InputError, OutputError

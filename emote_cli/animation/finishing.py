@@ -13,11 +13,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from emote_cli.animation.aids.idle import Idle
+from emote_cli.animation.aids.paste import Enlarged, Enlarger, Liven, Paster, as_it_is
 from emote_cli.animation.chunks import Carry, MadeChunk
-from emote_cli.animation.compose import square_of
-from emote_cli.animation.idle import Idle
 from emote_cli.animation.options import AnimateOptions
-from emote_cli.animation.paste import Enlarged, Enlarger, Liven, Paster, as_it_is
+from emote_cli.animation.portrait import square_of
 from emote_cli.animation.retime import first_showing, showing
 from emote_cli.animation.scene import Scene, listen
 from emote_cli.media.image import resize

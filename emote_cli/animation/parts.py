@@ -17,7 +17,7 @@ import numpy as np
 from emote_cli import stopping
 from emote_cli.animation.batch import loaded
 from emote_cli.animation.job import Job
-from emote_cli.animation.metadata import to_tags
+from emote_cli.animation.provenance import to_tags
 from emote_cli.animation.render import Plan, check, making, render, tuning_of
 from emote_cli.errors import EmoteError, SettingsError
 from emote_cli.files import working_name

@@ -17,8 +17,8 @@ from emote_cli.animation.choice import write_preview
 from emote_cli.animation.chunks import Carry
 from emote_cli.animation.finishing import show_chunks
 from emote_cli.animation.job import Job
-from emote_cli.animation.metadata import making_of, to_tags
 from emote_cli.animation.options import Tuning
+from emote_cli.animation.provenance import making_of, to_tags
 from emote_cli.animation.scene import Scene, read_scene
 from emote_cli.animation.variants import find_variant, note_missing
 from emote_cli.errors import OutputError

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from emote_cli.animation.compose import cut_portrait, doubts, square_for
-from emote_cli.animation.likeness import with_identity
 from emote_cli.animation.options import AnimateOptions, FrameKind
+from emote_cli.animation.portrait import cut_portrait, doubts, square_for
+from emote_cli.animation.portrait_identity import with_identity
 from emote_cli.animation.retime import count_frames
 from emote_cli.errors import InputError, SettingsError
 from emote_cli.media.audio import open_audio, read_stereo

@@ -123,8 +123,8 @@ def animate(
         raise typer.BadParameter("Missing argument 'AUDIO'." if portrait else "Missing argument 'PORTRAIT'.")
     from emote_cli import console
     from emote_cli.animation.cpu import sleep_when_idle
-    from emote_cli.animation.forecast import describe
-    from emote_cli.animation.metadata import job_like
+    from emote_cli.animation.dry_run import describe
+    from emote_cli.animation.provenance import job_like
     from emote_cli.animation.render import check, import_ahead, number_faces, partial_name, render
 
     asked = {**values, "portrait": portrait, "audio": audio, "output": output}

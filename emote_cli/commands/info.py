@@ -18,7 +18,7 @@ def info(
     import json
 
     from emote_cli import console
-    from emote_cli.animation.metadata import read_making
+    from emote_cli.animation.provenance import read_making
 
     making = read_making(file)
     if as_json:

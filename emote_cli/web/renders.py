@@ -13,8 +13,8 @@ from typing import Any, Literal
 import cv2
 
 from emote_cli.animation.batch import loaded
-from emote_cli.animation.forecast import describe
-from emote_cli.animation.metadata import read_making
+from emote_cli.animation.dry_run import describe
+from emote_cli.animation.provenance import read_making
 from emote_cli.animation.render import Plan, render, tuning_of
 from emote_cli.errors import EmoteError
 from emote_cli.media.image import resize

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from emote_cli.animation.aids.articulation import FAR
+from emote_cli.animation.aids.detail import stillness, transfer_detail
 from emote_cli.animation.animator import Animator
-from emote_cli.animation.articulation import FAR
-from emote_cli.animation.detail import stillness, transfer_detail
 from emote_cli.animation.device import choose_device, choose_precision
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.errors import DeviceError

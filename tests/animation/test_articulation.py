@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from emote_cli.animation.articulation import FAR, LEAST, MOST, USUAL, Articulation, articulate, loudest, mouth
+from emote_cli.animation.aids.articulation import (
+    FAR,
+    LEAST,
+    MOST,
+    USUAL,
+    Articulation,
+    articulate,
+    loudest,
+    mouth,
+)
+from emote_cli.animation.aids.detail import CHIN
 from emote_cli.animation.chunks import plan_chunks
-from emote_cli.animation.detail import CHIN
 from emote_cli.perception.regions import LIPS
 from emote_cli.types import Box, Face, Waveform
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from emote_cli.animation.detail import (
+from emote_cli.animation.aids.detail import (
     CHEEKS,
     JAW,
     LEEWAY,

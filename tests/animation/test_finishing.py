@@ -9,11 +9,11 @@ import pytest
 
 from emote_cli.animation import render as render_module
 from emote_cli.animation import scene as scene_module
+from emote_cli.animation.aids.idle import Idle
+from emote_cli.animation.aids.paste import as_it_is
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.finishing import make_finisher, make_livener, show_chunks, show_frames
-from emote_cli.animation.idle import Idle
 from emote_cli.animation.options import AnimateOptions
-from emote_cli.animation.paste import as_it_is
 from emote_cli.animation.render import import_ahead
 from emote_cli.animation.scene import Scene, read_scene, shown_size
 from emote_cli.errors import InputError, SettingsError

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from emote_cli.animation.animator import Animator
-from emote_cli.animation.compose import cut_portrait
 from emote_cli.animation.device import Precision
 from emote_cli.animation.options import AnimateOptions
+from emote_cli.animation.portrait import cut_portrait
 from emote_cli.animation.scene import Scene
 from emote_cli.animation.schemes.motion import blink, close_lips, idle, landmarks_of
 from emote_cli.media.image import read_image

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emote_cli.animation.aids.paste import Enlarger, Paster, head_mask
 from emote_cli.animation.choice import choose_face
-from emote_cli.animation.compose import cut_portrait
-from emote_cli.animation.paste import Enlarger, Paster, head_mask
+from emote_cli.animation.portrait import cut_portrait
 from emote_cli.types import Box, Face, Portrait
 
 MODEL = 64

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from emote_cli.animation.smoothing import Track, averaged
+from emote_cli.animation.aids.smoothing import Track, averaged
 
 
 def latents(frames: int) -> torch.Tensor:

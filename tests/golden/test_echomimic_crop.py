@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from golden_models import WORST
 
-from emote_cli.animation.compose import cut_portrait, square_for
+from emote_cli.animation.portrait import cut_portrait, square_for
 from emote_cli.media.image import read_image
 from emote_cli.perception.echomimic_box import echomimic_mask_box
 from emote_cli.perception.faces import FaceAnalyzer, find_faces

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from emote_cli.animation.compose import cut_portrait, doubts
+from emote_cli.animation.portrait import cut_portrait, doubts
 from emote_cli.media.image import read_image
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.perception.hidden import are_eyes_closed, is_mouth_covered

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from emote_cli.animation.likeness import FOLDER, with_identity
+from emote_cli.animation.portrait_identity import FOLDER, with_identity
 from emote_cli.errors import WeightsError
 from emote_cli.perception.identity import (
     DETECTOR,

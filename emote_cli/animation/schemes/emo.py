@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.animation.articulation import Articulation, articulate, loudest, mouth
+from emote_cli.animation.aids.articulation import Articulation, articulate, loudest, mouth
+from emote_cli.animation.aids.detail import color_limits, color_locked, held, lower_face, transfer_detail
+from emote_cli.animation.aids.smoothing import Track
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
-from emote_cli.animation.detail import color_limits, color_locked, held, lower_face, transfer_detail
 from emote_cli.animation.options import REGION_SCALES, AnimateOptions
 from emote_cli.animation.quality import recipe
 from emote_cli.animation.schemes.scheme import Scheme, to_numpy
-from emote_cli.animation.smoothing import Track
 from emote_cli.diffusion.sampler import chunk_noise, guided, sample
 from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.model.conditioning import Conditioning, Reference

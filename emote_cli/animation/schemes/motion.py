@@ -15,17 +15,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from emote_cli.animation.aids.idle import closed_share, sway_deg
+from emote_cli.animation.aids.paste import to_photo
+from emote_cli.animation.aids.smoothing import Track
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
-from emote_cli.animation.compose import square_of
 from emote_cli.animation.finishing import idle_speed
-from emote_cli.animation.idle import closed_share, sway_deg
 from emote_cli.animation.moving_portrait import MovingPortrait
 from emote_cli.animation.options import REGION_SCALES, AnimateOptions
-from emote_cli.animation.paste import to_photo
+from emote_cli.animation.portrait import square_of
 from emote_cli.animation.scene import Scene
 from emote_cli.animation.schemes.emo import EmoScheme
 from emote_cli.animation.schemes.scheme import to_numpy
-from emote_cli.animation.smoothing import Track
 from emote_cli.media.image import resize
 from emote_cli.model.conditioning import Reference
 from emote_cli.perception.features import SAMPLE_RATE_HZ

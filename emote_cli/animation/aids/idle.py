@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.animation.paste import head_mask
+from emote_cli.animation.aids.paste import head_mask
 from emote_cli.perception.landmarks import EYES
 from emote_cli.types import Box, Face
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from emote_cli.animation import forecast
+from emote_cli.animation import dry_run
 from emote_cli.animation.job import Job
 from emote_cli.animation.render import Plan, check
 
@@ -32,21 +32,21 @@ def test_the_first_chunks_tell_how_long_all_take(monkeypatch, n_chunks):
         list(chunk.frames)
     truth_s = now[0] - 100
     begun.clear()
-    monkeypatch.setattr(forecast, "show_chunks", show_chunks)
-    monkeypatch.setattr(forecast, "load_animator", lambda plan: None)
+    monkeypatch.setattr(dry_run, "show_chunks", show_chunks)
+    monkeypatch.setattr(dry_run, "load_animator", lambda plan: None)
     plan = object.__new__(Plan)
     object.__setattr__(plan, "scene", None)
     object.__setattr__(plan, "job", SimpleNamespace(options=None))
-    pace = forecast.measure(plan)
+    pace = dry_run.measure(plan)
     assert pace.first_s + pace.chunk_s * (n_chunks - 1) == pytest.approx(truth_s)
-    assert len(begun) == min(n_chunks, forecast.MEASURED)
+    assert len(begun) == min(n_chunks, dry_run.MEASURED)
     assert 0.01 < pace.gigabytes < 500
 
 
 def test_the_second_forecast_of_a_kind_needs_no_network(monkeypatch, tmp_path, portrait_path, speech_path):
     measured = []
-    pace = forecast.Pace(7.0, 3.0, 0.5)
-    monkeypatch.setattr(forecast, "measure", lambda plan, animator: measured.append(plan) or pace)
+    pace = dry_run.Pace(7.0, 3.0, 0.5)
+    monkeypatch.setattr(dry_run, "measure", lambda plan, animator: measured.append(plan) or pace)
     values = {
         "portrait": portrait_path,
         "audio": speech_path,
@@ -54,15 +54,15 @@ def test_the_second_forecast_of_a_kind_needs_no_network(monkeypatch, tmp_path, p
         "model": "tiny",
     }
     plan = check(Job.of(values))
-    assert forecast.pace_of(plan, 1, None, tmp_path) == (pace, False)
-    assert forecast.pace_of(plan, 5, None, tmp_path) == (pace, False), (
+    assert dry_run.pace_of(plan, 1, None, tmp_path) == (pace, False)
+    assert dry_run.pace_of(plan, 5, None, tmp_path) == (pace, False), (
         "one chunk alone tells little: not remembered"
     )
-    assert forecast.pace_of(plan, 5, None, tmp_path) == (pace, True)
+    assert dry_run.pace_of(plan, 5, None, tmp_path) == (pace, True)
     assert len(measured) == 2
     other = check(Job.of({**values, "steps": 7}))
-    assert forecast.pace_of(other, 5, None, tmp_path) == (pace, False)
+    assert dry_run.pace_of(other, 5, None, tmp_path) == (pace, False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    lines = [forecast.describe(plan)["time"] for _ in range(2)]
+    lines = [dry_run.describe(plan)["time"] for _ in range(2)]
     assert not lines[0].endswith("before")
     assert lines[1] == f"{lines[0]}, as measured here before"

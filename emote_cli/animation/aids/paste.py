@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from emote_cli.animation.compose import _turn, square_of
+from emote_cli.animation.portrait import _turn, square_of
 from emote_cli.media.image import resize
 from emote_cli.types import Box, Pixels, Portrait
 

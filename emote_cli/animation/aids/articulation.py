@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from emote_cli.animation.detail import soft_hull
+from emote_cli.animation.aids.detail import soft_hull
 from emote_cli.perception.features import SAMPLE_RATE_HZ
 from emote_cli.perception.landmarks import CHIN, LIPS
 from emote_cli.shapes import VideoLatents
