@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from emote_cli.data.layout import MANIFEST
 from emote_cli.errors import OutputError, SettingsError, TrainingError
 from emote_cli.files import only_writer
 from emote_cli.settings import Settings, load_settings, override, parse_settings, read_yaml, save_settings
@@ -144,7 +145,7 @@ def holds_run(out: Path) -> bool:
 
 
 def request_of(out: Path, asked: Request) -> Request:
-    """The request of an earlier call, with later limits and assignments.
+    """The request of an earlier call, with later limits and assignments, and the data set's new place if it was moved.
 
     Args:
         out: the run folder.
@@ -165,7 +166,8 @@ def request_of(out: Path, asked: Request) -> Request:
     before = parse_settings(Request, values, str(place))
     for name in ("stage", "model", "data", "start"):
         wish = getattr(asked, name)
-        if wish and wish != getattr(before, name):
+        moved = name == "data" and not (Path(before.data) / MANIFEST).is_file()
+        if wish and wish != getattr(before, name) and not moved:
             raise TrainingError(
                 f"{out} was started with {name} {getattr(before, name)}, not {wish}",
                 "leave that option out, or start another run with --out",
@@ -175,7 +177,9 @@ def request_of(out: Path, asked: Request) -> Request:
         for name in ("max_steps", "max_minutes")
         if getattr(asked, name) is not None
     }
-    return before.model_copy(update={"assignments": (*before.assignments, *asked.assignments), **limits})
+    data = asked.data or before.data
+    assignments = (*before.assignments, *asked.assignments)
+    return before.model_copy(update={"assignments": assignments, "data": data, **limits})
 
 
 def came_from_vae(start: str | None) -> bool:

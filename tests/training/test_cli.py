@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -103,6 +104,20 @@ def test_all_stages_in_one_command(dataset, tmp_path):
         assert (run / stage / "checkpoints" / "step-00000001").is_dir()
     assert locate(str(run)) == run
     assert (run / "model.safetensors").is_file()
+
+
+def test_a_run_goes_on_after_its_data_moved(dataset, tmp_path):
+    place, moved, run = tmp_path / "here", tmp_path / "there", tmp_path / "run"
+    shutil.copytree(dataset, place)
+    trains(
+        "--stage", "1", "--model", "tiny", "--data", place, "--out", run, "--max-steps", 1, "--set", "batch=1"
+    )
+    shutil.copytree(place, moved)
+    fails(emote("--resume", "--out", run, "--data", moved), "was started with data")
+    shutil.rmtree(place)
+    fails(emote("--resume", "--out", run), "is no prepared data set")
+    trains("--resume", "--out", run, "--data", moved, "--max-steps", 2)
+    trains("--resume", "--out", run, "--max-steps", 3)
 
 
 def test_resume_from_the_command_line(dataset, tmp_path):
