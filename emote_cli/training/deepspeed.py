@@ -1,7 +1,9 @@
-"""DeepSpeed's ZeRO, stages 1 and 2, as `accelerate config` sets it up: gradients and moments spread over processes.
+"""Experimental: DeepSpeed's ZeRO, stages 1 and 2, as `accelerate config` sets it up: gradients and moments spread over processes.
 
 Weights stay whole and in fp32 in every process (bf16 is by autocast), so that averages, validation and checkpoints are
-those of any other run: a run may change between DeepSpeed, DDP and one process.
+those of any other run: a run may change between DeepSpeed, DDP and one process. That is why this file reads attributes
+that DeepSpeed does not document (`single_partition_of_fp32_groups`, `_hp_mapping`): its own checkpoints have another
+form. Tested with two processes on a CPU, with the DeepSpeed releases that the extra allows; never run on GPUs.
 """
 
 from __future__ import annotations

@@ -97,7 +97,9 @@ class TrainSettings(Settings):
     accumulation: int = Field(1, gt=0, description="forward passes per optimizer step that share the batch")
     max_steps: int = Field(1_000_000, gt=0)
     max_minutes: float | None = Field(None, gt=0)
-    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    optimizer: Literal["adamw", "adamw8bit"] = Field(
+        "adamw", description="adamw8bit is experimental: it needs a GPU and bitsandbytes, and was never run"
+    )
     learning_rate: float = Field(1e-5, gt=0)
     betas: tuple[float, float] = (0.9, 0.99)
     warmup_steps: int = Field(100, ge=0)
