@@ -31,6 +31,7 @@ def test_all_imports_go_downward():
         ("training", "import emote_cli.console", "the library does not speak"),
         ("media", "import emote_cli.animation", "imports go only downward"),
         ("media", "import torch", "pixels, sound and faces need no torch"),
+        ("training/objectives", "import emote_cli.training.loop", "no circles, in any room"),
     ],
 )
 def test_a_planted_import_is_reported(tmp_path, module, line, contract):

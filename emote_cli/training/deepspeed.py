@@ -1,4 +1,4 @@
-"""Experimental: DeepSpeed's ZeRO, stages 1 and 2, as `accelerate config` sets it up: gradients and moments spread over processes.
+"""Experimental: DeepSpeed's ZeRO 1 and 2, as `accelerate config` sets it up: gradients and moments are spread.
 
 Weights stay whole and in fp32 in every process (bf16 is by autocast), so that averages, validation and checkpoints are
 those of any other run: a run may change between DeepSpeed, DDP and one process. That is why this file reads attributes
