@@ -55,7 +55,7 @@ def need(model: Emo, number_bytes: int) -> Need:
         number_bytes: per weight and activation: 2 or 4.
     """
     settings = model.settings
-    weights = {name: _count(getattr(model, name)) for name in LARGE}
+    weights = {name: _count(getattr(model, name)) for name in large_parts(model)}
     small = _count(model) - sum(weights.values())
     temporal, family = settings.temporal, settings.family
     motion = temporal.motion_frames if family.long_video == "motion_frames" else 0
@@ -66,9 +66,14 @@ def need(model: Emo, number_bytes: int) -> Need:
     decode = 2 * decode / settings.autoencoder.patch**2
     kept = 2 * rows * _tokens(model)
     phases = {"backbone": step, "reference_net": step / 2 + kept, "autoencoder": decode + kept}
-    whole = small + sum(weights.values()) + max(phases.values())
-    low = small + max(weights[name] + phase for name, phase in phases.items())
+    whole = small + sum(weights.values()) + max(phases[name] for name in weights)
+    low = small + max(weight + phases[name] for name, weight in weights.items())
     return Need(whole * number_bytes, low * number_bytes)
+
+
+def large_parts(model: Emo) -> tuple[str, ...]:
+    """The parts of a model that low memory moves; one with motion latents has no autoencoder."""
+    return tuple(name for name in LARGE if hasattr(model, name))
 
 
 def _count(module: nn.Module) -> int:
@@ -143,7 +148,7 @@ class Residence:
             place(part, self.home if name in LARGE else device)
         self._hooks = [
             layer.register_forward_pre_hook(lambda _layer, _inputs, name=name: self.summon(name))
-            for name in LARGE
+            for name in large_parts(model)
             for layer in getattr(model, name).modules()
             if next(layer.children(), None) is None
         ]
