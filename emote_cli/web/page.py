@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ class Page:
     def __init__(self, visits: Visits, renders: Renders) -> None:
         self.visits, self.renders = visits, renders
         self._tabs: dict[str, str] = {}
+        # One thread looks at pictures and sound: in many, each keeps memory of its own.
+        self._looker = ThreadPoolExecutor(1, "looker")
 
     def enter(self, visit_id: str, request: gr.Request) -> tuple[Any, ...]:
         """A tab was opened, or reloaded: show what became of its videos."""
@@ -116,7 +119,7 @@ class Page:
             return *nothing, _shown("")
         try:
             _check_size(Path(upload), PORTRAIT_BYTES)
-            found = number_faces(Path(upload))
+            found = self._looker.submit(number_faces, Path(upload)).result()
         except EmoteError as error:
             return *nothing, _shown(show.problem(error, Path(upload).parent))
         if len(found.boxes) < 2:
@@ -235,7 +238,7 @@ class Page:
                 "audio": inputs[1],
                 "output": output,
             }
-            plan = check(Job.of(asked))
+            plan = self._looker.submit(check, Job.of(asked)).result()
             if plan.scene.speech.duration_s > LONGEST_S:
                 message, hint = texts.TOO_LONG
                 raise EmoteError(message.format(seconds=plan.scene.speech.duration_s, limit=LONGEST_S), hint)
