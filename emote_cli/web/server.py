@@ -42,7 +42,7 @@ def require_extra() -> None:
 
 @contextlib.contextmanager
 def _no_stub_files() -> Iterator[None]:
-    """Let Gradio's import leave its stub files (.pyi) alone: comparing them is more than half of its time.
+    """Let Gradio's import leave the stub files (.pyi) of its components alone: that is more than a third of its time.
 
     Where a class has no file, Gradio makes no stub of it.
     """
