@@ -49,6 +49,9 @@ def is_gone(number: int) -> bool:
             os.kill(number, 0)
         except ProcessLookupError:
             return True
+        stat = Path(f"/proc/{number}/stat")  # ended, but its new parent has not asked for it yet
+        if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
         time.sleep(0.1)
     return False
 
@@ -107,6 +110,7 @@ def test_what_is_being_saved_is_saved(tmp_path):
     process = start(["-c", program], tmp_path)
     assert process.stdout is not None
     process.stdout.readline()
+    time.sleep(0.3)  # until it sleeps inside the try
     interrupt(process)
     assert process.returncode == 130
     assert (tmp_path / "saved").exists()

@@ -113,7 +113,7 @@ def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(WeightsError, match="model echomimik is unknown, and no such folder exists") as caught:
         locate("echomimik")
     assert caught.value.hint.startswith(
-        "did you mean echomimic? known: tiny, mini, sd15, hallo, hallo2, echomimic"
+        "did you mean echomimic? known: tiny, mini, sd15, hallo, echomimic"
     )
 
 
