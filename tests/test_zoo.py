@@ -112,9 +112,7 @@ def test_what_is_not_installed_says_how_to_get_it(no_cache):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(WeightsError, match="model echomimik is unknown, and no such folder exists") as caught:
         locate("echomimik")
-    assert caught.value.hint.startswith(
-        "did you mean echomimic? known: tiny, mini, sd15, hallo, echomimic"
-    )
+    assert caught.value.hint.startswith("did you mean echomimic? known: tiny, mini, sd15, hallo, echomimic")
 
 
 def test_a_model_folder(tmp_path):

@@ -242,7 +242,7 @@ def test_the_command_prepares_and_names_the_report(raw, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--set", "sise=64"], "did you mean size"), (["--settings", "none.yaml"], "none.yaml cannot be read: No such file")],
+    [(["--set", "sise=64"], "did you mean size"), (["--settings", "none.yaml"], "none.yaml cannot be read")],
 )
 def test_the_command_says_what_is_wrong(raw, tmp_path, arguments, words):
     from typer.testing import CliRunner

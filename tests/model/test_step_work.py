@@ -169,7 +169,11 @@ def test_the_half_without_reference_does_no_work_for_it():
     conditional = told(model, 1)
     noisy = torch.randn(1, FRAMES, model.settings.autoencoder.latent_channels, 8, 8)
     flops = []
-    for conditioning in (conditional, conditional.null(1), Conditioning(audio=conditional.audio * 0, silent=True)):
+    for conditioning in (
+        conditional,
+        conditional.null(1),
+        Conditioning(audio=conditional.audio * 0, silent=True),
+    ):
         with FlopCounterMode(display=False) as counter:
             model(noisy, 501, conditioning)
         flops.append(counter.get_total_flops())
