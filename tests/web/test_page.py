@@ -13,6 +13,9 @@ import pytest
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
+# A browser takes its time on a busy machine: pytest -m slow tests/web
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
