@@ -18,7 +18,7 @@ from jaxtyping import Float
 from emote_cli.model.painter import VIEW, Painter
 from emote_cli.perception.face_mesh import RIM, fill_mouth, similarity, warp_field
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, OVAL, SKULL, UPPER_INNER_LIP
-from emote_cli.perception.mouth_sketch import sketch
+from emote_cli.perception.mouth_sketch import heights, sketch
 from emote_cli.types import Pixels
 
 FIELD_SIDE = 320
@@ -89,7 +89,7 @@ def look(picture: Pixels, rest: Points, points: Points, view: View) -> Seen:
     rigid = places @ back[:, :2].T + back[:, 2]
     closed = ((rest @ head[:, :2].T + head[:, 2]) - corner) * scale
     inside, was = (fill_mouth(p.astype(np.float32), VIEW, VIEW) / 255 for p in (now, closed))
-    upper, lower = (_curve(now[list(lip)], x[0]) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
+    upper, lower = (heights(now[list(lip)], x[0]) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
     depth = np.clip((y - upper) / np.maximum(lower - upper, 4), -0.5, 1.5) - 0.5
     nose = (head[:, :2] @ rest[_NOSE] + head[:, 2] - corner) * scale
     hints = np.stack([inside, was, (x - nose[0]) / VIEW * 2, (y - nose[1]) / VIEW * 2, depth])
@@ -99,12 +99,6 @@ def look(picture: Pixels, rest: Points, points: Points, view: View) -> Seen:
     )
     warped = sketch(warped, now.astype(np.float32), closed.astype(np.float32), inside.astype(np.float32))
     return Seen(warped, portrait, hints.astype(np.float32))
-
-
-def _curve(points: Float[np.ndarray, "n 2"], x: Float[np.ndarray, " side"]) -> Float[np.ndarray, " side"]:
-    """Heights of a line through some points, at each x."""
-    order = np.argsort(points[:, 0])
-    return np.interp(x, points[order, 0], points[order, 1])
 
 
 class MovingPortrait:

@@ -58,7 +58,7 @@ def _mouth(warped: Pixels, now: Points, rest: Points) -> Float[np.ndarray, "heig
     middle = rest[[61, 291]].mean(0)
     tilt = (rest[291] - rest[61]) / max(float(np.linalg.norm(rest[291] - rest[61])), 1e-3)
     across = (x - middle[0]) * tilt[0] + (y - middle[1]) * tilt[1]
-    lips = [_heights(now[list(lip)], x[0]) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)]
+    lips = [heights(now[list(lip)], x[0]).astype(np.float32) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)]
     upper, lower = np.broadcast_to(lips[0], x.shape), np.broadcast_to(lips[1], x.shape)
     edge = rest[13, 1] + (EDGE_MM + 0.0016 * -((across / mm) ** 2)) * mm + (across * tilt[1])
     sides = np.clip(1 - (np.abs(across) / (27 * mm)) ** 2, 0.25, 1)
@@ -82,9 +82,10 @@ def _light(warped: Pixels) -> Float[np.ndarray, " 3"]:
     return np.asarray(brightness * tint, np.float32)
 
 
-def _heights(points: Float[np.ndarray, "n 2"], x: Float[np.ndarray, " w"]) -> Float[np.ndarray, " w"]:
+def heights(points: Float[np.ndarray, "n 2"], x: Float[np.ndarray, " w"]) -> Float[np.ndarray, " w"]:
+    """Heights of the line through some points, at each x; in pixels, y down."""
     order = np.argsort(points[:, 0])
-    return np.interp(x, points[order, 0], points[order, 1]).astype(np.float32)
+    return np.interp(x, points[order, 0], points[order, 1])
 
 
 def _soft(distance: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
