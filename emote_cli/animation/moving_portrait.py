@@ -63,8 +63,16 @@ def view_of(points: Points, rest: Points) -> View:
 
 
 class Seen(NamedTuple):
-    """What the Painter is told of a frame: see model/painter.py. Pixels are 0..255."""
+    """What the Painter is told of a frame: see model/painter.py. Pixels are 0..255.
 
+    Attributes:
+        moved: the moved portrait, as the frame shows it so far.
+        warped: the same with the sketch of a mouth in it.
+        portrait: moved with the head only.
+        hints: for the Painter.
+    """
+
+    moved: Pixels
     warped: Pixels
     portrait: Pixels
     hints: Float[np.ndarray, "5 side side"]
@@ -93,12 +101,12 @@ def look(picture: Pixels, rest: Points, points: Points, view: View) -> Seen:
     depth = np.clip((y - upper) / np.maximum(lower - upper, 4), -0.5, 1.5) - 0.5
     nose = (head[:, :2] @ rest[_NOSE] + head[:, 2] - corner) * scale
     hints = np.stack([inside, was, (x - nose[0]) / VIEW * 2, (y - nose[1]) / VIEW * 2, depth])
-    warped, portrait = (
+    moved, portrait = (
         cv2.remap(picture, f.astype(np.float32), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         for f in (field, rigid)
     )
-    warped = sketch(warped, now.astype(np.float32), closed.astype(np.float32), inside.astype(np.float32))
-    return Seen(warped, portrait, hints.astype(np.float32))
+    warped = sketch(moved, now.astype(np.float32), closed.astype(np.float32), inside.astype(np.float32))
+    return Seen(moved, warped, portrait, hints.astype(np.float32))
 
 
 class MovingPortrait:
@@ -151,7 +159,7 @@ class MovingPortrait:
         """Add what is new, in place."""
         view = view_of(points, self.rest)
         seen = look(self.picture, self.rest, points, view)
-        new, mask = self._drawn(seen)
+        new = self._painted(seen)
         side = VIEW / view.scale
         x0, y0 = (max(int(v), 0) for v in view.corner)
         x1, y1 = (min(math.ceil(v + side), n) for v, n in zip(view.corner, frame.shape[1::-1], strict=True))
@@ -162,23 +170,21 @@ class MovingPortrait:
             ((x - view.corner[0]) * view.scale).astype(np.float32),
             ((y - view.corner[1]) * view.scale).astype(np.float32),
         )
-        mask, new = (
-            cv2.remap(v, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for v in (mask, new)
-        )
+        new = cv2.remap(new, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         part = frame[y0:y1, x0:x1]
-        part[:] = np.rint(np.clip(part + mask[..., None] * new, 0, 255)).astype(np.uint8)
+        part[:] = np.rint(np.clip(part + new, 0, 255)).astype(np.uint8)
 
     @torch.inference_mode()
-    def _drawn(self, seen: Seen) -> tuple[Float[np.ndarray, "side side 3"], Float[np.ndarray, "side side"]]:
-        """How much the Painter's pixels differ from the warped ones, in 0..255, and its mask, faded at the edges."""
+    def _painted(self, seen: Seen) -> Float[np.ndarray, "side side 3"]:
+        """What is new, less what the frame shows so far, in -255..255; nothing at the square's edges."""
         weight = self.painter.conv_in.weight
         warped, portrait = (
             torch.from_numpy(p.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None].to(weight)
             for p in (seen.warped, seen.portrait)
         )
-        drawn, mask = self.painter(warped, portrait, torch.from_numpy(seen.hints)[None].to(weight))
-        new = ((drawn.clamp(-1, 1) - warped)[0].float() * 127.5).permute(1, 2, 0).cpu().numpy()
-        return np.ascontiguousarray(new), np.ascontiguousarray(mask[0, 0].float().cpu().numpy() * _FADE)
+        painted = self.painter.paint(warped, portrait, torch.from_numpy(seen.hints)[None].to(weight))
+        pixels = (painted.clamp(-1, 1)[0].float() + 1).mul(127.5).permute(1, 2, 0).cpu().numpy()
+        return np.ascontiguousarray((pixels - seen.moved) * _FADE[..., None])
 
 
 def _fade() -> Float[np.ndarray, "side side"]:
