@@ -6,6 +6,7 @@ import torch
 from small_models import build
 
 from emote_cli.animation.moving_portrait import view_of
+from emote_cli.model.painter import HINTS, VIEW
 from emote_cli.perception.motion_latents import mean_face
 from emote_cli.settings import load_preset, override
 from emote_cli.training.objectives.painting import Painting, picture_losses, reverse
@@ -76,3 +77,15 @@ def test_an_error_in_the_opening_counts_more() -> None:
     inside[..., 6:8, 6:8] = 0.5
     outside[..., 24:26, 24:26] = 0.5
     assert picture_losses(inside, target, opening) > 1.5 * picture_losses(outside, target, opening)
+
+
+def test_the_critic_judges_the_opening(pairs: Pairs) -> None:
+    model = build(override(load_preset("tiny"), MOTION))
+    objective = Painting(model, TrainSettings(stage="vae", prior=False))
+    hints = torch.zeros(1, HINTS, VIEW, VIEW)
+    hints[:, 0, 60:68, 50:80] = 1
+    verdicts, _ = objective.critic(torch.zeros(1, 3, VIEW, VIEW), hints)
+    near = objective._near(hints)
+    assert near.shape == verdicts.shape
+    assert near[..., 4, 5] > 0.9
+    assert near[..., 0, 0] < 0.05

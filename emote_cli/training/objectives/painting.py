@@ -24,6 +24,8 @@ from emote_cli.training.settings import TrainSettings
 MOUTH_WEIGHT, EDGE_WEIGHT = 1.5, 0.5
 """Extra weight of pixels in the mouth's opening; weight of differences between neighbors."""
 CRITIC_WEIGHT, FEATURE_WEIGHT = 0.12, 0.3
+CRITIC_PATCH = 8
+"""Pixels of the square per verdict."""
 CRITIC_VIEW = (slice(24, 104), slice(16, 112))
 """Rows and columns of the square that the critic sees: the mouth."""
 
@@ -97,10 +99,19 @@ class Painting(Objective):
     def _critic_losses(self, painted: Tensor, batch: Pair) -> Float[Tensor, " b"]:
         true, wanted = self.critic(batch.target, batch.hints)
         false, _ = self.critic(reverse(painted, CRITIC_WEIGHT), batch.hints)
-        hinge = functional.relu(1 - true) + functional.relu(1 + false)
+        near = self._near(batch.hints)
+        hinge = (near * (functional.relu(1 - true) + functional.relu(1 + false))).sum((1, 2, 3))
         _, made = self._frozen(painted, batch.hints)
         apart = [(a - b.detach()).abs().mean((1, 2, 3)) for a, b in zip(made, wanted, strict=True)]
-        return hinge.mean((1, 2, 3)) + FEATURE_WEIGHT * torch.stack(apart).sum(0)
+        return hinge / near.sum((1, 2, 3)) + FEATURE_WEIGHT * torch.stack(apart).sum(0)
+
+    def _near(self, hints: Tensor) -> Float[Tensor, "b 1 patches_y patches_x"]:
+        """How much each of the critic's patches counts: those of the opening, and a little of the rest.
+
+        Elsewhere a painted frame is the portrait: there is nothing to tell apart, and nothing would be learned.
+        """
+        opening = functional.max_pool2d(hints[:, :1], 11, 1, 5)[(..., *CRITIC_VIEW)]
+        return functional.avg_pool2d(opening, CRITIC_PATCH) + 0.02
 
     def _frozen(self, pixels: Tensor, hints: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The critic's features of painted pixels, whose gradient reaches the Painter only."""
