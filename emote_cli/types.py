@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -221,21 +220,14 @@ class Chunk:
     """Frames that are generated together. Indices of video frames; `stop` may lie past the end (padded, then cut).
 
     Attributes:
-        index: 0, 1, 2, ...
         start: first frame.
         stop: one past the last frame.
         keep: how many of the frames are shown (the last chunk is cut).
     """
 
-    index: int
     start: int
     stop: int
     keep: int
-
-    @property
-    def frames(self) -> Iterator[int]:
-        """The frame indices."""
-        return iter(range(self.start, self.stop))
 
 
 @dataclass(frozen=True, slots=True)

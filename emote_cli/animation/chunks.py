@@ -61,6 +61,6 @@ def plan_chunks(n_frames: int, chunk_frames: int) -> list[Chunk]:
         )
     starts = range(0, n_frames, chunk_frames)
     return [
-        Chunk(index=index, start=start, stop=start + chunk_frames, keep=min(chunk_frames, n_frames - start))
-        for index, start in enumerate(starts)
+        Chunk(start=start, stop=start + chunk_frames, keep=min(chunk_frames, n_frames - start))
+        for start in starts
     ]

@@ -71,6 +71,6 @@ def listen(sound: Sound, settings: AudioSettings, fps: int, ears: Any = None) ->
     return wav2vec_blocks(sound, settings, fps, ears)
 
 
-def hear(waveform: Waveform, settings: AudioSettings, fps: int) -> AudioFeatures:
+def hear(waveform: Waveform, settings: AudioSettings, fps: int, ears: Any = None) -> AudioFeatures:
     """The same of the whole recording at once; see `listen`."""
-    return AudioFeatures(hidden=listen(waveform, settings, fps).whole(), fps=float(fps))
+    return AudioFeatures(hidden=listen(waveform, settings, fps, ears).whole(), fps=float(fps))

@@ -11,7 +11,7 @@ from emote_cli.animation.aids.articulation import (
     USUAL,
     Articulation,
     articulate,
-    loudest,
+    find_loudest,
     mouth,
 )
 from emote_cli.animation.aids.detail import CHIN
@@ -48,16 +48,16 @@ def test_short_ways_are_stretched_and_long_ones_less(times):
     lips = Articulation(rest, torch.full((3, 3), times), FAR)
     for length in (0.01, FAR, 5 * FAR):
         way = torch.full((1, 4, 2, 3, 3), length / 2**0.5)
-        shown = (lips.shown(rest + way) - rest) / way
+        shown = (lips.stretch(rest + way) - rest) / way
         assert torch.allclose(shown, torch.tensor(1 + (times - 1) / (1 + (length / FAR) ** 2)), rtol=1e-3)
 
 
 def test_only_the_mouth_is_stretched():
     silent, speech = torch.zeros(1, 3, 2, 16, 16), torch.ones(1, 3, 2, 16, 16)
     loud = speech * USUAL / 2**0.5
-    near = articulate(silent, loud * 0.01, 2.0, face(), 64, 0.01).shown(speech)
+    near = articulate(silent, loud * 0.01, 2.0, face(), 64, 0.01).stretch(speech)
     assert near.max() < 1.01, "in latents of a smaller scale the same way is long"
-    shown = articulate(silent, loud, 2.0, face(), 64, 1.0).shown(speech)
+    shown = articulate(silent, loud, 2.0, face(), 64, 1.0).stretch(speech)
     assert shown[..., 11, 8].min() > 1.85
     assert torch.equal(shown[..., :4, :], speech[..., :4, :])
 
@@ -87,5 +87,5 @@ def test_the_loudest_chunk_is_found():
     samples[9_000:9_600] = 0.5
     samples[2_000:9_000] = 0.01
     chunks = plan_chunks(25, 4)
-    assert loudest(Waveform(samples, 16_000), chunks, 25) == chunks[3]
-    assert loudest(Waveform(samples[:8_000] * 0, 16_000), chunks[:3], 25) in chunks[:3]
+    assert find_loudest(Waveform(samples, 16_000), chunks, 25) == chunks[3]
+    assert find_loudest(Waveform(samples[:8_000] * 0, 16_000), chunks[:3], 25) in chunks[:3]

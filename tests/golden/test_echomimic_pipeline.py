@@ -6,7 +6,9 @@ import torch
 from einops import rearrange
 from golden_models import agree, echomimic_model
 
-from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, EchoMimicSampling, sample_video
+from emote_cli.animation.memory import Guard
+from emote_cli.animation.quality import Recipe
+from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, sample_video
 from emote_cli.diffusion.solvers import Ddim
 from emote_cli.perception.whisper import encode, whisper_features
 from emote_cli.perception.whisper_encoder import WhisperEncoder, log_mel
@@ -137,7 +139,7 @@ def test_pipeline_from_raw_noise(load_case, model, monkeypatch, pipeline: str):
     (raw,) = (t[key] for key in t if key.startswith("in.raw_noise"))
     latents = sample_video(
         model, inputs, rearrange(raw, "b c f h w -> b f c h w"),
-        EchoMimicSampling(steps=how["steps"], guidance=how["guidance"]),
+        Recipe("ddim", how["steps"], how["guidance"]), Guard(None),
     )  # fmt: skip
     assert torch.equal(after[-1], latents)
     for number, (ours, theirs) in enumerate(

@@ -6,6 +6,8 @@ import torch
 from einops import rearrange
 from golden_models import WORST, agree, published_wav2vec, regions
 
+from emote_cli.animation.memory import Guard
+from emote_cli.animation.quality import Recipe
 from emote_cli.animation.schemes import hallo_chunks as loop
 from emote_cli.perception.landmarks import LIPS, SILHOUETTE
 from emote_cli.perception.regions import (
@@ -48,12 +50,15 @@ def test_pipeline_of_two_chunks(hallo, load_case, monkeypatch):
     pictures: list[torch.Tensor] = []
     condition = loop.condition
     monkeypatch.setattr(loop, "condition", lambda *a, **k: pictures.append(k["motion"]) or condition(*a, **k))
-    chunks = loop.hallo_chunks(
+    noise = (t[f"in.init_latents.chunk{index}"] for index in range(2))
+    chunks = loop.sample_chunks(
         hallo, inputs,
-        noise=lambda chunk: rearrange(t[f"in.init_latents.chunk{chunk.index}"], "b c f h w -> b f c h w"),
-        sampling=loop.HalloSampling(steps=3, guidance=3.5),
+        noise=lambda chunk: rearrange(next(noise), "b c f h w -> b f c h w"),
+        how=Recipe("ddim", steps=3, guidance=3.5),
+        guard=Guard(None),
     )  # fmt: skip
-    for index, frames in enumerate(chunks):
+    for index, chunk in enumerate(chunks):
+        frames = loop.decode_chunk(hallo, chunk)
         for step in range(3):
             ours = rearrange(steps[index * 4 + step + 1], "b f c h w -> b c f h w")
             name = f"chunk{index}.latents_after_step{step}"
@@ -67,8 +72,8 @@ def test_pipeline_of_two_chunks(hallo, load_case, monkeypatch):
 
 
 def test_noise_is_one_stream():
-    draw = loop.hallo_noise(42, (2, 3, 5), 7)
-    first, second = (draw(Chunk(index, 7 * index, 7 * index + 7, 7)) for index in range(2))
+    draw = loop.draw_noise(42, (2, 3, 5), 7)
+    first, second = (draw(Chunk(7 * index, 7 * index + 7, 7)) for index in range(2))
     generator = torch.Generator().manual_seed(42)
     for ours in (first, second):
         theirs = torch.randn((1, 2, 7, 3, 5), generator=generator, dtype=torch.float16)

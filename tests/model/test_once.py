@@ -8,13 +8,12 @@ from small_models import build, condition, make_batch, randomize, timesteps, tin
 
 from emote_cli.animation.background import finish_in_background
 from emote_cli.animation.memory import Guard
+from emote_cli.animation.quality import Recipe
 from emote_cli.animation.schemes.hallo_chunks import (
     HalloInputs,
-    HalloSampling,
-    decoded,
-    hallo_chunks,
-    hallo_noise,
-    sampled_chunks,
+    decode_chunk,
+    draw_noise,
+    sample_chunks,
 )
 from emote_cli.model.adapters import hallo as adapter
 from emote_cli.model.adapters.hallo import HalloQuirks
@@ -135,22 +134,24 @@ def test_silence_and_hearing_once_in_other_families(audio: str):
 
 
 def test_chunks_finish_in_background_are_the_same():
-    model, given, sampling = hallo(), inputs(13), HalloSampling(steps=2)
-    plain = torch.cat(list(hallo_chunks(model, given, hallo_noise(1, (4, 4, 4), 5), sampling)))
+    model, given, guard = hallo(), inputs(13), Guard(None)
+    how = Recipe("ddim", steps=2, guidance=3.5)
+    made = sample_chunks(model, given, draw_noise(1, (4, 4, 4), 5), how, guard)
+    plain = torch.cat([decode_chunk(model, chunk) for chunk in made])
     assert len(plain) == 13
-    chunks = sampled_chunks(model, given, hallo_noise(1, (4, 4, 4), 5), sampling)
-    behind = finish_in_background(chunks, lambda made: decoded(model, made), torch.device("cpu"), Guard(None))
+    chunks = sample_chunks(model, given, draw_noise(1, (4, 4, 4), 5), how, guard)
+    behind = finish_in_background(chunks, lambda made: decode_chunk(model, made), torch.device("cpu"), guard)
     assert torch.equal(torch.cat(list(behind)), plain)
 
 
 def test_a_last_chunk_of_few_frames_keeps_its_first_ones():
     """Of one frame, none of the chunk's last frames is shown."""
-    model, given, sampling = hallo(), inputs(6), HalloSampling(steps=1)
-    *_, last = sampled_chunks(model, given, hallo_noise(1, (4, 4, 4), 5), sampling)
+    model, given, how = hallo(), inputs(6), Recipe("ddim", steps=1, guidance=3.5)
+    *_, last = sample_chunks(model, given, draw_noise(1, (4, 4, 4), 5), how, Guard(None))
     assert last.keep == 1
     with torch.no_grad():
         expected = model.decode(last.latents[:, :1])[0]
-    torch.testing.assert_close(decoded(model, last), expected)
+    torch.testing.assert_close(decode_chunk(model, last), expected)
 
 
 def test_decoding_a_few_at_once_is_decoding_all():

@@ -10,7 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, EchoMimicSampling, sample_video
+from emote_cli.animation.memory import Guard
+from emote_cli.animation.quality import Recipe
+from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, sample_video
 from emote_cli.animation.schemes.overlap import sample_overlapping
 from emote_cli.diffusion.sampler import guided, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
@@ -134,7 +136,7 @@ def test_echomimics_windows_bring_nothing_from_the_host():
     waits = []
     for steps in (1, 2):
         with Work() as work:
-            sample_video(model, inputs, noise, EchoMimicSampling(steps=steps))
+            sample_video(model, inputs, noise, Recipe("ddim", steps, 2.5), Guard(None))
         waits.append(work.waits)
     assert waits[0] == waits[1]
     assert asked == [0, 0]

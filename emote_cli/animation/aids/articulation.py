@@ -46,7 +46,7 @@ class Articulation:
     times: Float[Tensor, "h w"]
     far: float
 
-    def shown(self, latents: VideoLatents) -> VideoLatents:
+    def stretch(self, latents: VideoLatents) -> VideoLatents:
         """The latents to decode; those of the next chunk's motion frames stay as they are."""
         way = latents - self.rest
         length = way.square().sum(2, keepdim=True).sqrt()
@@ -67,8 +67,8 @@ def mouth(face: Face, size: int, *, chin: bool = True) -> Float[np.ndarray, "siz
     return soft_hull(points, size, SOFT * height, round(ROOM * height))
 
 
-def loudest(speech: Sound, chunks: Sequence[Chunk], fps: int) -> Chunk:
-    """Where the sound has the most power.
+def find_loudest(speech: Sound, chunks: Sequence[Chunk], fps: int) -> Chunk:
+    """Find the chunk in which the sound has the most power.
 
     Args:
         speech: at 16 kHz.
@@ -99,11 +99,11 @@ def articulate(
     place = torch.from_numpy(mouth(face, size))[None, None]
     cells = functional.adaptive_avg_pool2d(place, (silent.shape[-2], silent.shape[-1]))[0, 0].to(silent)
     rest = silent.mean(1, keepdim=True)
-    share = stretching(loud - rest, cells, scale) if face.blendshapes else 1.0
+    share = scale_stretching(loud - rest, cells, scale) if face.blendshapes else 1.0
     return Articulation(rest, 1 + (times - 1) * share * cells, FAR * scale)
 
 
-def stretching(way: VideoLatents, cells: Float[Tensor, "h w"], scale: float) -> float:
+def scale_stretching(way: VideoLatents, cells: Float[Tensor, "h w"], scale: float) -> float:
     """How much of the usual stretching this mouth gets: the more, the shorter its way is.
 
     Args:

@@ -15,8 +15,8 @@ from torch import Tensor
 AnyLatents = Float[Tensor, "b _ c h w"]
 
 
-def averaged(latents: AnyLatents, reach: int) -> AnyLatents:
-    """Each frame with those around it, nearer ones counting more.
+def average(latents: AnyLatents, reach: int) -> AnyLatents:
+    """Average each frame with those around it; nearer ones count more.
 
     Args:
         latents: also of `reach` frames before the first and behind the last that come back.
@@ -49,8 +49,8 @@ class Track:
         """The motion frames for the next chunk."""
         return self.latents[:, -self.motion_frames :] if self.latents.shape[1] else None
 
-    def followed_by(self, made: AnyLatents, *, is_last: bool) -> tuple[AnyLatents, Track]:
-        """What can be shown now, and the track from here on.
+    def extend(self, made: AnyLatents, *, is_last: bool) -> tuple[AnyLatents, Track]:
+        """Add a chunk: the latents that can be shown now, and the track from here on.
 
         Before the first frame and behind the last one time stands still.
         """
@@ -60,4 +60,4 @@ class Track:
         seen = track if first else track[:, before.shape[1] - 2 * self.reach :]
         after = [made[:, -1:]] * self.reach if is_last else []
         kept = track[:, -max(2 * self.reach, self.motion_frames) :]
-        return averaged(torch.cat([seen, *after], 1), self.reach), Track(self.reach, self.motion_frames, kept)
+        return average(torch.cat([seen, *after], 1), self.reach), Track(self.reach, self.motion_frames, kept)

@@ -11,7 +11,7 @@ import torch
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.quality import recipe
-from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, EchoMimicSampling, sample_video
+from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, sample_video
 from emote_cli.animation.schemes.scheme import Scheme
 from emote_cli.diffusion.sampler import chunk_noise
 from emote_cli.model.autoencoder import to_bytes, to_tensor
@@ -63,12 +63,7 @@ class EchoMimicScheme(Scheme):
             self.runtime.model,
             inputs,
             chunk_noise(options.seed, range(features.n_frames), shape).to(self.runtime.device),
-            EchoMimicSampling(
-                steps=how.steps,
-                guidance=how.guidance,
-                solver=how.solver,
-                guided_from=how.guided_from,
-            ),
+            how,
             self.runtime.guard,
         )
 

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.animation.schemes.hallo_chunks import Guard, at_once
+from emote_cli.animation.memory import Guard
+from emote_cli.animation.quality import Recipe
+from emote_cli.animation.schemes.guidance import guide
 from emote_cli.animation.schemes.overlap import sample_overlapping, spans
-from emote_cli.diffusion.sampler import guided
 from emote_cli.diffusion.schedule import NoiseSchedule
-from emote_cli.model.adapters.echomimic import PUBLISHED, EchoMimicQuirks, condition, encode_reference
+from emote_cli.model.adapters.echomimic import PUBLISHED, condition, encode_reference
 from emote_cli.model.conditioning import KeysValues
 from emote_cli.model.emo import Emo
 from emote_cli.shapes import VideoLatents
@@ -38,32 +39,13 @@ class EchoMimicInputs:
     features: SpeechFeatures
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EchoMimicSampling:
-    """How it is sampled. The defaults are the published ones.
-
-    Attributes:
-        steps: denoising steps.
-        guidance: scale; 1 is off.
-        solver: "ddim" or "dpm".
-        guided_from: timestep (0 ... 999) down to which guidance is on.
-        quirks: peculiarities of the published code.
-    """
-
-    steps: int = 30
-    guidance: float = 2.5
-    solver: str = "ddim"
-    guided_from: int = 0
-    quirks: EchoMimicQuirks = PUBLISHED
-
-
 @torch.inference_mode()
 def sample_video(
     model: Emo,
     inputs: EchoMimicInputs,
     noise: VideoLatents,
-    sampling: EchoMimicSampling = EchoMimicSampling(),
-    guard: Guard = at_once,
+    how: Recipe,
+    guard: Guard,
 ) -> VideoLatents:
     """The latents of all frames.
 
@@ -71,43 +53,35 @@ def sample_video(
         model: an EchoMimic model.
         inputs: portrait and speech.
         noise: of the whole video, standard normal; it is clamped here.
-        sampling: how to sample.
+        how: how to sample.
         guard: runs each heavy piece of work; it may run it a second time.
     """
-    settings, quirks = model.settings, sampling.quirks
-    reference, region = guard(partial(_encode, model, inputs, quirks))
+    settings, quirks = model.settings, PUBLISHED
+    reference, region = guard(partial(_encode, model, inputs))
     tokens = _hear(model, inputs.features, noise.shape[1], noise.device)
 
     def denoise(noisy: VideoLatents, time: int, frames: list[int]) -> VideoLatents:
         audio = torch.cat([tokens[:, part] for part in spans(frames)], 1)
         both = condition(
-            model, reference=reference, audio=audio, face_region=region, guided=sampling.guidance != 1.0
+            model, reference=reference, audio=audio, face_region=region, guided=how.guidance != 1.0
         )
-        window = guided(
-            partial(model, conditioning=both.conditional),
-            partial(model, conditioning=both.unconditional),
-            sampling.guidance,
-            sampling.guided_from,
-        )
-        predicted: VideoLatents = guard(partial(window, noisy, time))
+        predicted: VideoLatents = guard(partial(guide(model, both, how), noisy, time))
         return predicted
 
     return sample_overlapping(
         denoise,
         noise.clamp(-quirks.noise_limit, quirks.noise_limit),
         NoiseSchedule(settings.diffusion),
-        steps=sampling.steps,
+        steps=how.steps,
         size=settings.temporal.chunk_frames,
-        solver=sampling.solver,
+        solver=how.solver,
         turn_short=quirks.turned_short_videos,
     )
 
 
-def _encode(
-    model: Emo, inputs: EchoMimicInputs, quirks: EchoMimicQuirks
-) -> tuple[dict[str, KeysValues], Tensor]:
+def _encode(model: Emo, inputs: EchoMimicInputs) -> tuple[dict[str, KeysValues], Tensor]:
     """The reference's keys and values, and the face region's features: once per video."""
-    reference = encode_reference(model, model.autoencoder.encode(inputs.pixels[None]), quirks)
+    reference = encode_reference(model, model.autoencoder.encode(inputs.pixels[None]))
     return reference, model.face_locator(inputs.face_mask[None, None])
 
 

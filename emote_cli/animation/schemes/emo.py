@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.animation.aids.articulation import Articulation, articulate, loudest, mouth
+from emote_cli.animation.aids.articulation import Articulation, articulate, find_loudest, mouth
 from emote_cli.animation.aids.detail import color_limits, color_locked, held, lower_face, transfer_detail
 from emote_cli.animation.aids.smoothing import Track
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
@@ -24,8 +25,41 @@ from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.perception.features import SAMPLE_RATE_HZ
 from emote_cli.perception.geometry import region_mask
 from emote_cli.perception.speech import hear, listen
-from emote_cli.shapes import MotionLatents, VideoLatents
+from emote_cli.shapes import ImageLatents, MotionLatents, VideoLatents
 from emote_cli.types import Chunk, Portrait, Sound, SpeechFeatures, Waveform
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the network is told about a video: the same for all chunks.
+
+    Attributes:
+        reference: of the portrait.
+        features: of the speech.
+        region: where the face may be.
+        options: how to sample.
+    """
+
+    reference: Reference
+    features: SpeechFeatures
+    region: Float[Tensor, "1 1 image_height image_width"]
+    options: AnimateOptions
+
+
+class SmoothChunk(NamedTuple):
+    """Latents of a chunk that are ready to become frames.
+
+    Attributes:
+        start: number of the first frame.
+        latents: smoothed.
+        carry: what the next chunk needs.
+        is_last: whether no chunk follows.
+    """
+
+    start: int
+    latents: VideoLatents
+    carry: Carry
+    is_last: bool
 
 
 class EmoScheme(Scheme):
@@ -35,42 +69,55 @@ class EmoScheme(Scheme):
         self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
     ) -> Iterator[MadeChunk]:
         """Generate chunk by chunk; see `Animator.raw_chunks`."""
+        model = self.runtime.model
+        with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
+            picture = to_tensor(portrait.pixels[None]).to(self.runtime.device)
+            told = self._tell(portrait, speech, model.autoencoder.encode(picture), options)
+            decoded = model.autoencoder.decode(told.reference.latents)
+            lips = self._measure_lips(portrait, speech, told)
+        finish = self._choose_aids(portrait, picture, decoded.float(), options)
+        for chunk in self._sample_chunks(told, after):
+            with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
+                shown = chunk.latents if lips is None else lips.stretch(chunk.latents)
+                frames = self.runtime.guard(partial(model.decode, shown))[0].float()
+            yield MadeChunk(chunk.start, to_bytes(finish(frames)), chunk.carry, chunk.is_last)
+
+    def _tell(
+        self, portrait: Portrait, speech: Sound, latents: ImageLatents, options: AnimateOptions
+    ) -> Told:
+        """Encode what stays the same in all chunks; `latents` are the portrait's."""
         settings = self.runtime.model.settings
         features = listen(speech, settings.audio, settings.fps, self.runtime.ears)
         mask = region_mask(portrait.face.box_px, self.runtime.size, REGION_SCALES[options.motion_region])
         region = torch.from_numpy(mask.astype(np.float32))[None].to(self.runtime.device)
-        with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
-            picture = to_tensor(portrait.pixels[None]).to(self.runtime.device)
-            reference = self.runtime.model.encode_reference(self.runtime.model.autoencoder.encode(picture))
-            decoded = self.runtime.model.autoencoder.decode(reference.latents)
-            lips = self._articulation(portrait, reference, speech, features, region, options)
-        finish = self._finisher(portrait, picture, decoded.float(), options)
+        return Told(self.runtime.model.encode_reference(latents), features, region, options)
+
+    def _sample_chunks(self, told: Told, after: Carry | None) -> Iterator[SmoothChunk]:
+        """Latents of chunk after chunk, each frame averaged with its neighbors."""
+        settings, options = self.runtime.model.settings, told.options
         reach = settings.smoothing if options.smoothing is None else options.smoothing
         reach = min(reach, settings.temporal.chunk_frames // 2)
-        so_far = reference.latents[:, None][:, :0] if after is None else torch.from_numpy(after.motion)
+        so_far = told.reference.latents[:, None][:, :0] if after is None else torch.from_numpy(after.motion)
         track = Track(reach, settings.temporal.motion_frames, so_far.to(self.runtime.device))
-        for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
+        for chunk in plan_chunks(told.features.n_frames, settings.temporal.chunk_frames):
             if after is not None and chunk.start < after.frame + reach:
                 continue
-            is_last = chunk.stop >= features.n_frames
+            is_last = chunk.stop >= told.features.n_frames
             with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
-                conditioning = self._condition(reference, track.motion, features, region, chunk, options)
-                latents = self.runtime.guard(partial(self._sample, reference, conditioning, chunk, options))
-                smooth, track = track.followed_by(latents[:, : chunk.keep], is_last=is_last)
-                shown = smooth if lips is None else lips.shown(smooth)
-                frames = self.runtime.guard(partial(self.runtime.model.decode, shown))[0].float()
+                latents = self._sample(told, track.motion, chunk)
+                smooth, track = track.extend(latents[:, : chunk.keep], is_last=is_last)
             start = max(chunk.start - reach, 0)
-            carry = Carry(start + len(frames), to_numpy(track.latents))
-            yield MadeChunk(start, to_bytes(finish(frames)), carry, is_last)
+            carry = Carry(start + smooth.shape[1], to_numpy(track.latents))
+            yield SmoothChunk(start, smooth, carry, is_last)
 
-    def _finisher(
+    def _choose_aids(
         self,
         portrait: Portrait,
         picture: Float[Tensor, "1 3 h w"],
         decoded: Float[Tensor, "1 3 h w"],
         options: AnimateOptions,
     ) -> Callable[[Float[Tensor, "f 3 h w"]], Float[Tensor, "f 3 h w"]]:
-        """The quality aids outside the network, as this model and the options want them."""
+        """The function that applies the quality aids that the model or the options ask for."""
         settings = self.runtime.model.settings
         if not (settings.detail_transfer if options.detail is None else options.detail):
             return lambda frames: frames
@@ -89,63 +136,48 @@ class EmoScheme(Scheme):
 
         return finish
 
-    def _articulation(
-        self,
-        portrait: Portrait,
-        reference: Reference,
-        speech: Sound,
-        features: SpeechFeatures,
-        region: Float[Tensor, "1 1 image_height image_width"],
-        options: AnimateOptions,
-    ) -> Articulation | None:
+    def _measure_lips(self, portrait: Portrait, speech: Sound, told: Told) -> Articulation | None:
         """How much farther speech moves the lips than the model says; None: no farther."""
-        settings = self.runtime.model.settings
+        settings, options = self.runtime.model.settings, told.options
         times = settings.articulation if options.articulation is None else options.articulation
         if times == 1 or not settings.family.reference_latents:
             return None
+        chunks = plan_chunks(told.features.n_frames, settings.temporal.chunk_frames)
+        loud = self._sample(told, None, find_loudest(speech, chunks, settings.fps))
+        silent, scale = self._sample_silence(told), settings.autoencoder.scaling_factor
+        return articulate(silent, loud, times, portrait.face, self.runtime.size, scale)
+
+    def _sample_silence(self, told: Told) -> VideoLatents:
+        """The latents of a chunk in which nothing is said."""
+        settings = self.runtime.model.settings
         count = settings.temporal.chunk_frames
         nothing = np.zeros(round(SAMPLE_RATE_HZ * count / settings.fps), np.float32)
-        silence = hear(Waveform(nothing, SAMPLE_RATE_HZ), settings.audio, settings.fps)
-        loud = loudest(speech, plan_chunks(features.n_frames, count), settings.fps)
+        silence = hear(Waveform(nothing, SAMPLE_RATE_HZ), settings.audio, settings.fps, self.runtime.ears)
+        return self._sample(replace(told, features=silence), None, Chunk(start=0, stop=count, keep=count))
 
-        def made(heard: SpeechFeatures, chunk: Chunk) -> VideoLatents:
-            conditioning = self._condition(reference, None, heard, region, chunk, options)
-            return self.runtime.guard(partial(self._sample, reference, conditioning, chunk, options))
+    def _sample(self, told: Told, motion: MotionLatents | None, chunk: Chunk) -> VideoLatents:
+        """The latents of a chunk that goes on from motion frames, if there are any."""
+        conditioning = self._condition(told, motion, chunk)
+        latents: VideoLatents = self.runtime.guard(partial(self._denoise, told, conditioning, chunk))
+        return latents
 
-        silent, speaking = (
-            made(silence, Chunk(index=0, start=0, stop=count, keep=count)),
-            made(features, loud),
-        )
-        scale = settings.autoencoder.scaling_factor
-        return articulate(silent, speaking, times, portrait.face, self.runtime.size, scale)
-
-    def _condition(
-        self,
-        reference: Reference,
-        motion: MotionLatents | None,
-        features: SpeechFeatures,
-        region: Float[Tensor, "1 1 image_height image_width"],
-        chunk: Chunk,
-        options: AnimateOptions,
-    ) -> Conditioning:
-        settings = self.runtime.model.settings
+    def _condition(self, told: Told, motion: MotionLatents | None, chunk: Chunk) -> Conditioning:
+        settings, options = self.runtime.model.settings, told.options
         count = chunk.stop - chunk.start
-        windows = features.windows(chunk.start, count, settings.audio.margin)
+        windows = told.features.windows(chunk.start, count, settings.audio.margin)
         head_speed = settings.head_speed if options.head_speed is None else options.head_speed
         speed = torch.full((1, count, 2 * settings.speed.margin + 1), head_speed, device=self.runtime.device)
         conditioning = self.runtime.model.condition(
-            reference=reference,
+            reference=told.reference,
             motion=motion,
             audio=torch.from_numpy(windows)[None].to(self.runtime.device),
-            face_region=region,
+            face_region=told.region,
             speed=speed,
         )
         return self.runtime.model.backbone.hear_once(conditioning)
 
-    def _sample(
-        self, reference: Reference, conditioning: Conditioning, chunk: Chunk, options: AnimateOptions
-    ) -> VideoLatents:
-        settings = self.runtime.model.settings
+    def _denoise(self, told: Told, conditioning: Conditioning, chunk: Chunk) -> VideoLatents:
+        settings, options = self.runtime.model.settings, told.options
         cells = settings.latent_size
         shape = (settings.autoencoder.latent_channels, cells, cells)
         frames, shared = range(chunk.start, chunk.stop), settings.diffusion.shared_noise
@@ -164,4 +196,4 @@ class EmoScheme(Scheme):
             steps=how.steps,
             solver=how.solver,
         )
-        return self.runtime.model.from_target(target, reference.latents)
+        return self.runtime.model.from_target(target, told.reference.latents)

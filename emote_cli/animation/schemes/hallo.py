@@ -13,12 +13,11 @@ from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.quality import recipe
 from emote_cli.animation.schemes.hallo_chunks import (
     HalloInputs,
-    HalloSampling,
     SampledChunk,
-    decoded,
-    hallo_noise,
-    kept_places,
-    sampled_chunks,
+    decode_chunk,
+    draw_noise,
+    draw_places,
+    sample_chunks,
 )
 from emote_cli.animation.schemes.scheme import Scheme, to_numpy
 from emote_cli.model.autoencoder import to_bytes, to_tensor
@@ -48,26 +47,21 @@ class HalloScheme(Scheme):
         stream = torch.Generator().manual_seed(options.seed)
         inputs, share = self._inputs(portrait, features), settings.family.motion_mask
         cells, how = settings.latent_size, recipe(settings.diffusion, options)
-        chunks = sampled_chunks(
+        chunks = sample_chunks(
             self.runtime.model,
             inputs,
-            hallo_noise(
+            draw_noise(
                 stream,
                 (settings.autoencoder.latent_channels, cells, cells),
                 settings.temporal.chunk_frames,
             ),
-            HalloSampling(
-                steps=how.steps,
-                guidance=how.guidance,
-                solver=how.solver,
-                guided_from=how.guided_from,
-            ),
+            how,
             self.runtime.guard,
             start=0 if after is None else after.frame,
             last=None if after is None else torch.from_numpy(after.motion).to(self.runtime.device),
-            kept=kept_places(stream, inputs.face_mask, share) if share else None,
+            kept=draw_places(stream, inputs.face_mask, share) if share else None,
         )
-        yield from self._finished(self._in_precision(chunks), count)
+        yield from self._finish(self._compute(chunks), count)
 
     def _extractor(self) -> Wav2VecFeatureExtractor | None:
         """The speech model that lies in the model's own folder; on the CPU: a minute of sound would take 1.6 GB."""
@@ -76,7 +70,7 @@ class HalloScheme(Scheme):
             return heard
         return Wav2VecFeatureExtractor.load(self.runtime.folder / "wav2vec2")
 
-    def _in_precision(self, chunks: Iterator[SampledChunk]) -> Iterator[SampledChunk]:
+    def _compute(self, chunks: Iterator[SampledChunk]) -> Iterator[SampledChunk]:
         while True:
             with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
                 sampled = next(chunks, None)
@@ -84,12 +78,12 @@ class HalloScheme(Scheme):
                 return
             yield sampled
 
-    def _finished(self, chunks: Iterator[SampledChunk], count: int) -> Iterator[MadeChunk]:
-        """Chunks with frames as bytes; the video has `count` of them."""
+    def _finish(self, chunks: Iterator[SampledChunk], count: int) -> Iterator[MadeChunk]:
+        """Decode chunks to bytes; the video has `count` frames."""
 
         def finish(sampled: SampledChunk) -> MadeChunk:
             with self.runtime.precision.autocast(self.runtime.device):
-                frames = to_bytes(decoded(self.runtime.model, sampled))
+                frames = to_bytes(decode_chunk(self.runtime.model, sampled))
             start, stop = sampled.start, sampled.start + len(frames)
             carry = Carry(stop, to_numpy(sampled.last))
             return MadeChunk(start, frames[: count - start], carry, stop >= count)

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from emote_cli.animation.chunks import plan_chunks
-from emote_cli.diffusion.sampler import guided, sample
+from emote_cli.animation.memory import Guard
+from emote_cli.animation.quality import Recipe
+from emote_cli.animation.schemes.guidance import guide
+from emote_cli.diffusion.sampler import sample
 from emote_cli.diffusion.schedule import NoiseSchedule
-from emote_cli.model.adapters.hallo import PUBLISHED, HalloQuirks, HalloVideo, condition, encode_video
+from emote_cli.model.adapters.hallo import HalloVideo, condition, encode_video
 from emote_cli.model.conditioning import RegionWeights
 from emote_cli.model.emo import Emo
 from emote_cli.shapes import VideoLatents
@@ -29,10 +32,7 @@ DECODED_AT_ONCE = 2
 """Frames that the VAE decodes together; more need much memory and are hardly faster."""
 
 DrawPlaces = Callable[[], Bool[Tensor, "3 size size"]]
-"""Which pixels of a chunk's motion frames are shown; see `kept_places`."""
-
-Guard = Callable[[Callable[[], Any]], Any]
-"""Runs a piece of work and answers what comes of it."""
+"""Which pixels of a chunk's motion frames are shown; see `draw_places`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +54,7 @@ class HalloInputs:
     features: SpeechFeatures
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HalloSampling:
-    """How chunks are sampled. The defaults are the published ones.
-
-    Attributes:
-        steps: denoising steps.
-        guidance: scale; 1 is off.
-        solver: "ddim" or "dpm".
-        guided_from: timestep (0 ... 999) down to which guidance is on.
-        quirks: peculiarities of the published code.
-    """
-
-    steps: int = 40
-    guidance: float = 3.5
-    solver: str = "ddim"
-    guided_from: int = 0
-    quirks: HalloQuirks = PUBLISHED
-
-
-def hallo_noise(
+def draw_noise(
     seed: int | torch.Generator,
     shape: tuple[int, int, int],
     chunk_frames: int,
@@ -99,7 +80,7 @@ def hallo_noise(
     return draw
 
 
-def kept_places(
+def draw_places(
     generator: torch.Generator, face_mask: Float[Tensor, "3 size size"], share: float
 ) -> DrawPlaces:
     """Which pixels of a chunk's motion frames Hallo 2 shows its network: the face, and all but a share of the others.
@@ -136,18 +117,13 @@ class SampledChunk(NamedTuple):
     keep: int
 
 
-def at_once(work: Callable[[], Any]) -> Any:
-    """Do a piece of work: the plain `Guard`."""
-    return work()
-
-
 @torch.inference_mode()
-def sampled_chunks(
+def sample_chunks(
     model: Emo,
     inputs: HalloInputs,
     noise: ChunkNoise,
-    sampling: HalloSampling = HalloSampling(),
-    guard: Guard = at_once,
+    how: Recipe,
+    guard: Guard,
     *,
     start: int = 0,
     last: Float[Tensor, "n 3 size size"] | None = None,
@@ -159,7 +135,7 @@ def sampled_chunks(
         model: a Hallo model.
         inputs: portrait and speech.
         noise: of each chunk.
-        sampling: how to sample.
+        how: how to sample.
         guard: runs each heavy piece of work; it may run it a second time.
         start: first frame that is not made yet, a whole number of chunks.
         last: the n frames before it, in [-1, 1]; None where there are none.
@@ -167,7 +143,7 @@ def sampled_chunks(
     """
     settings, schedule = model.settings, NoiseSchedule(model.settings.diffusion)
     n, f = settings.temporal.motion_frames, settings.temporal.chunk_frames
-    video = guard(partial(_encode_video, model, inputs, sampling))
+    video = guard(partial(_encode_video, model, inputs, guided=how.guidance != 1.0))
     chunks = plan_chunks(inputs.features.n_frames, f)
     for chunk in chunks:
         places = None if kept is None else kept()
@@ -182,38 +158,27 @@ def sampled_chunks(
         motion = None if frames is None else guard(partial(model.autoencoder.encode, frames))
         windows = inputs.features.windows(chunk.start, f, settings.audio.margin)
         heard = torch.from_numpy(windows)[None].to(inputs.pixels)
-        latents = guard(
-            partial(_sample, model, video, motion, heard, drawn, schedule=schedule, sampling=sampling)
-        )
+        latents = guard(partial(_sample, model, video, motion, heard, drawn, schedule=schedule, how=how))
         last = guard(partial(model.decode, latents[:, -n:], 1))[0]
         yield SampledChunk(chunk.start, latents[:, :-n], last, chunk.keep)
 
 
-def hallo_chunks(
-    model: Emo, inputs: HalloInputs, noise: ChunkNoise, sampling: HalloSampling = HalloSampling()
-) -> Iterator[Float[Tensor, "f 3 size size"]]:
-    """Generate chunk after chunk, every frame decoded; frames in [-1, 1]. See `sampled_chunks`."""
-    for made in sampled_chunks(model, inputs, noise, sampling):
-        yield decoded(model, made)
-
-
 @torch.inference_mode()
-def decoded(model: Emo, made: SampledChunk) -> Float[Tensor, "f 3 size size"]:
-    """All frames of a chunk that belong to the video, in [-1, 1]."""
+def decode_chunk(model: Emo, made: SampledChunk) -> Float[Tensor, "f 3 size size"]:
+    """Decode the frames of a chunk that belong to the video; in [-1, 1]."""
     wanted = made.latents[:, : made.keep]
     frames = [model.decode(wanted, DECODED_AT_ONCE)[0].to(made.last.dtype)] if wanted.shape[1] else []
     return torch.cat([*frames, made.last])[: made.keep]
 
 
-def _encode_video(model: Emo, inputs: HalloInputs, sampling: HalloSampling) -> HalloVideo:
+def _encode_video(model: Emo, inputs: HalloInputs, *, guided: bool) -> HalloVideo:
     return encode_video(
         model,
         picture=model.autoencoder.encode(inputs.pixels[None]),
         embedding=inputs.embedding[None],
         face_mask=inputs.face_mask[None],
         regions=inputs.regions,
-        guided=sampling.guidance != 1.0,
-        quirks=sampling.quirks,
+        guided=guided,
     )
 
 
@@ -225,19 +190,8 @@ def _sample(
     noise: Float[Tensor, "1 f c h w"],
     *,
     schedule: NoiseSchedule,
-    sampling: HalloSampling,
+    how: Recipe,
 ) -> Float[Tensor, "1 f c h w"]:
     """One chunk's latents."""
     both = condition(model, video, motion=motion, audio=heard)
-    return sample(
-        guided(
-            partial(model, conditioning=both.conditional),
-            partial(model, conditioning=both.unconditional),
-            sampling.guidance,
-            sampling.guided_from,
-        ),
-        noise,
-        schedule,
-        steps=sampling.steps,
-        solver=sampling.solver,
-    )
+    return sample(guide(model, both, how), noise, schedule, steps=how.steps, solver=how.solver)

@@ -7,34 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from emote_cli.animation.aids.idle import closed_share, sway_deg
 from emote_cli.animation.aids.paste import to_photo
-from emote_cli.animation.aids.smoothing import Track
-from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
+from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.finishing import idle_speed
 from emote_cli.animation.moving_portrait import MovingPortrait
-from emote_cli.animation.options import REGION_SCALES, AnimateOptions
+from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.portrait import square_of
 from emote_cli.animation.scene import Scene
 from emote_cli.animation.schemes.emo import EmoScheme
-from emote_cli.animation.schemes.scheme import to_numpy
 from emote_cli.media.image import resize
-from emote_cli.model.conditioning import Reference
-from emote_cli.perception.features import SAMPLE_RATE_HZ
-from emote_cli.perception.geometry import region_mask
 from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.perception.motion_latents import Grid, mean_face
-from emote_cli.perception.speech import hear, listen
-from emote_cli.shapes import VideoLatents
-from emote_cli.types import Chunk, Face, Pixels, Portrait, Sound, SpeechFeatures, Waveform
+from emote_cli.types import Face, Pixels, Portrait, Sound
 
 SHUT = 0.9
 """How much of the eye's opening the lid covers in a blink."""
@@ -72,49 +63,16 @@ class MotionScheme(EmoScheme):
     ) -> Iterator[MadeChunk]:
         """Landmarks of round(seconds x fps) frames, chunk by chunk; see `Animator.raw_chunks`."""
         settings = self.runtime.model.settings
-        features = listen(speech, settings.audio, settings.fps)
-        mask = region_mask(portrait.face.box_px, self.runtime.size, REGION_SCALES[options.motion_region])
-        region = torch.from_numpy(mask.astype(np.float32))[None].to(self.runtime.device)
         rest = torch.from_numpy(landmarks_of(portrait.face)[:, :2].astype(np.float32))
         grid = Grid(rest, settings.latent_size, self.runtime.size)
         with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
-            reference = self.runtime.model.encode_reference(grid.place().to(self.runtime.device))
-            still = self._still(reference, region, options)
+            told = self._tell(portrait, speech, grid.place().to(self.runtime.device), options)
+            still = self._sample_silence(told).float().mean(1, keepdim=True)
         times = settings.articulation if options.articulation is None else options.articulation
-        reach = settings.smoothing if options.smoothing is None else options.smoothing
-        reach = min(reach, settings.temporal.chunk_frames // 2)
-        so_far = reference.latents[:, None][:, :0] if after is None else torch.from_numpy(after.motion)
-        track = Track(reach, settings.temporal.motion_frames, so_far.to(self.runtime.device))
-        for chunk in plan_chunks(features.n_frames, settings.temporal.chunk_frames):
-            if after is not None and chunk.start < after.frame + reach:
-                continue
-            is_last = chunk.stop >= features.n_frames
-            with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
-                conditioning = self._condition(reference, track.motion, features, region, chunk, options)
-                latents = self.runtime.guard(partial(self._sample, reference, conditioning, chunk, options))
-            smooth, track = track.followed_by(latents[:, : chunk.keep].float(), is_last=is_last)
-            shown = still + times * (smooth - still)
+        for chunk in self._sample_chunks(told, after):
+            shown = still + times * (chunk.latents - still)
             points = close_lips(grid.decode(shown[0].cpu()).numpy())
-            start = max(chunk.start - reach, 0)
-            yield MadeChunk(start, points, Carry(start + len(points), to_numpy(track.latents)), is_last)
-
-    def _still(
-        self,
-        reference: Reference,
-        region: Float[Tensor, "1 1 image_height image_width"],
-        options: AnimateOptions,
-    ) -> VideoLatents:
-        """What the face does in silence."""
-        settings = self.runtime.model.settings
-        count = settings.temporal.chunk_frames
-        nothing = np.zeros(round(SAMPLE_RATE_HZ * count / settings.fps), np.float32)
-        silence: SpeechFeatures = hear(Waveform(nothing, SAMPLE_RATE_HZ), settings.audio, settings.fps)
-        chunk = Chunk(index=0, start=0, stop=count, keep=count)
-        conditioning = self._condition(reference, None, silence, region, chunk, options)
-        made: VideoLatents = self.runtime.guard(
-            partial(self._sample, reference, conditioning, chunk, options)
-        )
-        return made.float().mean(1, keepdim=True)
+            yield MadeChunk(chunk.start, points, chunk.carry, chunk.is_last)
 
     def make_finisher(self, scene: Scene, options: AnimateOptions) -> Callable[[Any, float], Pixels]:
         """The function from landmarks, and their times, to frames of the output."""
