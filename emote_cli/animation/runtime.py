@@ -22,6 +22,7 @@ from emote_cli.animation.memory import Guard, Residence, check_fits, forget_unus
 from emote_cli.animation.options import Tuning
 from emote_cli.animation.variants import named_variant
 from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.model.attention import lay_together
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.emo import Emo
 from emote_cli.model.loading import load_folder
@@ -55,6 +56,7 @@ class Runtime:
         self.ears: Any = None
         """A loaded speech model; None: the one that is bundled, installed, or in the model's folder."""
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        lay_together(model)
         self.schedule = NoiseSchedule(model.settings.diffusion)
         self.residence = Residence(model, device) if tuning.low_memory else None
         can_lower = device.type != "cpu" and not (tuning.low_memory or tuning.compile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -35,6 +36,14 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(memory_width or width, width, bias=bias)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Attention:
+        """Another device or number format: what lay together does so again."""
+        together = weights_together(self) is not None
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if together:
+            lay_together(self)
+        return self
+
 
 def zero_output(attention: Attention) -> Attention:
     """Start an added attention layer as the identity of its residual block."""
@@ -46,6 +55,74 @@ def zero_output(attention: Attention) -> Attention:
 def keys_values(attention: Attention, memory: Tokens) -> KeysValues:
     """Project what is attended to, once, for many queries."""
     return KeysValues(attention.to_k(memory), attention.to_v(memory))
+
+
+@torch.no_grad()
+def lay_together(model: nn.Module) -> None:
+    """Bring the weights of queries, keys and values of one input into one piece of memory, wherever a model has them.
+
+    One product then serves all three (`project`). The parameters keep their names and values, and are trained and
+    saved as before.
+    """
+    with torch.inference_mode(False):
+        for attention in model.modules():
+            if (
+                isinstance(attention, Attention)
+                and attention.to_q.weight.shape == attention.to_k.weight.shape
+            ):
+                for parameters in _projections(attention):
+                    for parameter, part in zip(parameters, torch.cat(parameters).chunk(3), strict=True):
+                        parameter.data = part
+
+
+def _projections(attention: Attention) -> list[tuple[Tensor, ...]]:
+    """Weights of queries, keys and values, and their biases where there are any."""
+    layers = (attention.to_q, attention.to_k, attention.to_v)
+    biases = () if layers[0].bias is None else (tuple(layer.bias for layer in layers),)
+    return [tuple(layer.weight for layer in layers), *biases]
+
+
+def weights_together(attention: Attention) -> tuple[Tensor, Tensor | None] | None:
+    """Weight, and bias, of the one product for queries, keys and values: a view; None where they lie apart."""
+    weights, *biases = _projections(attention)
+    weight = _as_one(weights)
+    bias = _as_one(biases[0]) if biases else None
+    if weight is None or (biases and bias is None):
+        return None
+    return weight, bias
+
+
+def _as_one(parts: tuple[Tensor, ...]) -> Tensor | None:
+    first, size = parts[0], parts[0].numel()
+    for index, part in enumerate(parts):
+        behind = first.storage_offset() + index * size
+        if (
+            part.shape != first.shape
+            or not part.is_contiguous()
+            or part.storage_offset() != behind
+            or part.untyped_storage().data_ptr() != first.untyped_storage().data_ptr()
+        ):
+            return None
+    rows = len(parts) * len(first)
+    return first.detach().as_strided((rows, *first.shape[1:]), first.stride())
+
+
+def project(
+    attention: Attention, tokens: Float[Tensor, "b k d"]
+) -> tuple[Float[Tensor, "b k d"], Float[Tensor, "b k d"], Float[Tensor, "b k d"]]:
+    """Queries, keys and values of the same tokens: one product where their weights lie together."""
+    apart = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    together = None if apart else weights_together(attention)
+    if together is None:
+        return attention.to_q(tokens), attention.to_k(tokens), attention.to_v(tokens)
+    queries, keys, values = functional.linear(tokens, *together).chunk(3, -1)
+    return queries, keys, values
+
+
+def attend_itself(attention: Attention, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b k d"]:
+    """Self-attention."""
+    queries, keys, values = (_split(part, attention.heads) for part in project(attention, tokens))
+    return _merged(attention, functional.scaled_dot_product_attention(queries, keys, values))
 
 
 def attend(
@@ -116,9 +193,7 @@ def attend_joined(
         in_turn: whether frame i reads row i, modulo their number, of the memory (Hallo); else its batch row's.
     """
     heads = attention.heads
-    queries, keys, values = (
-        _split(project(tokens), heads) for project in (attention.to_q, attention.to_k, attention.to_v)
-    )
+    queries, keys, values = (_split(part, heads) for part in project(attention, tokens))
     shared = (_split(memory.keys.to(queries.dtype), heads), _split(memory.values.to(queries.dtype), heads))
     readers = plan_readers(len(tokens), len(memory.keys), rows, in_turn)
     return _merged(attention, attend_shared(queries, keys, values, shared, readers))

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emote_cli.model.attention import Attention, attend, attend_silence, keys_values
+from emote_cli.model.attention import Attention, attend, attend_itself, attend_silence, keys_values
 from emote_cli.model.blocks import FeedForward
 from emote_cli.model.conditioning import NOT_HEARD, Heard, KeysValues
 from emote_cli.settings import UNetSettings
@@ -62,7 +62,7 @@ class AudioModuleBlock(nn.Module):
             heard: keys and values of the three branches where they are known.
         """
         normed = self.norm1(tokens)
-        tokens = tokens + attend(self.attn1, normed, keys_values(self.attn1, normed))
+        tokens = tokens + attend_itself(self.attn1, normed)
         normed, out = self.norm2(tokens), tokens
         for index, branch in enumerate(BRANCHES):
             layer, conv = getattr(self, f"attn2_{index}"), getattr(self, f"zero_conv_{branch}")

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from emote_cli.model.attention import (
     Attention,
     attend,
+    attend_itself,
     attend_joined,
     attend_rows,
     attend_silence,
@@ -103,7 +104,7 @@ class TransformerBlock(nn.Module):
         if self.reference_attn is None and reference is not None:
             told = attend_joined(self.attn1, normed, reference, sees_reference, reference_in_turn)
         else:
-            told = attend(self.attn1, normed, keys_values(self.attn1, normed))
+            told = attend_itself(self.attn1, normed)
         tokens = tokens + told
         if self.reference_attn is not None and reference is not None:
             seen = attend_rows(self.reference_attn, self.reference_norm(tokens), reference, sees_reference)
@@ -191,8 +192,7 @@ class TemporalAttention(Attention):
 
     def forward(self, tokens: Tokens) -> Tokens:
         """Add positions, attend."""
-        placed = self.pos_encoder(tokens)
-        return attend(self, placed, keys_values(self, placed))
+        return attend_itself(self, self.pos_encoder(tokens))
 
 
 class TemporalBlock(nn.Module):

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emote_cli.model.attention import Attention, attend, keys_values
+from emote_cli.model.attention import Attention, attend_itself
 from emote_cli.model.blocks import Downsample, ResidualBlock, Upsample
 from emote_cli.shapes import ImageLatents, Maps
 
@@ -27,7 +27,7 @@ class MapAttention(Attention):
     def forward(self, maps: Maps) -> Maps:
         """Every place attends to every place."""
         tokens = rearrange(self.group_norm(maps), "b c h w -> b (h w) c")
-        seen = attend(self, tokens, keys_values(self, tokens))
+        seen = attend_itself(self, tokens)
         return maps + rearrange(seen, "b (h w) c -> b c h w", h=maps.shape[-2])
 
 
