@@ -8,9 +8,10 @@ from __future__ import annotations
 import errno
 import io
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -60,6 +61,7 @@ class EmoteGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand; show errors that a user can mend as one line and a hint."""
         _take_any_letter()
+        warnings.showwarning = _show_warning
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -71,6 +73,24 @@ class EmoteGroup(TyperGroup):
                 raise
             _show(known)
             raise typer.Exit(1) from None
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show the library's own warnings as one line; others as Python does."""
+    if category.__module__.startswith("emote_cli"):
+        from emote_cli import console
+
+        console.warn(message)
+        return
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    print(text, end="", file=file or sys.stderr)
 
 
 def _take_any_letter() -> None:

@@ -7,9 +7,10 @@ weights).
 from __future__ import annotations
 
 import difflib
+import warnings
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,13 +26,42 @@ Widths = Annotated[tuple[Annotated[int, Field(gt=0, le=8192)], ...], Field(min_l
 
 
 class Settings(BaseModel):
-    """Base: frozen, and no key is accepted that is not declared."""
+    """Base: frozen, and no key is accepted that is not declared.
+
+    Attributes:
+        retired: keys that older files hold and that mean nothing any more, with the value at which they never did.
+            Any other value is told by a warning.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    retired: ClassVar[dict[str, Any]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_retired(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not cls.retired.keys() & values.keys():
+            return values
+        for name in cls.retired.keys() & values.keys():
+            warn_if_retired(cls, name, values[name])
+        return {name: value for name, value in values.items() if name not in cls.retired}
+
+
+class RetiredSetting(UserWarning):
+    """A settings file or an assignment holds a key that has no effect any more."""
+
+
+def warn_if_retired(kind: type[Settings], name: str, value: Any) -> None:
+    """Tell that a retired key is passed over, unless its value never meant anything."""
+    if value != kind.retired[name]:
+        text = f"the setting {name}={value!r} has no effect any more and is passed over"
+        warnings.warn(text, RetiredSetting, stacklevel=1)
 
 
 class AutoencoderSettings(Settings):
     """The image autoencoder: SD's VAE, optionally on pixels folded `patch` x `patch`."""
+
+    retired: ClassVar[dict[str, Any]] = {"tile_above": 1024}
 
     kind: Literal["pictures", "motion"] = Field(
         "pictures",
@@ -48,7 +78,6 @@ class AutoencoderSettings(Settings):
     shortcut: bool = Field(
         False, description="add a linear path (one patch per latent cell) around encoder and decoder"
     )
-    tile_above: int = Field(1024, gt=0, le=65536, description="decode in tiles above this size in pixels")
 
     @property
     def factor(self) -> int:
@@ -359,10 +388,20 @@ def override(settings: S, assignments: list[str]) -> S:
             if not isinstance(inner, dict):
                 raise SettingsError(f"unknown setting '{place}'", nearest(type(settings), place))
             target = inner
-        if leaf not in target:
+        if leaf not in target and not is_retired(type(settings), place):
             raise SettingsError(f"unknown setting '{place}'", nearest(type(settings), place))
         target[leaf] = value_of(place, text)
     return parse_settings(type(settings), values, "--set")
+
+
+def is_retired(kind: type[Settings], place: str) -> bool:
+    """Whether a dotted key was one of the settings before."""
+    name, _, rest = place.partition(".")
+    field = kind.model_fields.get(name)
+    if not rest or field is None:
+        return not rest and name in kind.retired
+    inner = field.annotation
+    return isinstance(inner, type) and issubclass(inner, Settings) and is_retired(inner, rest)
 
 
 def value_of(place: str, text: str) -> Any:

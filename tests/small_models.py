@@ -62,7 +62,6 @@ def make_batch(
         audio=random(rows, frames, audio.window, audio.layers, audio.embed),
         face_region=(random(rows, 1, MASK_SCALE * HEIGHT, MASK_SCALE * WIDTH) > 0).float(),
         speed=random(rows, frames, 2 * settings.speed.margin + 1).abs(),
-        lips=random(rows, frames, 3),
         weight=torch.ones(rows, frames, 1, HEIGHT, WIDTH),
     )
 

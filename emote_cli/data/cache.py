@@ -29,9 +29,8 @@ from emote_cli.data.dataset import DAMAGE, DEGREES_PER_FRAME_FPS, ClipArrays, La
 from emote_cli.data.layout import audio_path, cache_folder, clip_path
 from emote_cli.data.lips import lip_values
 from emote_cli.data.manifest import ClipRecord
-from emote_cli.data.steady import Affines, followed_by, moved_boxes, rescaled, steadying, warped
 from emote_cli.data.tracks import read_tracks
-from emote_cli.data.variants import Variant, variant_of
+from emote_cli.data.variants import Affines, Variant, move_boxes, variant_of, warp
 from emote_cli.errors import DataError
 from emote_cli.files import part_name
 from emote_cli.media.audio import read_audio
@@ -51,11 +50,9 @@ class View:
     """How a clip is looked at.
 
     Attributes:
-        steady: whether its head is held still (data/steady.py).
         number: of its altered copy (data/variants.py); 0 is the clip itself.
     """
 
-    steady: bool = False
     number: int = 0
 
     def name(self, record: ClipRecord) -> str:
@@ -72,18 +69,16 @@ class View:
         return np.arange(record.frames) if variant is None else variant.order(record.frames)
 
     def affines(self, tracks: Mapping[str, Any], record: ClipRecord, size: int) -> Affines:
-        """How each frame is warped, at a side of `size` pixels."""
+        """The map of the points of each frame, for squares of `size` pixels."""
         variant = self.variant(record)
-        still = np.tile(np.eye(2, 3), (len(tracks["found"]), 1, 1))
-        if self.steady:
-            still = rescaled(steadying(tracks["landmarks_px"], tracks["found"]), size / record.size)
-        return still if variant is None else followed_by(still, variant.affine(size))
+        affine = np.eye(2, 3) if variant is None else variant.affine(size)
+        return np.tile(affine, (len(tracks["found"]), 1, 1))
 
 
 PLAIN = View()
 
 
-def cache_key(autoencoder: Autoencoder, settings: ModelSettings, steady: bool = False) -> str:
+def cache_key(autoencoder: Autoencoder, settings: ModelSettings) -> str:
     """Changes when the autoencoder, the pictures or the speech features do. Twelve hex digits."""
     digest = hashlib.sha256()
     for name, value in sorted(autoencoder.state_dict().items()):
@@ -91,7 +86,7 @@ def cache_key(autoencoder: Autoencoder, settings: ModelSettings, steady: bool = 
     for part in (settings.autoencoder, settings.audio):
         digest.update(part.model_dump_json().encode())
     digest.update(f"{settings.image_size} {settings.fps}".encode())
-    return ("steady-" if steady else "") + digest.hexdigest()[:12]
+    return digest.hexdigest()[:12]
 
 
 def features_key(settings: ModelSettings) -> str:
@@ -141,7 +136,7 @@ def pictures(folder: Path, record: ClipRecord, size: int, view: View) -> Iterato
         return
     affines, variant = view.affines(read_tracks(folder, record), record, size), view.variant(record)
     for frame, affine in zip(frames, affines, strict=False):  # a frame more or less than tracked is cut later
-        moved = warped(frame, affine)
+        moved = warp(frame, affine)
         yield moved if variant is None else variant.recolored(moved)
 
 
@@ -243,9 +238,7 @@ def load_clip(
     if view != PLAIN:
         affines = view.affines(plain, record, size)[order[:count]]
         # The maps are of the pixels' centers, boxes of their edges.
-        boxes, mouths = (moved_boxes(each - 0.5, affines) + 0.5 for each in (boxes, mouths))
-    if view.steady:
-        pose[:, 2:] = np.where(np.isfinite(pose[:, 2:]), 0, np.nan)  # roll and place are no longer different
+        boxes, mouths = (move_boxes(each - 0.5, affines) + 0.5 for each in (boxes, mouths))
     return ClipArrays(
         id=view.name(record),
         latents=encoded["latents"],
@@ -285,7 +278,6 @@ def cached_clips(
     mode: CacheMode = "memory",
     weights: Sequence[float] | None = None,
     on_bad: OnBad | None = None,
-    steady: bool = False,
     variants: int = 0,
 ) -> Iterator[ClipArrays | LazyClip]:
     """Yield every clip and its altered copies, encoding those that the cache does not hold yet.
@@ -299,21 +291,18 @@ def cached_clips(
         mode: `memory` reads all in; `disk` and `off` yield clips that are read when they are drawn.
         weights: how often each clip is drawn.
         on_bad: told of each damaged clip, which is then left out; None raises instead.
-        steady: hold the heads still (data/steady.py).
         variants: altered copies of each clip (data/variants.py).
 
     Raises:
-        DataError: heads cannot be held still, nor clips altered, without latents in the cache.
+        DataError: clips cannot be altered without latents in the cache.
     """
     latents = mode != "off"
-    if steady and not latents:
-        raise DataError("steady heads need cached latents, and data.cache is off", "--set data.cache=disk")
     if variants and not latents:
         raise DataError("altered copies need cached latents, and data.cache is off", "--set data.cache=disk")
-    key = cache_key(autoencoder, settings, steady) if latents else features_key(settings)
+    key = cache_key(autoencoder, settings) if latents else features_key(settings)
     place = cache_folder(folder, key)
     place.mkdir(parents=True, exist_ok=True)
-    size, views = settings.image_size, [View(steady, number) for number in range(variants + 1)]
+    size, views = settings.image_size, [View(number) for number in range(variants + 1)]
     weighted = zip(records, weights or [1.0] * len(records), strict=True)
     for (record, weight), view in product(weighted, views):
         path = place / f"{view.name(record)}.safetensors"

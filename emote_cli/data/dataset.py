@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,10 +25,6 @@ from emote_cli.types import AudioFeatures, Box
 
 DAMAGE = (EmoteError, SafetensorError, OSError, ValueError, KeyError)
 """What reading a damaged clip, cache entry or track raises."""
-POSE_SCALE = np.array([1, 1, 1, 2, 2])
-"""What counts as much as a degree when poses are compared: half a percent of the picture."""
-MOMENT = 3
-"""Frames so close together show the same lips."""
 WHOLE_REGION = 0.1
 """Share of examples whose face region is the whole picture."""
 DEGREES_PER_FRAME_FPS = 30.0
@@ -38,23 +34,16 @@ DEGREES_PER_FRAME_FPS = 30.0
 class SamplingSettings(Settings):
     """How examples are drawn."""
 
+    retired: ClassVar[dict[str, Any]] = {
+        "reference_candidates": 1, "steady": False, "near_pose": 0, "crop": 0, "crop_examples": 0,
+    }  # fmt: skip
+
     image_frames: int = 1
     """Stage 1: target frames per reference."""
-    reference_candidates: int = 1
-    """Frames drawn, of which the nearest in pose is the reference; 1 is the paper's random frame."""
     reference_gap: int = 30
     """Frames between the reference and the target, where the clip allows it."""
     first_chunk: float = 0.1
     """Share of windows without motion frames."""
-    steady: bool = False
-    """Draw clips more often whose frames have others in nearly the same pose: there the mouth differs."""
-    near_pose: int = 0
-    """Stage 1: the targets are drawn from so many frames that are nearest in pose to the reference; 0 is any frame
-    (and `reference_candidates` says how the reference is found)."""
-    crop: int = 0
-    """Stage 1: begin with squares of so many latent cells around the mouth; 0 is the whole picture."""
-    crop_examples: int = 0
-    """How many of the first examples are such squares: a multiple of the batch."""
     mouth_weight: float = 0.0
     """Extra loss weight inside the mouth box."""
     face_weight: float = 0.0
@@ -145,7 +134,6 @@ class TrainingExample(NamedTuple):
     audio: Float[Tensor, "*b f window layers embed"]
     face_region: Float[Tensor, "*b 1 size size"]
     speed: Float[Tensor, "*b f window"]
-    lips: Float[Tensor, "*b f 3"]
     weight: Float[Tensor, "*b f _ h w"]
 
 
@@ -181,9 +169,7 @@ class ClipDataset(Dataset[TrainingExample]):
         self.model, self.sampling, self.seed, self.temporal = model, sampling, seed, temporal
         self.shortest = model.temporal.motion_frames + model.temporal.chunk_frames if temporal else 2
         self.clips = [clip for clip in clips if clip.n_frames >= self.shortest and _has_faces(clip)]
-        weights = np.array(
-            [clip.weight * (steadiness(clip) if sampling.steady else 1) for clip in self.clips]
-        )
+        weights = np.array([clip.weight for clip in self.clips])
         self.probabilities = weights / weights.sum() if len(weights) else weights
 
     def __getitem__(self, key: int) -> TrainingExample:
@@ -199,11 +185,11 @@ class ClipDataset(Dataset[TrainingExample]):
         rng = np.random.default_rng([self.seed, key, attempt] if attempt else [self.seed, key])
         chosen = self.clips[int(rng.choice(len(self.clips), p=self.probabilities))]
         try:
-            return self._cut(self._opened(chosen), rng, key < self.sampling.crop_examples)
+            return self._cut(self._open(chosen), rng)
         except DAMAGE as error:
             raise DataError(f"clip {chosen.id} is damaged: {error}", "prepare the data set again") from error
 
-    def _opened(self, chosen: ClipArrays | LazyClip) -> ClipArrays:
+    def _open(self, chosen: ClipArrays | LazyClip) -> ClipArrays:
         clip = chosen.open()
         if clip.n_frames < self.shortest or not _has_faces(clip):
             raise DataError(
@@ -211,18 +197,17 @@ class ClipDataset(Dataset[TrainingExample]):
             )
         return clip
 
-    def _cut(self, clip: ClipArrays, rng: np.random.Generator, close: bool) -> TrainingExample:
+    def _cut(self, clip: ClipArrays, rng: np.random.Generator) -> TrainingExample:
         n, f = self.model.temporal.motion_frames, self.model.temporal.chunk_frames
         if self.temporal:
             start = int(rng.integers(clip.n_frames - n - f + 1))
             motion, frames = np.arange(start, start + n), np.arange(start + n, start + n + f)
         else:
-            reference, frames = self._stills(clip, rng)
+            frames = rng.choice(np.flatnonzero(clip.found), self.sampling.image_frames)
             motion = np.repeat(frames[:1], n)
-        if self.temporal:
-            reference = self._reference(clip, frames, rng)
+        reference = self._choose_reference(clip, frames, rng)
         has_motion = self.temporal and rng.random() >= self.sampling.first_chunk
-        example = TrainingExample(
+        return TrainingExample(
             target=clip.latents[frames].float(),
             motion=clip.latents[motion].float()
             if self.temporal
@@ -232,34 +217,17 @@ class ClipDataset(Dataset[TrainingExample]):
             audio=torch.from_numpy(self._audio(clip, frames)),
             face_region=torch.from_numpy(self._region(clip, rng)),
             speed=torch.from_numpy(self._speed(clip, frames)),
-            lips=torch.from_numpy(clip.lips[frames].astype(np.float32)),
             weight=self._weights(clip, frames),
         )
-        cells = self.sampling.crop
-        if self.temporal or not close or not cells:
-            return example
-        return around(example, mean_mouth(clip, frames), cells, self.model, rng)
 
-    def _stills(self, clip: ClipArrays, rng: np.random.Generator) -> tuple[int, Int[np.ndarray, " f"]]:
-        """A reference, and single frames for it to become."""
-        found, count, near = np.flatnonzero(clip.found), self.sampling.image_frames, self.sampling.near_pose
-        if not near:
-            frames = rng.choice(found, count)
-            return self._reference(clip, frames, rng), frames
-        reference = int(rng.choice(found))
-        away = np.abs((clip.pose[found] - clip.pose[reference]) * POSE_SCALE).sum(1)
-        away += np.where(np.abs(found - reference) < MOMENT, 1e6, 0)
-        nearest = found[np.argsort(np.nan_to_num(away, nan=1e9))[:near]]
-        return reference, rng.choice(nearest, count, replace=len(nearest) < count)
-
-    def _reference(self, clip: ClipArrays, frames: Int[np.ndarray, " f"], rng: np.random.Generator) -> int:
-        """A frame away from the target; of several candidates the nearest in pose."""
+    def _choose_reference(
+        self, clip: ClipArrays, frames: Int[np.ndarray, " f"], rng: np.random.Generator
+    ) -> int:
+        """Draw a frame with a face, away from the target (paper 3.3)."""
         found = np.flatnonzero(clip.found)
         distance = np.abs(found[:, None] - frames[None, :]).min(1)
         far = found[distance >= min(self.sampling.reference_gap, int(distance.max()))]
-        candidates = rng.choice(far, self.sampling.reference_candidates)
-        away = np.abs(clip.pose[candidates] - np.nanmean(clip.pose[frames], 0)).sum(1)
-        return int(candidates[int(np.argmin(np.nan_to_num(away, nan=1e9)))])
+        return int(rng.choice(far))
 
     def _audio(
         self, clip: ClipArrays, frames: Int[np.ndarray, " f"]
@@ -295,51 +263,8 @@ class ClipDataset(Dataset[TrainingExample]):
         return torch.from_numpy(weights)
 
 
-def steadiness(clip: ClipArrays | LazyClip, neighbors: int = 10, every: int = 4) -> float:
-    """Near 1 where frames have `neighbors` others within about a degree of their pose.
-
-    Clips that stay on the disk count as 1: it would take reading them all.
-    """
-    if isinstance(clip, LazyClip):
-        return 1.0
-    poses = clip.pose[clip.found] * POSE_SCALE
-    distances = np.abs(poses[::every, None] - poses[None]).sum(2)
-    nearest = np.sort(distances, axis=1)[:, 1 : neighbors + 1]
-    return float(1 / (1 + np.nan_to_num(nearest.mean(), nan=1e3) ** 2))
-
-
 def _has_faces(clip: ClipArrays | LazyClip) -> bool:
     return isinstance(clip, LazyClip) or bool(clip.found.sum() >= 2)
-
-
-def mean_mouth(clip: ClipArrays, frames: Int[np.ndarray, " f"]) -> tuple[float, float]:
-    """Where the mouth is, in pixels: x, y."""
-    boxes = clip.mouths_px[frames].mean(0)
-    return float(boxes[0] + boxes[2]) / 2, float(boxes[1] + boxes[3]) / 2
-
-
-def around(
-    example: TrainingExample,
-    place_px: tuple[float, float],
-    cells: int,
-    model: ModelSettings,
-    rng: np.random.Generator,
-) -> TrainingExample:
-    """The square of `cells` x `cells` latent cells around a place (give or take one), as an example of its own."""
-    pixels = model.image_size // model.latent_size  # per cell
-    last = model.latent_size - cells
-    first = (round(place / pixels - cells / 2) + int(rng.integers(-1, 2)) for place in place_px)
-    x, y = (min(max(start, 0), last) for start in first)
-    rows, columns = slice(y, y + cells), slice(x, x + cells)
-    return example._replace(
-        target=example.target[..., rows, columns],
-        motion=example.motion[..., rows, columns],
-        reference=example.reference[..., rows, columns],
-        weight=example.weight[..., rows, columns],
-        face_region=example.face_region[
-            ..., y * pixels : (y + cells) * pixels, x * pixels : (x + cells) * pixels
-        ],
-    )
 
 
 def coverage(box: Box, cells: int, size: int) -> Float[np.ndarray, "cells cells"]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ from emote_cli.settings import Settings, read_yaml
 class DataSettings(Settings):
     """Which clips are read, and how. Clips are named by id, source, or a pattern (`*.mpg`) over either."""
 
+    retired: ClassVar[dict[str, Any]] = {"steady": False}
+
     split: str | None = Field(
         None, description="JSON or YAML file with lists of clips under train, heldout, ..."
     )
@@ -31,9 +33,6 @@ class DataSettings(Settings):
     exclude: tuple[str, ...] = Field((), description="clips never to train on")
     weights: dict[str, float] = Field(
         default_factory=dict, description="clip -> factor on how often it is drawn"
-    )
-    steady: bool = Field(
-        False, description="hold the heads still: warp each frame until the face is where it usually is"
     )
     portraits: int = Field(
         2, gt=0, description="frames of each clip, and of each copy, that its motion latents are seen from"

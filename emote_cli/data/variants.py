@@ -18,6 +18,7 @@ from emote_cli.perception.fourier import resample
 from emote_cli.types import Pixels, Waveform
 
 Affine = Float[np.ndarray, "2 3"]
+Affines = Float[np.ndarray, "frames 2 3"]
 
 ECHO_DECAY = 6.9
 """Natural logarithms in 60 dB: an echo has died away after its length."""
@@ -90,6 +91,22 @@ class Variant:
             samples = samples + rng.normal(size=len(samples)) * rms(samples) * 10 ** (self.noise_db / 20)
         louder = np.clip(samples * 10 ** (self.level_db / 20), -1, 1)
         return Waveform(louder.astype(np.float32), speech.sample_rate_hz)
+
+
+def warp(frame: Pixels, affine: Affine) -> Pixels:
+    """Move a frame by an affine map; what comes in from outside repeats the edge."""
+    height, width = frame.shape[:2]
+    moved = cv2.warpAffine(
+        frame, affine, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(moved, np.uint8)
+
+
+def move_boxes(boxes_px: Float[np.ndarray, "frames 4"], affines: Affines) -> Float[np.ndarray, "frames 4"]:
+    """Put boxes around what the maps make of the corners of boxes."""
+    corners = boxes_px[:, [0, 1, 2, 1, 0, 3, 2, 3]].reshape(-1, 4, 2)
+    moved = np.einsum("fij,fkj->fki", affines[:, :, :2], corners) + affines[:, None, :, 2]
+    return np.concatenate([moved.min(1), moved.max(1)], 1).astype(boxes_px.dtype)
 
 
 def rms(samples: Float[np.ndarray, " samples"]) -> float:

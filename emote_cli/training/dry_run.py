@@ -146,7 +146,7 @@ def passing_cache(model: Emo, settings: TrainSettings, data: Path) -> Iterator[N
     if settings.stage == "vae" or model.settings.autoencoder.kind == "motion":
         yield
         return
-    place = cache_folder(data, cache_key(model.autoencoder, model.settings, settings.data.steady))
+    place = cache_folder(data, cache_key(model.autoencoder, model.settings))
     was_there = place.exists()
     try:
         yield

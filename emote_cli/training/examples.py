@@ -37,7 +37,6 @@ class Store:
         autoencoder: makes the latents, where it is.
         model: sizes and speech features.
         mode: where latents are kept.
-        steady: whether heads are held still.
         variants: altered copies of each clip.
         on_bad: told of damaged clips.
     """
@@ -46,7 +45,6 @@ class Store:
     autoencoder: Autoencoder
     model: ModelSettings
     mode: CacheMode
-    steady: bool
     variants: int
     on_bad: OnBad
 
@@ -56,7 +54,7 @@ class Store:
         """Yield every clip that is not damaged, encoding what is new."""
         return cached_clips(
             self.data, records, self.autoencoder, self.model, self._listen,
-            mode=self.mode, weights=weights, on_bad=self.on_bad, steady=self.steady, variants=self.variants,
+            mode=self.mode, weights=weights, on_bad=self.on_bad, variants=self.variants,
         )  # fmt: skip
 
     def _listen(self, speech: Waveform) -> AudioFeatures:
@@ -95,7 +93,7 @@ def clips_for(
         observer.on_warning(f"left out: clip {record.id}: {text}")
 
     wish = settings.data
-    store = Store(data, autoencoder, model.settings, wish.cache, wish.steady, wish.variants, bad)
+    store = Store(data, autoencoder, model.settings, wish.cache, wish.variants, bad)
     share_encoding(store, records, on_cpu=settings.device == "cpu")
     clips = []
     for done, clip in enumerate(store.clips(records, [weights[record.id] for record in records]), start=1):

@@ -36,7 +36,6 @@ from emote_cli.training.run_folder import (
 )
 from emote_cli.training.settings import RunSettings, TrainSettings
 from emote_cli.training.start import begin, changed
-from emote_cli.training.teacher import teacher_for
 from emote_cli.training.validate import Examiner
 from emote_cli.zoo.locate import locate, newest_ema
 
@@ -101,7 +100,6 @@ def objective_for(stage: StageRun, model: Emo, examples: Examples) -> Objective:
 
     Raises:
         SettingsError: the original that is distilled does not take such steps.
-        DataError: no frame of the clips shows a face, and the stage wants a teacher of the lips.
     """
     match stage.settings.stage:
         case "vae" if model.settings.autoencoder.kind == "motion":
@@ -111,7 +109,7 @@ def objective_for(stage: StageRun, model: Emo, examples: Examples) -> Objective:
         case "distill":
             return Distillation(model, stage.settings, original_for(stage))
         case _:
-            return Denoising(model, stage.settings, teacher_for(model, stage.settings, examples))
+            return Denoising(model, stage.settings)
 
 
 def first_model(stage: StageRun, data: Path, chosen: Selection) -> Emo:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from emote_cli.data.dataset import SamplingSettings
 from emote_cli.data.selection import DataSettings
@@ -19,6 +19,8 @@ ORDER: tuple[StageName, ...] = ("vae", "image", "video", "speed", "distill")
 
 class StepSettings(Settings):
     """What is dropped and disturbed while training: chances and shares, 0 to 1."""
+
+    retired: ClassVar[dict[str, Any]] = {"teach": 0.0}
 
     drop_reference: float = Field(0.05, ge=0, le=1)
     drop_audio: float = Field(0.05, ge=0, le=1)
@@ -37,12 +39,6 @@ class StepSettings(Settings):
         ge=0,
         le=1,
         description="share of samples drawn at the last timestep, where few-step sampling begins",
-    )
-    teach: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of samples whose audio tokens tell the true lips (teacher.py); not in stage distill",
     )
     min_snr: bool = Field(True, description="weight samples by min(SNR + 1, 5)")
 
@@ -133,14 +129,6 @@ class TrainSettings(Settings):
     autoencoder: AutoencoderTraining = AutoencoderTraining()
     distill: DistillSettings = DistillSettings()
     validation: ValidationSettings = ValidationSettings()
-
-    @model_validator(mode="after")
-    def _whole_batches_of_crops(self) -> TrainSettings:
-        if self.sampling.crop_examples % self.batch:
-            raise ValueError(
-                f"sampling.crop_examples {self.sampling.crop_examples} is not a multiple of batch {self.batch}"
-            )
-        return self
 
 
 class RunSettings(Settings):

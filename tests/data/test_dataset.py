@@ -12,7 +12,7 @@ from tiny_dataset import make_dataset
 
 from emote_cli.data import cache
 from emote_cli.data.cache import StoredLatents, VideoFrames, cached_clips, load_clip, mapped
-from emote_cli.data.dataset import MOMENT, ClipDataset, LazyClip, SamplingSettings, coverage
+from emote_cli.data.dataset import ClipDataset, LazyClip, SamplingSettings, coverage
 from emote_cli.data.manifest import read_records
 from emote_cli.data.variants import Variant, variant_of
 from emote_cli.errors import DataError, InputError
@@ -175,7 +175,7 @@ def test_the_reference_is_away_from_the_target_and_not_always_the_same(memory):
     made = stream(memory, temporal=False, reference_gap=6)
     clip = memory[0]
     rng = np.random.default_rng(0)
-    chosen = {made._reference(clip, np.array([3]), rng) for _ in range(40)}
+    chosen = {made._choose_reference(clip, np.array([3]), rng) for _ in range(40)}
     assert all(abs(frame - 3) >= 6 for frame in chosen)
     assert len(chosen) > 3
 
@@ -199,67 +199,12 @@ def test_load_clip_cuts_to_the_shortest_part(folder, records, memory):
     assert clip.n_frames == len(clip.found) == clip.features.n_frames == 9
 
 
-def test_stills_are_near_in_pose_and_away_in_time(memory):
-    clip = dataclasses.replace(memory[0], pose=np.arange(memory[0].n_frames)[:, None] * np.ones((1, 5)))
-    data = ClipDataset(
-        [clip], SETTINGS, SamplingSettings(image_frames=3, near_pose=4), seed=0, temporal=False
-    )
-    for key in range(20):
-        reference, frames = data._stills(clip, np.random.default_rng(key))
-        away = np.abs(frames - reference)
-        assert away.min() >= MOMENT
-        assert away.max() <= MOMENT + 3
-
-
-def test_a_crop_shows_the_mouth_and_nothing_is_out_of_step(memory):
-    clip = memory[0]
-    whole = ClipDataset([clip], SETTINGS, SamplingSettings(mouth_weight=9), seed=3, temporal=False).example(0)
-    part = ClipDataset(
-        [clip], SETTINGS, SamplingSettings(mouth_weight=9, crop=4, crop_examples=1), seed=3, temporal=False
-    ).example(0)
-    assert part.target.shape[-2:] == part.reference.shape[-2:] == part.weight.shape[-2:] == (4, 4)
-    scale = SETTINGS.image_size // SETTINGS.latent_size
-    assert part.face_region.shape[-2:] == (4 * scale, 4 * scale)
-    assert part.weight.max() == whole.weight.max()
-    side = whole.target.shape[-1] - 4
-    places = [
-        (y, x)
-        for y in range(side + 1)
-        for x in range(side + 1)
-        if torch.equal(whole.target[..., y : y + 4, x : x + 4], part.target)
-    ]
-    (y, x) = places[0]
-    assert torch.equal(whole.weight[..., y : y + 4, x : x + 4], part.weight)
-    region = whole.face_region[..., y * scale : (y + 4) * scale, x * scale : (x + 4) * scale]
-    assert torch.equal(region, part.face_region)
-
-
-def test_only_the_first_examples_are_crops(memory):
-    sampling = SamplingSettings(crop=4, crop_examples=2)
-    data = ClipDataset([memory[0]], SETTINGS, sampling, seed=3, temporal=False)
-    sides = [data.example(key).target.shape[-1] for key in range(4)]
-    assert sides == [4, 4, SETTINGS.latent_size, SETTINGS.latent_size]
-    windows = ClipDataset(memory, SETTINGS, sampling, seed=3, temporal=True)
-    assert windows.example(0).target.shape[-1] == SETTINGS.latent_size
-
-
-def test_steady_clips_have_latents_of_their_own(folder, records, autoencoder, memory):
-    steady = clips(folder, records, autoencoder, "memory", steady=True)
-    assert len(steady) == len(memory)
-    assert not torch.equal(steady[0].latents, memory[0].latents)
-    assert np.nanmax(np.abs(steady[0].pose[:, 2:])) == 0
-    with pytest.raises(DataError, match="steady heads need cached latents"):
-        clips(folder, records, autoencoder, "off", steady=True)
-
-
-@pytest.mark.parametrize("steady", [True, False])
-def test_altered_copies_stand_beside_the_clips(folder, records, autoencoder, memory, steady):
-    made = clips(folder, records, autoencoder, "memory", steady=steady, variants=2)
+def test_altered_copies_stand_beside_the_clips(folder, records, autoencoder, memory):
+    made = clips(folder, records, autoencoder, "memory", variants=2)
     assert [clip.id for clip in made[:3]] == [records[0].id, f"{records[0].id}~1", f"{records[0].id}~2"]
     assert len(made) == 3 * len(records)
     clip, mirrored, other = made[:3]
-    if not steady:
-        assert torch.equal(clip.latents, memory[0].latents), "the clip itself is as before"
+    assert torch.equal(clip.latents, memory[0].latents), "the clip itself is as before"
     jaw = np.load(folder / "tracks" / f"{records[0].id}.npz")["jaw_open"]
     for number, copy in ((1, mirrored), (2, other)):
         order = variant_of(records[0].id, number).order(clip.n_frames)[: copy.n_frames]
@@ -267,7 +212,7 @@ def test_altered_copies_stand_beside_the_clips(folder, records, autoencoder, mem
         assert np.corrcoef(copy.lips[:, 0], jaw[order])[0, 1] > 0.999
         assert copy.features.n_frames == len(copy.boxes_px) == copy.n_frames
         assert not np.allclose(copy.features.hidden[:5], clip.features.hidden[:5]), "another tempo is heard"
-    lazy = clips(folder, records, autoencoder, "disk", steady=steady, variants=2)
+    lazy = clips(folder, records, autoencoder, "disk", variants=2)
     assert same(stream(made)[4], stream([each.open() for each in lazy])[4])
 
 

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emote_cli.data.steady import followed_by, moved_boxes, warped
-from emote_cli.data.variants import variant_of
+from emote_cli.data.variants import move_boxes, variant_of, warp
 from emote_cli.types import Waveform
 
 SIDE, RATE = 96, 16_000
@@ -34,20 +33,17 @@ def test_boxes_follow_the_picture(number):
     frame = np.zeros((SIDE, SIDE, 3), np.uint8)
     frame[30:50, 20:32] = 255
     affine = variant_of("c1", number).affine(SIDE)
-    rows, columns = np.nonzero(warped(frame, affine)[..., 0] > 127)
+    rows, columns = np.nonzero(warp(frame, affine)[..., 0] > 127)
     edges = np.array([[20.0, 30.0, 32.0, 50.0]])
-    x0, y0, x1, y1 = (moved_boxes(edges - 0.5, affine[None]) + 0.5)[0]
+    x0, y0, x1, y1 = (move_boxes(edges - 0.5, affine[None]) + 0.5)[0]
     assert (columns.min() + columns.max() + 1) / 2 == pytest.approx((x0 + x1) / 2, abs=0.6)
     assert (rows.min() + rows.max() + 1) / 2 == pytest.approx((y0 + y1) / 2, abs=0.6)
     assert (columns.mean() > SIDE / 2) == (number == 1), "only odd copies are mirrored"
 
 
-def test_one_warp_does_what_two_do():
-    first = np.array([[[1.1, 0.2, 3.0], [-0.2, 0.9, -5.0]], [[1, 0, 7.0], [0, 1, 0.0]]])
-    last, point = variant_of("c1", 1).affine(SIDE), np.array([10.0, 20.0])
-    for one, both in zip(first, followed_by(first, last), strict=True):
-        there = one[:, :2] @ point + one[:, 2]
-        assert np.allclose(both[:, :2] @ point + both[:, 2], last[:, :2] @ there + last[:, 2])
+def test_boxes_turn_with_the_picture():
+    quarter = np.array([[[0.0, -1.0, 100.0], [1.0, 0.0, 0.0]]])
+    assert move_boxes(np.array([[10.0, 20.0, 30.0, 60.0]]), quarter).tolist() == [[40, 10, 80, 30]]
 
 
 def test_colors_change_a_little():

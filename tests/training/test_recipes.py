@@ -54,7 +54,7 @@ LEARNED = {
 
 ELSEWHERE = {
     "accumulation": "training/test_loop.py::test_accumulation_equals_the_large_batch",
-    "audio_warm_up": "training/test_teacher.py::test_warming_up_lowers_the_loss",
+    "audio_warm_up": "training/test_ears.py::test_warming_up_lowers_the_loss",
     "autoencoder.crop": "training/test_cli.py::test_all_stages_in_one_command",
     "autoencoder.per_clip": "training/test_painting.py",
     "autoencoder.stride": "training/test_cli.py::test_all_stages_in_one_command",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -17,7 +15,6 @@ from emote_cli.model.emo import Emo
 from emote_cli.training.objectives.base import Objective
 from emote_cli.training.objectives.draws import Draw, draw
 from emote_cli.training.settings import StepSettings, TrainSettings
-from emote_cli.training.teacher import Teacher
 
 
 class Denoising(Objective):
@@ -26,12 +23,10 @@ class Denoising(Objective):
     Args:
         model: whose parameters are frozen for the stage here.
         settings: of the stage.
-        teacher: of the lips, where the settings want one.
     """
 
-    def __init__(self, model: Emo, settings: TrainSettings, teacher: Teacher | None = None) -> None:
+    def __init__(self, model: Emo, settings: TrainSettings) -> None:
         super().__init__(model, settings)
-        self.teacher = teacher
         self.schedule = NoiseSchedule(model.settings.diffusion)
 
     def forward(self, batch: TrainingExample, step: int, first: int) -> Float[Tensor, " b"]:
@@ -39,7 +34,7 @@ class Denoising(Objective):
         batch = encode_pictures(self.model, batch)
         drawn = draw(batch, self.schedule, self.settings.step, self.settings.seed, step, first)
         temporal = self.settings.stage != "image"
-        return loss_for(self.model, self.schedule, batch, drawn, self.settings.step, temporal, self.teacher)
+        return loss_for(self.model, self.schedule, batch, drawn, self.settings.step, temporal)
 
 
 def disturb_motion(batch: TrainingExample, drawn: Draw, settings: StepSettings) -> Float[Tensor, "b n c h w"]:
@@ -57,9 +52,8 @@ def conditioning_for(
     drawn: Draw,
     settings: StepSettings,
     temporal: bool,
-    teacher: Teacher | None = None,
 ) -> Conditioning:
-    """Build the conditioning by the model's own function, correct what is heard, then drop parts."""
+    """Build the conditioning by the model's own function, then drop parts."""
     full = model.condition(
         reference=model.encode_reference(batch.reference),
         motion=disturb_motion(batch, drawn, settings) if temporal else None,
@@ -68,9 +62,6 @@ def conditioning_for(
         speed=batch.speed if temporal else None,
         temporal=temporal,
     )
-    if teacher is not None and full.audio is not None:
-        rows = drawn.taught.to(batch.lips)
-        full = replace(full, audio=teacher.correct(full.audio, batch.lips, rows))
     first = tuple(not has for has in batch.has_motion.tolist())
     return full.drop(motion=first, **drawn.dropped)
 
@@ -82,12 +73,11 @@ def loss_for(
     drawn: Draw,
     settings: StepSettings,
     temporal: bool,
-    teacher: Teacher | None = None,
 ) -> Float[Tensor, " b"]:
     """One loss per sample, weighted after the mean over the sample, before the mean over the batch."""
     clean = model.to_target(batch.target, batch.reference)
     noise, timestep = drawn.noise.to(clean), drawn.timestep.to(clean.device)
-    conditioning = conditioning_for(model, batch, drawn, settings, temporal, teacher)
+    conditioning = conditioning_for(model, batch, drawn, settings, temporal)
     predicted = model(schedule.add_noise(clean, noise, timestep), timestep, conditioning)
     losses = per_sample_loss(predicted, target_for(schedule, clean, noise, timestep), batch.weight)
     return losses * min_snr_weight(schedule, timestep) if settings.min_snr else losses

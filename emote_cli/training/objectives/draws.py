@@ -30,7 +30,6 @@ class Draw:
         timestep: per row.
         motion_noise: on the motion frames.
         motion_kept: 1 where a cell of the motion frames is kept, 0 where it is blanked.
-        taught: 1 for rows whose audio tokens are moved to tell the true lips.
         dropped: part of the conditioning -> which rows go without it.
     """
 
@@ -38,7 +37,6 @@ class Draw:
     timestep: Tensor
     motion_noise: Float[Tensor, "b n c h w"]
     motion_kept: Float[Tensor, "b n 1 h w"]
-    taught: Float[Tensor, " b"]
     dropped: dict[str, tuple[bool, ...]]
 
 
@@ -72,20 +70,20 @@ def draw(
         noise = torch.randn(batch.target.shape[1:], generator=generator)
         if settings.noise_offset:
             noise = noise + settings.noise_offset * torch.randn(*noise.shape[:2], 1, 1, generator=generator)
-        chances = torch.rand(7, generator=generator).tolist()
+        chances = torch.rand(
+            7, generator=generator
+        ).tolist()  # the last one is spare: streams stay as they were
         timestep = draw_timestep(schedule, settings, generator, chances[5])
         motion_noise = torch.randn(batch.motion.shape[1:], generator=generator)
         frames, _, height, width = motion_noise.shape
         kept = torch.rand(frames, 1, height, width, generator=generator) >= settings.motion_patch_drop
-        taught = chances[6] < settings.teach
-        rows.append((noise, timestep, motion_noise, kept.float(), taught, draw_dropped(chances, settings)))
-    noises, timesteps, motions, kepts, taughts, dropped = zip(*rows, strict=True)
+        rows.append((noise, timestep, motion_noise, kept.float(), draw_dropped(chances, settings)))
+    noises, timesteps, motions, kepts, dropped = zip(*rows, strict=True)
     return Draw(
         noise=torch.stack(noises),
         timestep=torch.stack(timesteps),
         motion_noise=torch.stack(motions),
         motion_kept=torch.stack(kepts),
-        taught=torch.tensor(taughts, dtype=torch.float32),
         dropped={name: tuple(row[name] for row in dropped) for name in get_args(Droppable)},
     )
 
