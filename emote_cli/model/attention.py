@@ -53,8 +53,14 @@ def zero_output(attention: Attention) -> Attention:
 
 
 def keys_values(attention: Attention, memory: Tokens) -> KeysValues:
-    """Project what is attended to, once, for many queries."""
-    return KeysValues(attention.to_k(memory), attention.to_v(memory))
+    """Project what is attended to, once, for many queries: one product where the weights lie together."""
+    together = _together_now(attention)
+    if together is None:
+        return KeysValues(attention.to_k(memory), attention.to_v(memory))
+    width = attention.to_q.out_features
+    weight, bias = (None if part is None else part[width:] for part in together)
+    assert weight is not None
+    return KeysValues(*functional.linear(memory, weight, bias).chunk(2, -1))
 
 
 @torch.no_grad()
@@ -107,12 +113,18 @@ def _as_one(parts: tuple[Tensor, ...]) -> Tensor | None:
     return first.detach().as_strided((rows, *first.shape[1:]), first.stride())
 
 
+def _together_now(attention: Attention) -> tuple[Tensor, Tensor | None] | None:
+    """`weights_together`, where no gradients have to reach the parameters and nobody traces the network."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return None
+    return weights_together(attention)
+
+
 def project(
     attention: Attention, tokens: Float[Tensor, "b k d"]
 ) -> tuple[Float[Tensor, "b k d"], Float[Tensor, "b k d"], Float[Tensor, "b k d"]]:
     """Queries, keys and values of the same tokens: one product where their weights lie together."""
-    apart = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    together = None if apart else weights_together(attention)
+    together = _together_now(attention)
     if together is None:
         return attention.to_q(tokens), attention.to_k(tokens), attention.to_v(tokens)
     queries, keys, values = functional.linear(tokens, *together).chunk(3, -1)

@@ -22,6 +22,7 @@ from emote_cli.model.attention import keys_values
 from emote_cli.model.audio_module import AudioModuleBlock
 from emote_cli.model.conditioning import NOT_HEARD, Conditioning, Heard, KeysValues, ReferenceFeatures
 from emote_cli.model.layers import SpatialTransformer, TemporalModule, TransformerBlock
+from emote_cli.model.normalize import GroupNorm
 from emote_cli.model.unet import UNet, UNetLevel
 from emote_cli.settings import FamilySettings, TemporalSettings, UNetSettings
 from emote_cli.shapes import Maps, VideoLatents
@@ -76,7 +77,7 @@ class Backbone(UNet):
         )
         self.family = family
         self.gradient_checkpointing = False
-        self.conv_norm_out = nn.GroupNorm(shape.norm_groups, shape.block_channels[0], eps=1e-5)
+        self.conv_norm_out = GroupNorm(shape.norm_groups, shape.block_channels[0], eps=1e-5)
         self.conv_out = nn.Conv2d(shape.block_channels[0], latent_channels, 3, padding=1)
 
     def project_reference(self, features: ReferenceFeatures) -> dict[str, KeysValues]:

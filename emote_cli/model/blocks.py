@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emote_cli.model.normalize import GroupNorm
 from emote_cli.shapes import Maps, Tokens
 
 
@@ -27,10 +28,10 @@ class ResidualBlock(nn.Module):
         self, width_in: int, width: int, *, groups: int, eps: float, time_width: int | None = None
     ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, width_in, eps=eps)
+        self.norm1 = GroupNorm(groups, width_in, eps=eps)
         self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
         self.time_emb_proj = None if time_width is None else nn.Linear(time_width, width)
-        self.norm2 = nn.GroupNorm(groups, width, eps=eps)
+        self.norm2 = GroupNorm(groups, width, eps=eps)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.conv_shortcut = None if width_in == width else nn.Conv2d(width_in, width, 1)
 

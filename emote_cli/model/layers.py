@@ -32,6 +32,7 @@ from emote_cli.model.attention import (
 )
 from emote_cli.model.blocks import FeedForward
 from emote_cli.model.conditioning import NOT_HEARD, Heard, KeysValues
+from emote_cli.model.normalize import GroupNorm
 from emote_cli.settings import FamilySettings, TemporalSettings, UNetSettings
 from emote_cli.shapes import Maps, Tokens
 
@@ -135,7 +136,7 @@ class SpatialTransformer(nn.Module):
     def __init__(self, *, width: int, groups: int, block: nn.Module, inner: int | None = None) -> None:
         super().__init__()
         inner = inner or width
-        self.norm = nn.GroupNorm(groups, width, eps=1e-6)
+        self.norm = GroupNorm(groups, width, eps=1e-6)
         self.proj_in = nn.Conv2d(width, inner, 1)
         self.transformer_blocks = nn.ModuleList([block])
         self.proj_out = nn.Conv2d(inner, width, 1)
@@ -190,9 +191,12 @@ class TemporalAttention(Attention):
         super().__init__(width, heads)
         self.pos_encoder = PositionEncoder(width, length)
 
-    def forward(self, tokens: Tokens) -> Tokens:
-        """Add positions, attend."""
-        return attend_itself(self, self.pos_encoder(tokens))
+    def forward(self, tokens: Tokens, asking_from: int = 0) -> Float[Tensor, "b _ d"]:
+        """Add positions, attend; only tokens from `asking_from` on are answered."""
+        placed = self.pos_encoder(tokens)
+        if not asking_from:
+            return attend_itself(self, placed)
+        return attend(self, placed[:, asking_from:], keys_values(self, placed))
 
 
 class TemporalBlock(nn.Module):
@@ -208,10 +212,15 @@ class TemporalBlock(nn.Module):
         self.ff = FeedForward(width, shape.feed_forward_mult)
         self.ff_norm = nn.LayerNorm(width)
 
-    def forward(self, tokens: Tokens) -> Tokens:
-        """One row per place of the picture, one token per frame."""
-        for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
-            tokens = tokens + attention(norm(tokens))
+    def forward(self, tokens: Tokens, motion_frames: int = 0) -> Float[Tensor, "b _ d"]:
+        """One row per place of the picture, one token per frame; motion frames come first, and are cut off.
+
+        They are only read, so the last attention and what follows leave them out.
+        """
+        last = len(self.attention_blocks) - 1
+        for index, (norm, attention) in enumerate(zip(self.norms, self.attention_blocks, strict=True)):
+            cut = motion_frames if index == last else 0
+            tokens = tokens[:, cut:] + attention(norm(tokens), cut)
         out: Tensor = tokens + self.ff(self.ff_norm(tokens))
         return out
 
@@ -221,20 +230,25 @@ class TemporalTransformer(nn.Module):
 
     def __init__(self, width: int, shape: UNetSettings, temporal: TemporalSettings) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(32 if width % 32 == 0 else shape.norm_groups, width, eps=1e-6)
+        self.norm = GroupNorm(32 if width % 32 == 0 else shape.norm_groups, width, eps=1e-6)
         self.proj_in = nn.Linear(width, width)
         self.transformer_blocks = nn.ModuleList([TemporalBlock(width, shape, temporal)])
         self.proj_out = nn.Linear(width, width)
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)
 
-    def forward(self, maps: Maps, frames: int) -> Maps:
-        """`maps` holds `frames` maps per batch row, motion frames first."""
-        height = maps.shape[-2]
+    def forward(self, maps: Maps, frames: int, motion: Float[Tensor, "b n c h w"] | None = None) -> Maps:
+        """`maps` holds `frames` maps per batch row; motion frames stand before them."""
+        height, n = maps.shape[-2], 0
         tokens = rearrange(self.norm(maps), "(b f) c h w -> (b h w) f c", f=frames)
-        tokens = self.proj_out(self.transformer_blocks[0](self.proj_in(tokens)))
-        back = rearrange(tokens, "(b h w) f c -> (b f) c h w", h=height, w=maps.shape[-1])
-        out: Tensor = maps + back
+        if motion is not None:
+            n = motion.shape[1]
+            before = self.norm(rearrange(motion.to(maps.dtype), "b n c h w -> (b n) c h w"))
+            tokens = torch.cat([rearrange(before, "(b n) c h w -> (b h w) n c", n=n), tokens], 1)
+        tokens = self.proj_out(self.transformer_blocks[0](self.proj_in(tokens), n))
+        # Frames come back before channels are named: the maps stay channels-last.
+        back = rearrange(tokens, "(b h w) f c -> (b f) h w c", h=height, w=maps.shape[-1])
+        out: Tensor = maps + back.permute(0, 3, 1, 2)
         return out
 
 
@@ -271,16 +285,7 @@ class TemporalModule(nn.Module):
             motion: features of the motion frames at this site, put in front of the frames.
             speed: speed tokens per frame; None leaves the speed layer out.
         """
-        if motion is None:
-            maps = self.temporal_transformer(maps, frames)
-        else:
-            n = motion.shape[1]
-            video = rearrange(maps, "(b f) c h w -> b f c h w", f=frames)
-            longer = rearrange(torch.cat([motion.to(maps.dtype), video], 1), "b f c h w -> (b f) c h w")
-            video = rearrange(
-                self.temporal_transformer(longer, n + frames), "(b f) c h w -> b f c h w", f=n + frames
-            )
-            maps = rearrange(video[:, n:], "b f c h w -> (b f) c h w")
+        maps = self.temporal_transformer(maps, frames, motion)
         return maps if self.speed_attn is None or speed is None else self._with_speed(maps, frames, speed)
 
     def _with_speed(self, maps: Maps, frames: int, speed: Float[Tensor, "b f l"]) -> Maps:
@@ -291,4 +296,5 @@ class TemporalModule(nn.Module):
         placed = rearrange(self.speed_position(placed), "(b p) f c -> b (p f) c", b=len(speed))
         memory = keys_values(self.speed_attn, self.speed_token_position(speed))
         moved = attend(self.speed_attn, placed, memory)
-        return maps + rearrange(moved, "b (h w f) c -> (b f) c h w", h=height, w=width, f=frames)
+        back = rearrange(moved, "b (h w f) c -> (b f) h w c", h=height, w=width, f=frames)
+        return maps + back.permute(0, 3, 1, 2)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from emote_cli.model.attention import Attention, attend_itself
 from emote_cli.model.blocks import Downsample, ResidualBlock, Upsample
+from emote_cli.model.normalize import GroupNorm
 from emote_cli.shapes import ImageLatents, Maps
 
 EPS = 1e-6
@@ -22,7 +23,7 @@ class MapAttention(Attention):
 
     def __init__(self, width: int, groups: int) -> None:
         super().__init__(width, heads=1, bias=True)
-        self.group_norm = nn.GroupNorm(groups, width, eps=EPS)
+        self.group_norm = GroupNorm(groups, width, eps=EPS)
 
     def forward(self, maps: Maps) -> Maps:
         """Every place attends to every place."""
@@ -86,7 +87,7 @@ class Encoder(nn.Module):
             for index, (width_in, width) in enumerate(pairwise([widths[0], *widths]))
         )
         self.mid_block = Middle(widths[-1], groups)
-        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=EPS)
+        self.conv_norm_out = GroupNorm(groups, widths[-1], eps=EPS)
         self.conv_out = nn.Conv2d(widths[-1], out, 3, padding=1)
 
     def forward(self, pixels: Float[Tensor, "b c height width"]) -> Float[Tensor, "b moments h w"]:
@@ -111,7 +112,7 @@ class Decoder(nn.Module):
             Level(width_in, width, blocks=blocks + 1, groups=groups, double=index < last)
             for index, (width_in, width) in enumerate(pairwise([coarse_first[0], *coarse_first]))
         )
-        self.conv_norm_out = nn.GroupNorm(groups, widths[0], eps=EPS)
+        self.conv_norm_out = GroupNorm(groups, widths[0], eps=EPS)
         self.conv_out = nn.Conv2d(widths[0], out, 3, padding=1)
 
     def forward(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out height width"]:

@@ -159,7 +159,12 @@ def test_denoise_f4_layer_by_layer(hallo, load_case):
     assert len(traces) == 21
     for name in traces:
         ours = torch.stack([rearrange(half, "f c h w -> c f h w") for half in seen[name]])
-        agree(f"denoise_f4 trace {name}", ours, t[f"trace.{name}"], description["tolerance"]["trace"])
+        theirs = t[f"trace.{name}"]
+        if (
+            ".motion_modules." in name
+        ):  # Hallo computes on the motion frames, too, and cuts them off afterwards
+            theirs = theirs[:, :, -ours.shape[2] :]
+        agree(f"denoise_f4 trace {name}", ours, theirs, description["tolerance"]["trace"])
 
 
 @pytest.mark.parametrize(("output", "quirks"), [("cfg_published", HalloQuirks()), ("cfg_bank_fp32", EXACT)])

@@ -1,6 +1,7 @@
 """What a step does besides its arithmetic: no look at the device, no copy from the host or of the reference."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,3 +181,55 @@ def test_the_half_without_reference_does_no_work_for_it():
             model(noisy, 501, conditioning)
         flops.append(counter.get_total_flops())
     assert flops[1] == flops[2] < flops[0]
+
+
+class Formats(TorchDispatchMode):
+    """What convolutions and normalizations of pictures are given in another memory format than channels-last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+        self.turned: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if name in ("convolution", "native_group_norm", "upsample_nearest2d"):
+            self.seen[name] += 1
+            if not args[0].is_contiguous(memory_format=torch.channels_last):
+                self.turned.append(f"{name} {tuple(args[0].shape)}")
+        return function(*args, **(kwargs or {}))
+
+
+@FAMILIES
+@torch.no_grad()
+def test_maps_stay_channels_last(family, rows, in_turn):
+    """Only the latents are turned: at every other place that would copy all maps, twice."""
+    model = build(tiny_settings(**family)).to(memory_format=torch.channels_last)
+    settings = model.settings
+    channels, n = settings.autoencoder.latent_channels, settings.temporal.motion_frames
+    conditioning = replace(
+        told(model, rows, in_turn),
+        motion=model.encode_motion(torch.randn(1, n, channels, 8, 8)),
+        speed=torch.randn(1, FRAMES, settings.speed.width),
+    )
+    with Formats() as formats:
+        model(torch.randn(1, FRAMES, channels, 8, 8), 501, conditioning)
+    assert formats.seen["convolution"] > 10 < formats.seen["native_group_norm"]
+    assert formats.turned == [f"convolution {(FRAMES, channels, 8, 8)}"]
+
+
+@torch.no_grad()
+def test_motion_frames_are_read_and_not_computed_on():
+    """Past the last attention in time nobody reads them: no feed-forward, no projection."""
+    model = build()
+    settings = model.settings
+    channels, n = settings.autoencoder.latent_channels, settings.temporal.motion_frames
+    features = model.encode_motion(torch.randn(1, n, channels, 8, 8))["down_blocks.0.attentions.0"]
+    module = model.backbone.down_blocks[0].motion_modules[0].temporal_transformer
+    maps = torch.randn(FRAMES, module.norm.num_channels, 8, 8)
+    with FlopCounterMode(display=False) as counter:
+        out = module(maps, FRAMES, features)
+    with FlopCounterMode(display=False) as all_of_them:
+        module(torch.cat([features[0], maps]), FRAMES + n)
+    assert out.shape == maps.shape
+    assert counter.get_total_flops() < (FRAMES + 0.5 * n) / (FRAMES + n) * all_of_them.get_total_flops()

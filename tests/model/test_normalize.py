@@ -1,0 +1,93 @@
+"""Group normalization without a copy: the same numbers as torch's, and maps that stay channels-last."""
+
+import pytest
+import torch
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from emote_cli.model import normalize as module
+from emote_cli.model.normalize import GroupNorm, normalize
+
+
+def maps_of(dtype: torch.dtype, mean: float = 2.0) -> torch.Tensor:
+    maps = torch.randn(3, 24, 7, 5, generator=torch.Generator().manual_seed(1)) * 3 + mean
+    return maps.to(dtype).to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "near"), [(torch.float32, 1e-5), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)]
+)
+@torch.no_grad()
+def test_it_is_torchs(dtype: torch.dtype, near: float):
+    maps, weight, bias = maps_of(dtype), torch.randn(24), torch.randn(24)
+    out = normalize(maps, 6, weight.to(dtype), bias.to(dtype), 1e-6)
+    assert out.dtype == dtype
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    exact = functional.group_norm(maps.double(), 6, weight.to(dtype).double(), bias.to(dtype).double(), 1e-6)
+    torchs = functional.group_norm(maps, 6, weight.to(dtype), bias.to(dtype), 1e-6).double()
+    torch.testing.assert_close(out.double(), exact, atol=near, rtol=near)
+    assert (out.double() - exact).abs().max() <= 1.5 * (torchs - exact).abs().max() + 1e-6
+
+
+@torch.no_grad()
+def test_a_large_mean_and_a_flat_map():
+    out = normalize(maps_of(torch.float32, mean=100.0), 6, torch.ones(24), torch.zeros(24), 1e-6)
+    torch.testing.assert_close(
+        out, functional.group_norm(maps_of(torch.float32, mean=100.0), 6), atol=1e-3, rtol=1e-3
+    )
+    flat = torch.full((1, 24, 3, 3), 7.0).to(memory_format=torch.channels_last)
+    assert normalize(flat, 6, torch.ones(24), torch.zeros(24), 1e-6).abs().max() < 1
+
+
+class Results(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.large: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.numel() == 3 * 24 * 7 * 5:
+            views = {part.untyped_storage().data_ptr() for part in args if isinstance(part, torch.Tensor)}
+            if out.untyped_storage().data_ptr() not in views:
+                self.large.append(function.overloadpacket.__name__)
+        return out
+
+
+@torch.no_grad()
+def test_only_the_result_is_as_large_as_the_maps():
+    with Results() as results:
+        normalize(maps_of(torch.float16), 6, torch.ones(24).half(), torch.zeros(24).half(), 1e-6)
+    assert results.large[-2:] == ["empty_like", "addcmul"]
+    made_by_the_test = ["mul", "add", "_to_copy", "_to_copy", "clone"]
+    assert set(results.large[:-2]) <= {*made_by_the_test, "randn", "normal_"}
+
+
+def test_who_goes_that_way(monkeypatch):
+    """On a GPU without gradients; a device that cannot do it, or does something else, gets torch's own."""
+    layer, maps = GroupNorm(6, 24), maps_of(torch.float32)
+    asked: list[str] = []
+    monkeypatch.setattr(module, "normalize", lambda *_: asked.append("ours") or maps)
+    layer(maps)
+    assert asked == []
+    monkeypatch.setattr(module, "_is_turned_round", lambda _: True)
+    monkeypatch.setattr(module, "_agrees", lambda *_: False)
+    layer(maps)
+    assert asked == []
+    monkeypatch.setattr(module, "_agrees", lambda *_: True)
+    layer(maps)
+    assert asked == ["ours"]
+
+
+@pytest.mark.parametrize("fault", ["raises", "differs"])
+def test_a_device_that_cannot_is_found_out(fault: str, monkeypatch):
+    def fails(maps, *_):
+        if fault == "raises":
+            raise RuntimeError("result type Float can't be cast")
+        return maps
+
+    module._agrees.cache_clear()
+    assert module._agrees("cpu", torch.float16, torch.float16)
+    module._agrees.cache_clear()
+    monkeypatch.setattr(module, "normalize", fails)
+    assert not module._agrees("cpu", torch.float16, torch.float16)
+    module._agrees.cache_clear()
