@@ -48,6 +48,9 @@ class Precision:
         return torch.autocast(device.type, dtype=self.dtype)
 
 
+FULL = Precision(torch.float32)
+
+
 def choose_device(name: str) -> torch.device:
     """The named device, or for "auto" the best one there is.
 

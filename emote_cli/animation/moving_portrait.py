@@ -8,15 +8,16 @@ enlarged but the field of motion and the painted square around the mouth.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from emote_cli.model.painter import VIEW, Painter
-from emote_cli.perception.face_mesh import RIM, fill_mouth, similarity, warp_field
+from emote_cli.animation.device import FULL, Precision
+from emote_cli.model.painter import HINTS, VIEW, Painter
+from emote_cli.perception.face_mesh import RIM, fill_mouth, places, similarity, warp_field, warp_shift
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, OVAL, SKULL, UPPER_INNER_LIP
 from emote_cli.perception.mouth_sketch import heights, sketch
 from emote_cli.types import Pixels
@@ -28,6 +29,8 @@ FIELD_BLUR = 0.8
 VIEW_SHARE = 0.62
 """Side of the Painter's square over the height of the face."""
 _UPPER_LIP, _LOWER_LIP, _CORNERS, _NOSE = 0, 17, (61, 291), 2
+
+_LOOK_UP: dict[str, Any] = {"interpolation": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
 
 Points = Float[np.ndarray, "478 2"]
 
@@ -88,25 +91,30 @@ def look(picture: Pixels, rest: Points, points: Points, view: View) -> Seen:
         view: where to look, of `view_of`.
     """
     corner, scale, head = view
-    now, before = ((np.asarray(p) - corner) * scale for p in (points, rest))
-    field = warp_field(now.astype(np.float32), before.astype(np.float32), VIEW, VIEW)
+    now, before = (((np.asarray(p) - corner) * scale).astype(np.float32) for p in (points, rest))
+    field = warp_field(now, before, VIEW, VIEW)
     field = cv2.GaussianBlur(field, (0, 0), FIELD_BLUR * max(scale / 2, 1)) / scale + corner
-    y, x = np.mgrid[:VIEW, :VIEW].astype(np.float64)
+    line = np.arange(VIEW, dtype=np.float64)
     back = cv2.invertAffineTransform(head)
-    places = np.stack([x, y], -1) / scale + corner
-    rigid = places @ back[:, :2].T + back[:, 2]
-    closed = ((rest @ head[:, :2].T + head[:, 2]) - corner) * scale
-    inside, was = (fill_mouth(p.astype(np.float32), VIEW, VIEW) / 255 for p in (now, closed))
-    upper, lower = (heights(now[list(lip)], x[0]) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
-    depth = np.clip((y - upper) / np.maximum(lower - upper, 4), -0.5, 1.5) - 0.5
+    across, down = (np.stack([line, line], -1) / scale + corner).T
+    rigid = [(row[0] * across + row[1] * down[:, None] + row[2]).astype(np.float32) for row in back]
+    closed = (((rest @ head[:, :2].T + head[:, 2]) - corner) * scale).astype(np.float32)
+    inside, was = (fill_mouth(p, VIEW, VIEW).astype(np.float32) / 255 for p in (now, closed))
     nose = (head[:, :2] @ rest[_NOSE] + head[:, 2] - corner) * scale
-    hints = np.stack([inside, was, (x - nose[0]) / VIEW * 2, (y - nose[1]) / VIEW * 2, depth])
-    moved, portrait = (
-        cv2.remap(picture, f.astype(np.float32), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        for f in (field, rigid)
-    )
-    warped = sketch(moved, now.astype(np.float32), closed.astype(np.float32), inside.astype(np.float32))
-    return Seen(moved, warped, portrait, hints.astype(np.float32))
+    hints = np.empty((HINTS, VIEW, VIEW), np.float32)
+    hints[0], hints[1] = inside, was
+    hints[2], hints[3] = (line - nose[0]) / VIEW * 2, ((line - nose[1]) / VIEW * 2)[:, None]
+    hints[4] = _depth(now)
+    moved = cv2.remap(picture, field.astype(np.float32), None, **_LOOK_UP)
+    portrait = cv2.remap(picture, *rigid, **_LOOK_UP)
+    return Seen(moved, sketch(moved, now, closed, inside), portrait, hints)
+
+
+def _depth(points: Points) -> Float[np.ndarray, "side side"]:
+    """How deep between the lips a pixel is: -0.5 at the upper one, 0.5 at the lower one."""
+    line = np.arange(VIEW, dtype=np.float32)
+    upper, lower = (heights(points[list(lip)], line) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
+    return np.asarray(np.clip((line[:, None] - upper) / np.maximum(lower - upper, 4), -0.5, 1.5) - 0.5)
 
 
 class MovingPortrait:
@@ -116,10 +124,12 @@ class MovingPortrait:
         picture: the portrait, or the whole photo that it is in.
         rest: landmarks of the face to move, in its pixels.
         painter: of the model.
+        precision: in which it paints.
     """
 
-    def __init__(self, picture: Pixels, rest: Points, painter: Painter) -> None:
+    def __init__(self, picture: Pixels, rest: Points, painter: Painter, precision: Precision = FULL) -> None:
         self.picture, self.rest, self.painter = picture, rest.astype(np.float32), painter
+        self.precision = precision
         height, width = picture.shape[:2]
         oval = self.rest[list(OVAL)]
         reach = np.abs(oval - oval.mean(0)).max(0) * RIM * 1.1
@@ -142,18 +152,15 @@ class MovingPortrait:
         now, before = (
             ((p - origin) * steps - (1 - steps) / 2).astype(np.float32) for p in (points, self.rest)
         )
-        field = warp_field(now, before, *size)
-        y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
+        shift = warp_shift(now, before, *size)
         face = np.ptp(before[list(OVAL), 1])
-        moved = cv2.GaussianBlur(field - np.stack([x, y], -1), (0, 0), max(FIELD_BLUR * face / 150, 0.3))
-        moved = cv2.resize(moved, (width, height), interpolation=cv2.INTER_LINEAR) / steps.astype(np.float32)
-        y, x = np.mgrid[self.y0 : self.y1, self.x0 : self.x1].astype(np.float32)
-        return np.asarray(
-            cv2.remap(
-                self.picture, x + moved[..., 0], y + moved[..., 1], cv2.INTER_CUBIC,
-                borderMode=cv2.BORDER_REPLICATE,
+        shift = cv2.GaussianBlur(shift, (0, 0), max(FIELD_BLUR * face / 150, 0.3))
+        if size != (width, height):
+            shift = cv2.resize(shift, (width, height), interpolation=cv2.INTER_LINEAR) / steps.astype(
+                np.float32
             )
-        )  # fmt: skip
+        field = shift + places(width, height) + origin.astype(np.float32)
+        return np.asarray(cv2.remap(self.picture, field, None, **_LOOK_UP))
 
     def _paint(self, frame: Pixels, points: Points) -> None:
         """Add what is new, in place."""
@@ -165,32 +172,35 @@ class MovingPortrait:
         x1, y1 = (min(math.ceil(v + side), n) for v, n in zip(view.corner, frame.shape[1::-1], strict=True))
         if x1 <= x0 or y1 <= y0:
             return
-        y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
-        place = (
-            ((x - view.corner[0]) * view.scale).astype(np.float32),
-            ((y - view.corner[1]) * view.scale).astype(np.float32),
+        x, y = (
+            (np.arange(a, b) - c) * view.scale
+            for a, b, c in zip((x0, y0), (x1, y1), view.corner, strict=True)
         )
-        new = cv2.remap(new, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        at = np.empty((len(y), len(x), 2), np.float32)
+        at[..., 0], at[..., 1] = x, y[:, None]
+        new = cv2.remap(new, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         part = frame[y0:y1, x0:x1]
-        part[:] = np.rint(np.clip(part + new, 0, 255)).astype(np.uint8)
+        new += part
+        part[:] = np.rint(np.clip(new, 0, 255, out=new), out=new)
 
     @torch.inference_mode()
     def _painted(self, seen: Seen) -> Float[np.ndarray, "side side 3"]:
         """What is new, less what the frame shows so far, in -255..255; nothing at the square's edges."""
         weight = self.painter.conv_in.weight
-        warped, portrait = (
-            torch.from_numpy(p.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None].to(weight)
-            for p in (seen.warped, seen.portrait)
+        told = (np.concatenate([seen.warped, seen.portrait], -1, dtype=np.float32) / 127.5 - 1).transpose(
+            2, 0, 1
         )
-        painted = self.painter.paint(warped, portrait, torch.from_numpy(seen.hints)[None].to(weight))
-        pixels = (painted.clamp(-1, 1)[0].float() + 1).mul(127.5).permute(1, 2, 0).cpu().numpy()
-        return np.ascontiguousarray((pixels - seen.moved) * _FADE[..., None])
+        maps = [torch.from_numpy(v)[None].to(weight) for v in (told[:3], told[3:], seen.hints)]
+        with self.precision.autocast(weight.device):
+            painted = self.painter.paint(*maps)
+        pixels = (painted[0].permute(1, 2, 0).float().clamp(-1, 1) + 1).mul(127.5).cpu().numpy()
+        return np.ascontiguousarray((pixels - seen.moved) * _FADE)
 
 
-def _fade() -> Float[np.ndarray, "side side"]:
+def _fade() -> Float[np.ndarray, "side side 1"]:
     """1 in the square, falling to 0 at its edges."""
     line = np.clip(np.minimum(np.arange(VIEW), np.arange(VIEW)[::-1]) / (0.1 * VIEW), 0, 1)
-    return np.asarray(np.outer(line, line), np.float32)
+    return np.asarray(np.outer(line, line), np.float32)[..., None]
 
 
 _FADE = _fade()

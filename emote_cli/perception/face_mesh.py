@@ -7,12 +7,12 @@ each pixel of the frame looks up the place in the portrait that its triangle cam
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Complex64, Float, Int, UInt8
 
 from emote_cli.perception.landmarks import (
     INNER_LIPS,
@@ -34,6 +34,8 @@ SLIVER = 5
 """Pixels: where the mesh folds over itself, triangles thinner than half of it are not seen."""
 _SHIFT = 4
 """Binary digits behind the point in OpenCV's polygons."""
+_LEAST_AREA, _STEEPEST = 1e-3, 8
+"""Triangles that are seen edge-on would be enlarged without end."""
 
 Points = Float[np.ndarray, "points 2"]
 
@@ -106,39 +108,58 @@ def warp_field(points: Points, rest: Points, width: int, height: int) -> Float[n
         width: of both pictures.
         height: of both pictures.
     """
-    corners = triangles()
-    moved, still = mesh_points(points, rest), mesh_points(rest, rest)
-    owner = np.full((height, width), len(corners), np.int32)
-    polygons = np.round(moved[corners] * (1 << _SHIFT)).astype(np.int32)
+    return places(width, height) + warp_shift(points, rest, width, height)
+
+
+def warp_shift(points: Points, rest: Points, width: int, height: int) -> Float[np.ndarray, "height width 2"]:
+    """How far that is from the pixel's own place; see `warp_field`."""
+    moved, still = mesh_points(points, rest)[triangles()], mesh_points(rest, rest)[triangles()]
+    low, high = moved.min(1), moved.max(1)
+    in_sight = (low < (width, height)).all(1) & (high > -1).all(1)
+    moved, still = moved[in_sight], still[in_sight]
+    owner = np.full((height, width), len(moved), np.int32)
+    polygons = np.round(moved * (1 << _SHIFT)).astype(np.int32)
     for number, polygon in enumerate(polygons):
         cv2.fillConvexPoly(owner, polygon, number, cv2.LINE_8, _SHIFT)
-    maps = _affine_maps(moved[corners].astype(np.float64), still[corners].astype(np.float64))[owner]
+    by_x, by_y, constant = _shift_maps(moved.astype(np.float64), still.astype(np.float64))
+    owners = owner.astype(np.intp)
+    shift = by_x.take(owners) * np.arange(width, dtype=np.float32)
+    shift += by_y.take(owners) * np.arange(height, dtype=np.float32)[:, None]
+    shift += constant.take(owners)
+    return np.asarray(cv2.medianBlur(shift.view(np.float32).reshape(height, width, 2), SLIVER))
+
+
+@lru_cache(maxsize=8)
+def places(width: int, height: int) -> Float[np.ndarray, "height width 2"]:
+    """The field that moves nothing: each pixel's own x and y. Do not write to it."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    place = np.stack([x, y], -1)
-    field = np.stack([maps[..., i, 0] * x + maps[..., i, 1] * y + maps[..., i, 2] for i in (0, 1)], -1)
-    return place + cv2.medianBlur(field - place, SLIVER)
+    field = np.stack([x, y], -1)
+    field.flags.writeable = False
+    return field
 
 
-def _affine_maps(
+def _shift_maps(
     moved: Float[np.ndarray, "triangles 3 2"], still: Float[np.ndarray, "triangles 3 2"]
-) -> Float[np.ndarray, "maps 2 3"]:
-    """For each triangle the map from its frame to the portrait; the last one is for what no triangle covers."""
-    a, b = moved[:, 1] - moved[:, 0], moved[:, 2] - moved[:, 0]
-    area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-    area = np.where(np.abs(area) < 1e-3, np.where(area < 0, -1e-3, 1e-3), area)
-    p, q = still[:, 1] - still[:, 0], still[:, 2] - still[:, 0]
-    # Columns of the inverse of [a b], times [p q].
-    turn = np.stack(
-        [
-            (p * b[:, 1:] - q * a[:, 1:]) / area[:, None],
-            (q * a[:, :1] - p * b[:, :1]) / area[:, None],
-        ],
-        -1,
-    )
-    turn = np.clip(turn, -8, 8)
-    shift = still.mean(1) - np.einsum("tij,tj->ti", turn, moved.mean(1))
-    maps = np.concatenate([turn, shift[..., None]], -1)
-    return np.concatenate([maps, np.eye(2, 3)[None]]).astype(np.float32)
+) -> tuple[Complex64[np.ndarray, " maps"], Complex64[np.ndarray, " maps"], Complex64[np.ndarray, " maps"]]:
+    """For each triangle the affine map from its frame to the way to the portrait, as complex numbers x + iy.
+
+    The last one is for what no triangle covers.
+
+    Returns:
+        What a step in x adds, what a step in y adds, the way at the origin.
+    """
+    (ax, ay), (bx, by) = ((moved[:, k] - moved[:, 0]).T for k in (1, 2))
+    p, q = ((still[:, k] - still[:, 0]).T for k in (1, 2))
+    area = ax * by - bx * ay
+    area = np.where(np.abs(area) < _LEAST_AREA, np.copysign(_LEAST_AREA, area), area)
+    by_x = np.clip((p * by - q * ay) / area, -_STEEPEST, _STEEPEST)
+    by_y = np.clip((q * ax - p * bx) / area, -_STEEPEST, _STEEPEST)
+    x, y = moved.mean(1).T
+    constant = still.mean(1).T - by_x * x - by_y * y
+    by_x[0] -= 1
+    by_y[1] -= 1
+    way, down, start = (np.append(v[0] + 1j * v[1], 0).astype(np.complex64) for v in (by_x, by_y, constant))
+    return way, down, start
 
 
 def fill_mouth(points: Points, width: int, height: int) -> UInt8[np.ndarray, "height width"]:

@@ -6,6 +6,8 @@ Anatomy, not a picture: upper teeth are fixed to the skull, a little below the r
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +25,8 @@ TEETH, GUM_SHADE, CAVITY, TONGUE = (206, 190, 172), 0.72, (58, 26, 28), (142, 76
 SKIN = (190, 148, 130)
 
 Points = Float[np.ndarray, "478 2"]
+_SOFTNESS = 0.7
+"""Pixels by which the opening's edge is blurred."""
 _SHOWS = 0.6
 """A mouth that is open so far of the way shows its own inside."""
 
@@ -43,16 +47,27 @@ def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, 
     """
     opened, was = gap_px(now), gap_px(rest)
     share = float(np.clip(1 - was / (_SHOWS * opened + 1e-3), 0, 1))
-    if share == 0 or opened < 1:
+    if share == 0 or opened < 1 or not inside.any():
         return warped
-    mouth = _mouth(warped, now, rest)
-    alpha = (cv2.GaussianBlur(inside, (0, 0), 0.7) * share)[..., None]
-    return np.rint(warped * (1 - alpha) + mouth * alpha).clip(0, 255).astype(np.uint8)
+    box = _around(inside)
+    alpha = (cv2.GaussianBlur(inside, (0, 0), _SOFTNESS)[box] * share)[..., None]
+    mouth = _mouth(now, rest, box) * _light(warped)
+    sketched = warped.copy()
+    sketched[box] = np.rint(warped[box] * (1 - alpha) + mouth * alpha).clip(0, 255)
+    return sketched
 
 
-def _mouth(warped: Pixels, now: Points, rest: Points) -> Float[np.ndarray, "height width 3"]:
-    height, width = warped.shape[:2]
-    y, x = np.mgrid[:height, :width].astype(np.float32)
+def _around(inside: Float[np.ndarray, "height width"]) -> tuple[slice, slice]:
+    """The rows and columns that the blurred opening reaches."""
+    far = math.ceil(4 * _SOFTNESS)
+    spans = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
+    rows, columns = (slice(max(int(span[0]) - far, 0), int(span[-1]) + far + 1) for span in spans)
+    return rows, columns
+
+
+def _mouth(now: Points, rest: Points, box: tuple[slice, slice]) -> Float[np.ndarray, "h w 3"]:
+    """Teeth, tongue and cavity in some rows and columns, in the usual light."""
+    y, x = (v.astype(np.float32) for v in np.mgrid[box])
     right, left = rest[[33, 133]].mean(0), rest[[362, 263]].mean(0)
     mm = float(np.linalg.norm(left - right)) / EYES_MM
     middle = rest[[61, 291]].mean(0)
@@ -68,8 +83,7 @@ def _mouth(warped: Pixels, now: Points, rest: Points) -> Float[np.ndarray, "heig
     tongue = np.clip((depth - 0.55) / 0.4, 0, 1) * np.clip((lower - upper) / (7 * mm) - 0.3, 0, 1) * sides
     dark, flesh, bright = (np.array(c, np.float32) for c in (CAVITY, TONGUE, TEETH))
     inner = dark + tongue[..., None] * (flesh - dark)
-    color = inner + white[..., None] * (bright * shade[..., None] - inner)
-    return color * _light(warped)
+    return np.asarray(inner + white[..., None] * (bright * shade[..., None] - inner))
 
 
 def _light(warped: Pixels) -> Float[np.ndarray, " 3"]:

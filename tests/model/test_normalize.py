@@ -1,12 +1,14 @@
 """Group normalization without a copy: the same numbers as torch's, and maps that stay channels-last."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from emote_cli.model import normalize as module
-from emote_cli.model.normalize import GroupNorm, normalize
+from emote_cli.model.normalize import GroupNorm, normalize, normalize_on_cpu
 
 
 def maps_of(dtype: torch.dtype, mean: float = 2.0) -> torch.Tensor:
@@ -17,10 +19,11 @@ def maps_of(dtype: torch.dtype, mean: float = 2.0) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("dtype", "near"), [(torch.float32, 1e-5), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)]
 )
+@pytest.mark.parametrize("way", [normalize, normalize_on_cpu])
 @torch.no_grad()
-def test_it_is_torchs(dtype: torch.dtype, near: float):
+def test_it_is_torchs(dtype: torch.dtype, near: float, way: Callable[..., torch.Tensor]):
     maps, weight, bias = maps_of(dtype), torch.randn(24), torch.randn(24)
-    out = normalize(maps, 6, weight.to(dtype), bias.to(dtype), 1e-6)
+    out = way(maps, 6, weight.to(dtype), bias.to(dtype), 1e-6)
     assert out.dtype == dtype
     assert out.is_contiguous(memory_format=torch.channels_last)
     exact = functional.group_norm(maps.double(), 6, weight.to(dtype).double(), bias.to(dtype).double(), 1e-6)
@@ -29,14 +32,15 @@ def test_it_is_torchs(dtype: torch.dtype, near: float):
     assert (out.double() - exact).abs().max() <= 1.5 * (torchs - exact).abs().max() + 1e-6
 
 
+@pytest.mark.parametrize("way", [normalize, normalize_on_cpu])
 @torch.no_grad()
-def test_a_large_mean_and_a_flat_map():
-    out = normalize(maps_of(torch.float32, mean=100.0), 6, torch.ones(24), torch.zeros(24), 1e-6)
+def test_a_large_mean_and_a_flat_map(way: Callable[..., torch.Tensor]):
+    out = way(maps_of(torch.float32, mean=100.0), 6, torch.ones(24), torch.zeros(24), 1e-6)
     torch.testing.assert_close(
         out, functional.group_norm(maps_of(torch.float32, mean=100.0), 6), atol=1e-3, rtol=1e-3
     )
     flat = torch.full((1, 24, 3, 3), 7.0).to(memory_format=torch.channels_last)
-    assert normalize(flat, 6, torch.ones(24), torch.zeros(24), 1e-6).abs().max() < 1
+    assert way(flat, 6, torch.ones(24), torch.zeros(24), 1e-6).abs().max() < 1
 
 
 class Results(TorchDispatchMode):
@@ -75,6 +79,20 @@ def test_who_goes_that_way(monkeypatch):
     assert asked == []
     monkeypatch.setattr(module, "_agrees", lambda *_: True)
     layer(maps)
+    assert asked == ["ours"]
+
+
+def test_a_cpu_goes_its_own_way_but_in_training(monkeypatch):
+    layer, maps = GroupNorm(6, 24), maps_of(torch.bfloat16)
+    asked: list[str] = []
+    monkeypatch.setattr(module, "normalize_on_cpu", lambda *_: asked.append("ours") or maps)
+    layer(maps.contiguous())
+    layer(maps)
+    assert asked == []
+    with torch.no_grad():
+        layer(maps.contiguous())
+        assert asked == []
+        layer(maps)
     assert asked == ["ours"]
 
 

@@ -51,9 +51,7 @@ class MotionScheme(EmoScheme):
 
     def raw_frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
         """Frames at the model's size, with nothing but speech in them."""
-        moving = MovingPortrait(
-            portrait.pixels, landmarks_of(portrait.face)[:, :2], self.runtime.model.painter
-        )
+        moving = self._moving(portrait.pixels, landmarks_of(portrait.face)[:, :2])
         for made in self.raw_chunks(portrait, speech, options):
             for points in made.frames:
                 yield moving.draw(points)
@@ -74,6 +72,9 @@ class MotionScheme(EmoScheme):
             points = close_lips(grid.decode(shown[0].cpu()).numpy())
             yield MadeChunk(chunk.start, points, chunk.carry, chunk.is_last)
 
+    def _moving(self, picture: Pixels, rest: Points) -> MovingPortrait:
+        return MovingPortrait(picture, rest, self.runtime.model.painter, self.runtime.precision)
+
     def make_finisher(self, scene: Scene, options: AnimateOptions) -> Callable[[Any, float], Pixels]:
         """The function from landmarks, and their times, to frames of the output."""
         photo, portrait, size = scene.photo, scene.portrait, scene.size
@@ -86,7 +87,7 @@ class MotionScheme(EmoScheme):
             matrix = to_photo(portrait.crop_px, portrait.roll_deg)
             matrix[:, :2] *= portrait.crop_px.width / self.runtime.size
             matrix *= size[0] / photo.shape[1]
-        moving = MovingPortrait(picture, place(face[:, :2], matrix), self.runtime.model.painter)
+        moving = self._moving(picture, place(face[:, :2], matrix))
         speed = idle_speed(scene, options)
 
         def finish(points: Points, time_s: float) -> Pixels:
