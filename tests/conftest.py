@@ -109,6 +109,16 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate_hz: int = 16_000) -> 
     return path
 
 
+def make_portrait(path: Path, size: int, analyzer, choice="largest"):
+    """Read a photo, find its face and cut out the square around it."""
+    from emote_cli.animation.portrait import cut_portrait
+    from emote_cli.media.image import read_image
+    from emote_cli.perception.faces import find_faces
+
+    pixels = read_image(path)
+    return cut_portrait(pixels, path, size, find_faces(pixels, analyzer), choice)
+
+
 @pytest.fixture
 def make_wav(tmp_path: Path):
     """Call with a file name and samples (and a rate) to get a wav file in this test's folder."""

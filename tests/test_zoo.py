@@ -8,7 +8,7 @@ import pytest
 
 from emote_cli.errors import WeightsError
 from emote_cli.zoo import locate as zoo_locate
-from emote_cli.zoo.catalog import KNOWN_MODELS, licence_text, registry
+from emote_cli.zoo.catalog import FASTER_MODELS, KNOWN_MODELS, licence_text, registry
 from emote_cli.zoo.locate import bundled, check_folder, locate, newest_ema, separator, verify_sha256
 from emote_cli.zoo.lock import Locked, fault, model_of, read_lock, write_lock
 
@@ -225,7 +225,6 @@ def test_locating_what_ships_needs_no_torch_and_no_hub():
 
 def test_what_is_loaded_is_what_is_downloaded():
     from emote_cli.animation.portrait_identity import FOLDER
-    from emote_cli.animation.variants import SIX_STEP_FILES
     from emote_cli.model.loading import PARTS
     from emote_cli.perception.identity import DETECTOR, EMBEDDER
 
@@ -233,7 +232,8 @@ def test_what_is_loaded_is_what_is_downloaded():
     for name, parts in PARTS.items():
         models = [table[each] for each in (table[name].base, name) if each]
         assert {place for place, _ in parts} <= {file.to for model in models for file in model.files}
-    assert set(SIX_STEP_FILES) == {file.to for file in table["echomimic-6step"].files}
+    for name, faster in FASTER_MODELS.items():
+        assert table[faster].base == name
     assert {f"{FOLDER}/{DETECTOR}", f"{FOLDER}/{EMBEDDER}"} <= {file.to for file in table["hallo"].files}
 
 

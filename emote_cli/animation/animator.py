@@ -8,10 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from emote_cli.animation.chunks import Carry, MadeChunk
-from emote_cli.animation.device import Precision
 from emote_cli.animation.finishing import show_frames
 from emote_cli.animation.options import AnimateOptions, Tuning
 from emote_cli.animation.runtime import PLAIN, Runtime
@@ -25,24 +22,10 @@ class Animator:
     """A loaded model that turns portraits and speech into frames.
 
     Args:
-        model: in evaluation mode.
-        device: where it runs.
-        precision: of the computation.
-        folder: where the model's files lie; None for one without.
-        tuning: how to run it.
+        runtime: the model, ready to compute.
     """
 
-    def __init__(
-        self,
-        model: Emo,
-        device: torch.device,
-        precision: Precision,
-        folder: Path | None = None,
-        tuning: Tuning = PLAIN,
-    ) -> None:
-        self._take(Runtime(model, device, precision, folder, tuning))
-
-    def _take(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.scheme = find_scheme(runtime.settings)(runtime)
 
@@ -62,9 +45,7 @@ class Animator:
             WeightsError: unknown, missing or damaged.
             DeviceError: the device is not there, or the model does not fit.
         """
-        animator = cls.__new__(cls)
-        animator._take(Runtime.load(model, device, dtype, tuning))
-        return animator
+        return cls(Runtime.load(model, device, dtype, tuning))
 
     @property
     def model(self) -> Emo:

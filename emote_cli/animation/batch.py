@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from emote_cli.animation.job import Job
 from emote_cli.animation.provenance import inputs_and_settings, job_like, read_making
 from emote_cli.animation.render import check, number_faces, render, tuning_of
-from emote_cli.animation.table import Row
+from emote_cli.animation.table import Row, resolved
 from emote_cli.errors import EmoteError, InputError, OutputError
+from emote_cli.jobs.ray import map_jobs_ray
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class MakeOne:
                 return Outcome(output, "there")
             plan = check(job)
             number_faces(plan)
-            animator = loaded(plan.model, job.device, job.dtype, tuning_of(plan))
+            animator = load_once(plan.model, job.device, job.dtype, tuning_of(plan))
             return Outcome(render(plan, self.on_frame, animator), "made", warnings=plan.warnings)
         except EmoteError as error:
             return Outcome(output, "failed", row.place, error)
@@ -97,9 +98,49 @@ class MakeOne:
         return replace(self, base=base, like=self.like and self.like.resolve())
 
 
+def make_all(
+    rows: list[Row], make: MakeOne, ray: str | None, on_frames: Callable[[int], object]
+) -> Iterator[Outcome]:
+    """Make every row's video, one after the other here, or on a cluster.
+
+    Args:
+        rows: of the table.
+        make: makes one.
+        ray: address of the cluster; None: this process.
+        on_frames: called with the number of frames written so far, in this process.
+
+    Yields:
+        What became of each row; from a cluster in the order in which they are done.
+    """
+    if ray is not None:
+        yield from _make_on_cluster(rows, make, ray)
+        return
+    written = 0
+
+    def count(frames: int) -> None:
+        nonlocal written
+        written += frames
+        on_frames(written)
+
+    try:
+        yield from map(replace(make, on_frame=count), rows)
+    finally:
+        load_once.cache_clear()
+
+
+def _make_on_cluster(rows: list[Row], make: MakeOne, ray: str) -> Iterator[Outcome]:
+    jobs, gpu = [resolved(row) for row in rows], make.base["device"] != "cpu"
+    for row, answer in map_jobs_ray(make.on_any_machine(), jobs, ray, gpu=gpu):
+        if isinstance(answer, BaseException):
+            error = answer if isinstance(answer, EmoteError) else EmoteError(f"the worker failed: {answer}")
+            yield Outcome(Path(), "failed", row.place, error)
+        else:
+            yield answer
+
+
 @functools.lru_cache(maxsize=1)
-def loaded(model: Path | str, device: str, dtype: str, tuning: Any) -> Any:
-    """The model, loaded once for jobs that follow each other in a process; `loaded.cache_clear()` forgets it."""
+def load_once(model: Path | str, device: str, dtype: str, tuning: Any) -> Any:
+    """Load a model once for jobs that follow each other in a process; `load_once.cache_clear()` forgets it."""
     from emote_cli.animation.animator import Animator
 
     return Animator.load(model, device=device, dtype=dtype, tuning=tuning)

@@ -25,6 +25,7 @@ from emote_cli.animation.device import LARGE_MODEL, choose_device, choose_precis
 from emote_cli.animation.finishing import show_frames
 from emote_cli.animation.options import AnimateOptions, DeviceName, DTypeName, Quality, Tuning
 from emote_cli.animation.quality import recipe
+from emote_cli.animation.runtime import Runtime
 from emote_cli.animation.scene import Scene
 from emote_cli.model.emo import Emo
 from emote_cli.perception.features import SAMPLE_RATE_HZ
@@ -217,7 +218,7 @@ def random_animator(
     }
     model.load_state_dict(weights, strict=False, assign=True)
     model.requires_grad_(False)
-    animator = Animator(model, device, precision, None, tuning)
+    animator = Animator(Runtime(model, device, precision, None, tuning))
     animator.runtime.ears = _random_ears(settings)
     return animator
 

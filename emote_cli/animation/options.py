@@ -113,7 +113,8 @@ class AnimateOptions(Options):
     motion_region: FaceRegion = option("wide", "How far the head may move.", "Motion", repeatable=True)
     articulation: float | None = option(
         None,
-        "How far speech moves the lips: 1 is what the model says, more is livelier and rougher (mini).",
+        "How far speech moves the lips: 1 is as the network says, more is livelier and rougher "
+        "(default: the model's).",
         "Motion",
         least=0.1,
         most=5,
@@ -121,7 +122,7 @@ class AnimateOptions(Options):
     )
     smoothing: int | None = option(
         None,
-        "Frames on either side that each one is averaged with: steadier lips, softer closures.",
+        "Frames on either side that each one is averaged with: steadier lips, softer closures (default: the model's).",
         "Motion",
         least=0,
         most=5,
@@ -155,7 +156,7 @@ class AnimateOptions(Options):
     )
     duration: float | None = option(
         None,
-        "How much of it to use.",
+        "How much of it to use (default: all from there on).",
         "Sound",
         above=0,
         most=1e6,
@@ -212,7 +213,8 @@ class AnimateOptions(Options):
 
     quality: Quality | None = option(
         None,
-        "Solver, steps and guidance together: paper is the model's own way, fast a quarter of its steps.",
+        "Solver, steps and guidance together: paper is the model's own way, fast a quarter of its steps "
+        "(default: the model's).",
         "Model",
         repeatable=True,
     )
@@ -239,7 +241,7 @@ class Tuning(Options):
     """How a model is loaded and run; results stay the same but for rounding.
 
     Attributes:
-        variant: a preset to use instead of the folder's settings ("echomimic-6step").
+        variant: a preset to use instead of the folder's settings: of another set of weights in it.
         tell: is told what the model needs, and when memory runs short.
 
     Raises:

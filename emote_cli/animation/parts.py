@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from emote_cli import stopping
-from emote_cli.animation.batch import loaded
+from emote_cli.animation.batch import load_once
 from emote_cli.animation.job import Job
 from emote_cli.animation.provenance import to_tags
 from emote_cli.animation.render import Plan, check, making, render, tuning_of
@@ -129,7 +129,7 @@ def _make(jobs: Iterable[Job], ray: str | None, gpu: bool) -> Iterator[Job]:
                 make_part(job)
                 yield job
         finally:
-            loaded.cache_clear()
+            load_once.cache_clear()
         return
     for job, answer in map_jobs_ray(make_part, jobs, ray, gpu=gpu):
         if isinstance(answer, BaseException):
@@ -140,7 +140,7 @@ def _make(jobs: Iterable[Job], ray: str | None, gpu: bool) -> Iterator[Job]:
 def make_part(job: Job) -> Path:
     """One part, with the model that this process has loaded."""
     plan = check(job)
-    return render(plan, animator=loaded(plan.model, job.device, job.dtype, tuning_of(plan)))
+    return render(plan, animator=load_once(plan.model, job.device, job.dtype, tuning_of(plan)))
 
 
 def _join(plan: Plan, folders: list[Path]) -> None:

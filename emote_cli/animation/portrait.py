@@ -12,9 +12,8 @@ from jaxtyping import UInt8
 
 from emote_cli.animation.choice import choose_face
 from emote_cli.animation.options import FaceChoice
-from emote_cli.media.image import crop_and_resize, read_image, resize
+from emote_cli.media.image import crop_and_resize, resize
 from emote_cli.perception.echomimic_box import echomimic_square
-from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.geometry import CROP_EXPAND, crop_square, euler_deg, face_box, to_crop
 from emote_cli.perception.hidden import are_eyes_closed, is_mouth_covered
 from emote_cli.perception.landmarks import EYE_CORNERS
@@ -38,23 +37,6 @@ def square_for(settings: ModelSettings) -> CutSquare | None:
     return echomimic_square if settings.family.long_video == "overlap" else None
 
 
-def make_portrait(path: Path, size: int, analyzer: FaceAnalyzer, choice: FaceChoice = "largest") -> Portrait:
-    """Read a photo, find its face and cut out the padded square around it.
-
-    Args:
-        path: any picture that Pillow reads.
-        size: side of the square, in pixels.
-        analyzer: one that is not in video mode.
-        choice: which face.
-
-    Raises:
-        InputError: the photo cannot be read.
-        FaceError: there is no such face in it.
-    """
-    pixels = read_image(path)
-    return cut_portrait(pixels, path, size, find_faces(pixels, analyzer), choice)
-
-
 def cut_portrait(
     pixels: Pixels,
     source: Path,
@@ -63,9 +45,18 @@ def cut_portrait(
     choice: FaceChoice = "largest",
     square: CutSquare | None = None,
 ) -> Portrait:
-    """The same for a photo that is already read and whose faces are known; `source` is named in messages.
+    """Cut out the padded square around a face, turned upright with it.
 
-    `square` cuts out upright faces as a model wants them; by default with a padded margin.
+    Args:
+        pixels: the photo.
+        source: its path, for messages.
+        size: side of the square, in pixels.
+        faces: that were found in the photo, largest first.
+        choice: which of them.
+        square: cuts out upright faces as a model wants them; None: with a padded margin.
+
+    Raises:
+        FaceError: there is no such face.
     """
     height, width = pixels.shape[:2]
     face = choose_face(faces, choice, source, (width, height))

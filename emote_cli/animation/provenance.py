@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from emote_cli import __version__
-from emote_cli.animation.declare import check_value
+from emote_cli.animation.declare import check_value, option_of
 from emote_cli.animation.job import OPTIONS, REPEATABLE, Job
 from emote_cli.errors import InputError, SettingsError
 from emote_cli.files import sha256_of
@@ -84,6 +85,17 @@ def read_making(path: Path) -> dict[str, Any]:
     if not isinstance(making, dict) or not str(making.get("made_by", "")).startswith("emote "):
         raise InputError(f"{path} does not say how it was made", hint="name a video that emote animate wrote")
     return making
+
+
+def unset_text(name: str) -> str:
+    """What it means in words that a setting of the making is not set: its option's `(default: ...)`.
+
+    Args:
+        name: of the setting, as `settings.head_speed`.
+    """
+    declaration = OPTIONS.get(name.rpartition(".")[2])
+    meant = re.search(r"\(default: (.+?)\)", option_of(declaration).help) if declaration else None
+    return f"not set ({meant[1]})" if meant else "not set"
 
 
 def settings_of(path: Path) -> dict[str, Any]:

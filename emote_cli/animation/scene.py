@@ -142,7 +142,8 @@ def check_model_has(settings: ModelSettings, options: AnimateOptions) -> None:
     """
     if options.articulation is not None and not settings.family.reference_latents:
         raise SettingsError(
-            f"{settings.name} has no articulation to set", hint="leave --articulation out; it is for mini"
+            f"{settings.name} has no articulation to set",
+            hint="leave --articulation out",
         )
     if options.smoothing and settings.family.audio != "own_layer":
         raise SettingsError(f"{settings.name} cannot smooth its frames", hint="leave --smoothing out")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +13,7 @@ from emote_cli.animation.options import AnimateOptions, Tuning
 from emote_cli.commands.options import given_on_the_line, takes
 
 if TYPE_CHECKING:
-    from emote_cli.animation.batch import MakeOne, Outcome
-    from emote_cli.animation.table import Row
+    from emote_cli.animation.batch import MakeOne
 
 PortraitFile = Annotated[
     Path | None,
@@ -159,6 +156,7 @@ def animate(
 
 def _animate_many(batch: Path, make: MakeOne, ray: str | None) -> None:
     from emote_cli import console
+    from emote_cli.animation.batch import make_all
     from emote_cli.animation.table import read_rows
     from emote_cli.errors import InputError
     from emote_cli.files import make_folder
@@ -167,7 +165,7 @@ def _animate_many(batch: Path, make: MakeOne, ray: str | None) -> None:
     make_folder(make.base["output"] or Path())
     counts = {"made": 0, "there": 0, "failed": 0}
     with console.progress("animating", len(rows), "videos") as advance:
-        for outcome in _outcomes(rows, make, ray, advance):
+        for outcome in make_all(rows, make, ray, lambda written: advance(0, f"{written} frames")):
             counts[outcome.state] += 1
             advance(1)
             for warning in outcome.warnings:
@@ -179,34 +177,3 @@ def _animate_many(batch: Path, make: MakeOne, ray: str | None) -> None:
     console.say(f"{counts['made']} made, {counts['there']} were there, {counts['failed']} failed")
     if counts["failed"]:
         raise InputError(f"{counts['failed']} of {len(rows)} jobs failed", hint="mend them and run it again")
-
-
-def _outcomes(
-    rows: list[Row], make: MakeOne, ray: str | None, advance: Callable[..., None]
-) -> Iterator[Outcome]:
-    """What becomes of each row, one after the other here, or on a cluster as they are done."""
-    from emote_cli.animation.batch import Outcome, loaded
-    from emote_cli.animation.table import resolved
-    from emote_cli.errors import EmoteError
-    from emote_cli.jobs.ray import map_jobs_ray
-
-    if ray is None:
-        written = 0
-
-        def on_frame(count: int) -> None:
-            nonlocal written
-            written += count
-            advance(0, f"{written} frames")
-
-        try:
-            yield from map(replace(make, on_frame=on_frame), rows)
-        finally:
-            loaded.cache_clear()
-        return
-    rows = [resolved(row) for row in rows]
-    for row, answer in map_jobs_ray(make.on_any_machine(), rows, ray, gpu=make.base["device"] != "cpu"):
-        if isinstance(answer, BaseException):
-            error = answer if isinstance(answer, EmoteError) else EmoteError(f"the worker failed: {answer}")
-            yield Outcome(Path(), "failed", row.place, error)
-        else:
-            yield answer

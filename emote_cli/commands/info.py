@@ -18,14 +18,14 @@ def info(
     import json
 
     from emote_cli import console
-    from emote_cli.animation.provenance import read_making
+    from emote_cli.animation.provenance import read_making, unset_text
 
     making = read_making(file)
     if as_json:
         console.result(json.dumps(making))
         return
     for name, value in _flat(making):
-        console.result(f"{name}: {value}")
+        console.result(f"{name}: {unset_text(name) if value is None else value}")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

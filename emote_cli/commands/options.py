@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from emote_cli.animation.declare import Panel, check_value, declared, option_of
+from emote_cli.animation.declare import Panel, check_value, declared, option_of, read_value
 from emote_cli.errors import SettingsError
 
 
@@ -42,18 +42,17 @@ def parameter(declaration: Field[Any]) -> inspect.Parameter:
     """The parameter of a declared option."""
     said, name = option_of(declaration), declaration.name
     more: dict[str, Any] = {}
-    if said.read is not None:
+    is_checked = said.read is not None or bool(said.range_text())
+    if is_checked:
         more["parser"] = partial(_parse, declaration)
-    elif said.least is not None:
-        more |= {"min": said.least, "max": said.most}
     info = typer.Option(
         *(said.flags or (f"--{name.replace('_', '-')}",)),
         help=said.help,
-        metavar=said.metavar or None,
+        metavar=said.metavar or said.range_text() or None,
         rich_help_panel=said.panel,
         **more,
     )
-    kind = Any if said.read is not None else declaration.type
+    kind = Any if is_checked else declaration.type
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -65,7 +64,7 @@ def parameter(declaration: Field[Any]) -> inspect.Parameter:
 def _parse(declaration: Field[Any], text: Any) -> Any:
     """A value from the command line; what is wrong with it is wrong usage."""
     try:
-        return check_value(declaration, text)
+        return read_value(declaration, text) if isinstance(text, str) else check_value(declaration, text)
     except SettingsError as error:
         raise typer.BadParameter(f"{error.message}; {error.hint}") from None
 

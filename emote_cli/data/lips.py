@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-UPPER_LIP, LOWER_LIP, LEFT_CORNER, RIGHT_CORNER = 13, 14, 61, 291
+from emote_cli.perception.geometry import measure_gap
+
+LEFT_CORNER, RIGHT_CORNER = 61, 291
 USUAL_DEVIATION = np.array([0.11, 0.027, 0.019])
 """Of jaw opening, lip gap and mouth width in speech; it only sets their unit."""
 N_LIPS = 3
@@ -36,7 +38,7 @@ def lip_values(tracks: Mapping[str, Any]) -> Float[np.ndarray, "frames 3"]:
         return known
     points, boxes = tracks["landmarks_px"][..., :2], tracks["box_px"]
     height = boxes[:, 3] - boxes[:, 1]
-    gap = np.linalg.norm(points[:, UPPER_LIP] - points[:, LOWER_LIP], axis=1) / height
+    gap = measure_gap(points) / height
     corners = np.linalg.norm(points[:, LEFT_CORNER] - points[:, RIGHT_CORNER], axis=1) / height
     lips = np.stack([tracks["jaw_open"], gap, corners], 1)
     seen = np.isfinite(lips).all(1)

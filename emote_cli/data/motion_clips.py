@@ -25,6 +25,7 @@ from emote_cli.data.tracks import read_tracks
 from emote_cli.data.variants import Variant, variant_of
 from emote_cli.errors import DataError
 from emote_cli.media.audio import read_audio
+from emote_cli.perception.geometry import measure_gap
 from emote_cli.perception.landmarks import LIPS, SKULL
 from emote_cli.perception.motion_latents import Grid, mean_face, unit_px
 from emote_cli.settings import ModelSettings
@@ -120,7 +121,7 @@ class SeenClip:
     @property
     def gaps(self) -> Float[np.ndarray, " frames"]:
         """How far the mouth is open, in pixels."""
-        return np.asarray(np.linalg.norm(self.points[:, 13, :2] - self.points[:, 14, :2], axis=-1))
+        return measure_gap(self.points[..., :2])
 
 
 def motion_clips(

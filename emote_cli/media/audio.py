@@ -6,6 +6,7 @@ import functools
 import os
 import struct
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -48,6 +49,7 @@ class Recording:
 
     def __init__(self, file: IO[bytes], sample_rate_hz: int, notes: tuple[str, ...] = ()) -> None:
         self._file = file
+        weakref.finalize(self, file.close)  # when nobody holds the recording any more
         self.notes = notes
         self.sample_rate_hz = sample_rate_hz
         self.n_samples = file.seek(0, os.SEEK_END) // _SAMPLE_BYTES
@@ -193,6 +195,7 @@ def _store(path: Path, pieces: Iterator[bytes], sample_rate_hz: int, start_s: fl
         try:
             decoded.write(piece)
         except OSError as error:
+            decoded.close()
             raise _no_room(path, error) from error
     recording = Recording(decoded, sample_rate_hz)
     if recording.n_samples == 0:
@@ -252,25 +255,12 @@ def write_flac(path: Path, waveform: Waveform) -> None:
     Raises:
         OutputError: the folder is missing, full or not writable.
     """
-    _write(path, waveform, "FLAC")
-
-
-def write_wav(path: Path, waveform: Waveform) -> None:
-    """Write 16-bit WAV, under its name only when complete.
-
-    Raises:
-        OutputError: the folder is missing, full or not writable.
-    """
-    _write(path, waveform, "WAV")
-
-
-def _write(path: Path, waveform: Waveform, kind: str) -> None:
     samples = np.clip(waveform.samples, -1, 1)
     # Into an open file: libsndfile takes no name that is not UTF-8.
     write = functools.partial(
-        soundfile.write, data=samples, samplerate=waveform.sample_rate_hz, subtype="PCM_16"
+        soundfile.write, data=samples, samplerate=waveform.sample_rate_hz, subtype="PCM_16", format="FLAC"
     )
     try:
-        write_file(path, lambda file: write(file, format=kind))
+        write_file(path, write)
     except soundfile.SoundFileError as error:
         raise OutputError(f"cannot write {path}: {error}", hint="check free space and permissions") from error

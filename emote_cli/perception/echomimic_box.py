@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.perception.landmarks import NOSE_TIP, SILHOUETTE
+from emote_cli.perception.landmarks import NOSE_TIP, OVAL
 from emote_cli.types import Box, Face
 
 EYES = (33, 133, 263, 362)
@@ -30,7 +30,7 @@ def detector_box(face: Face) -> Box:
     if not face.blendshapes:
         return face.box_px
     points: Float[np.ndarray, "478 2"] = np.asarray(face.landmarks_px[:, :2], float)
-    origin, size = points[list(EYES)].mean(0), float(np.ptp(points[list(SILHOUETTE)], axis=0).mean())
+    origin, size = points[list(EYES)].mean(0), float(np.ptp(points[list(OVAL)], axis=0).mean())
     x, y = (
         np.append((points[list(which), axis] - origin[axis]) / size, 1.0)
         for axis, which in enumerate((_COLUMNS, _ROWS))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.perception.landmarks import LIPS, NOSE_TIP
+from emote_cli.perception.landmarks import LIPS, LOWER_LIP, NOSE_TIP, UPPER_LIP
 from emote_cli.types import Box, Face, Pixels
 
 CROP_EXPAND = 1.7
@@ -43,6 +43,11 @@ def face_box(landmarks_px: Float[np.ndarray, "points 3"]) -> Box:
     """The smallest box around landmarks."""
     (x0, y0), (x1, y1) = landmarks_px[:, :2].min(axis=0), landmarks_px[:, :2].max(axis=0)
     return Box(float(x0), float(y0), float(x1), float(y1))
+
+
+def measure_gap(points: Float[np.ndarray, "*frames 478 _"]) -> Float[np.ndarray, "*frames"]:
+    """Measure how far the lips are apart, in the landmarks' unit: in the picture, or in depth too."""
+    return np.asarray(np.linalg.norm(points[..., UPPER_LIP, :] - points[..., LOWER_LIP, :], axis=-1))
 
 
 def mouth_box(landmarks_px: Float[np.ndarray, "478 3"]) -> Box:

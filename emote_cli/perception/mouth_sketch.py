@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from emote_cli.perception.geometry import measure_gap
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.types import Pixels
 
@@ -31,11 +32,6 @@ _SHOWS = 0.6
 """A mouth that is open so far of the way shows its own inside."""
 
 
-def gap_px(points: Points) -> float:
-    """The height of the mouth's opening, in pixels."""
-    return float(np.linalg.norm(points[13] - points[14]))
-
-
 def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, "height width"]) -> Pixels:
     """The warped portrait with a sketched mouth where the portrait had none.
 
@@ -45,7 +41,7 @@ def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, 
         rest: the portrait's, moved with the head only.
         inside: the mouth's opening, 0..1.
     """
-    opened, was = gap_px(now), gap_px(rest)
+    opened, was = float(measure_gap(now)), float(measure_gap(rest))
     share = float(np.clip(1 - was / (_SHOWS * opened + 1e-3), 0, 1))
     if share == 0 or opened < 1 or not inside.any():
         return warped

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from emote_cli.perception.landmarks import LIPS, SILHOUETTE
+from emote_cli.perception.landmarks import LIPS, OVAL
 
 FACE_RATIO, LIP_RATIO = 1.2, 2.0
 MASK_SIDE = 64
@@ -100,7 +100,7 @@ def hallo_regions(
         levels: of the U-Net.
         face_ratio: how far the face box is enlarged.
     """
-    face = box_mask(enlarged_box(landmarks_px, SILHOUETTE, face_ratio, width, height), width, height)
+    face = box_mask(enlarged_box(landmarks_px, OVAL, face_ratio, width, height), width, height)
     lips = box_mask(enlarged_box(landmarks_px, LIPS, LIP_RATIO, width, height), width, height)
     masks = branch_masks(face, lips)
     sides = [size // 8 // 2**level for level in range(levels)]

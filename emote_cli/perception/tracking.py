@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from emote_cli.perception.faces import FaceAnalyzer
-from emote_cli.perception.geometry import overlap, points_to_crop, rotation
-from emote_cli.perception.landmarks import EYE_CORNERS, LOWER_LIP, N_LANDMARKS, UPPER_LIP
+from emote_cli.perception.geometry import measure_gap, overlap, points_to_crop, rotation
+from emote_cli.perception.landmarks import EYE_CORNERS, N_LANDMARKS
 from emote_cli.types import Box, Face, FaceTrack, Pixels
 
 SPEED_SMOOTHING_S = 0.06
@@ -104,9 +104,8 @@ def mouth_open(face_track: FaceTrack) -> Float[np.ndarray, " frames"]:
     MediaPipe's jawOpen does (0.80).
     """
     points = face_track.landmarks_px
-    gap = np.linalg.norm(points[:, UPPER_LIP] - points[:, LOWER_LIP], axis=1)
     eyes = np.linalg.norm(points[:, EYE_CORNERS[0]] - points[:, EYE_CORNERS[1]], axis=1)
-    return np.asarray(gap / np.maximum(eyes, 1e-6), np.float32)
+    return np.asarray(measure_gap(points) / np.maximum(eyes, 1e-6), np.float32)
 
 
 def _smooth_rotations(

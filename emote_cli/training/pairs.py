@@ -26,6 +26,7 @@ from emote_cli.errors import DataError
 from emote_cli.media.video import read_frames
 from emote_cli.model.painter import VIEW
 from emote_cli.perception.face_mesh import warp, warp_field
+from emote_cli.perception.geometry import measure_gap
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.perception.motion_latents import groups
 from emote_cli.types import Pixels
@@ -58,8 +59,7 @@ class Shot(NamedTuple):
     @property
     def openness(self) -> float:
         """The mouth's opening over the face's height."""
-        gap = np.linalg.norm(self.points[13] - self.points[14])
-        return float(gap / max(float(np.ptp(self.points[:, 1])), 1.0))
+        return float(measure_gap(self.points) / max(float(np.ptp(self.points[:, 1])), 1.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from emote_cli.animation.device import Precision
 from emote_cli.animation.finishing import show_frames
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.retime import count_frames
+from emote_cli.animation.runtime import Runtime
 from emote_cli.animation.scene import Scene
 from emote_cli.data.layout import audio_path, clip_path
 from emote_cli.data.manifest import ClipRecord
@@ -113,7 +114,7 @@ class Examiner:
     def __call__(self, model: Emo, step: int) -> dict[str, float]:
         """Videos and mean figures of a model in evaluation mode; clips that cannot be read are left out."""
         device = next(model.parameters()).device
-        animator = Animator(model, device, Precision(torch.float32))
+        animator = Animator(Runtime(model, device, Precision(torch.float32)))
         rows = []
         (self.run / SAMPLES).mkdir(parents=True, exist_ok=True)
         for record in self.records:

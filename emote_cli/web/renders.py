@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import cv2
 
-from emote_cli.animation.batch import loaded
+from emote_cli.animation.batch import load_once
 from emote_cli.animation.dry_run import describe
 from emote_cli.animation.provenance import read_making
 from emote_cli.animation.render import Plan, render, tuning_of
@@ -249,7 +249,7 @@ def _make(asked: Render) -> None:
             asked.picture, asked.pictured = _thumbnail(frame), now
 
     on_frame(0)
-    animator = loaded(plan.model, plan.job.device, plan.job.dtype, tuning_of(plan))
+    animator = load_once(plan.model, plan.job.device, plan.job.dtype, tuning_of(plan))
     on_frame(0)
     asked.ready = time.monotonic()
     if asked.forecast:

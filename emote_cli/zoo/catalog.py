@@ -22,12 +22,14 @@ class Model:
         bundled: whether its weights come with the package.
         trainable: whether training can begin with it at stage 1, without --from.
         published: whether its folder holds its makers' files as they are (model/published/).
+        faster: name of the same model with weights that take fewer steps; they lie in the same folder.
     """
 
     name: str
     bundled: bool = False
     trainable: bool = False
     published: bool = False
+    faster: str = ""
 
 
 MODELS = (
@@ -35,7 +37,7 @@ MODELS = (
     Model("mini", bundled=True, trainable=True),
     Model("sd15", trainable=True),
     Model("hallo", published=True),
-    Model("echomimic", published=True),
+    Model("echomimic", published=True, faster="echomimic-6step"),
     Model("echomimic-6step", published=True),
     Model("hallo2", published=True),
 )
@@ -43,6 +45,7 @@ MODELS = (
 
 KNOWN_MODELS = tuple(model.name for model in MODELS)
 TRAINABLE_MODELS = tuple(model.name for model in MODELS if model.trainable)
+FASTER_MODELS = {model.name: model.faster for model in MODELS if model.faster}
 PUBLISHED_MODELS = tuple(model.name for model in MODELS if model.published)
 
 

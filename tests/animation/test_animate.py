@@ -11,6 +11,7 @@ from emote_cli.animation.aids.detail import stillness, transfer_detail
 from emote_cli.animation.animator import Animator
 from emote_cli.animation.device import choose_device, choose_precision
 from emote_cli.animation.options import AnimateOptions
+from emote_cli.animation.runtime import Runtime
 from emote_cli.errors import DeviceError
 from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.model.checkpoint import random_model
@@ -142,7 +143,7 @@ def small_mini() -> Animator:
         generator = torch.Generator().manual_seed(3)
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
-    return Animator(model, choose_device("cpu"), choose_precision("fp32", choose_device("cpu")))
+    return Animator(Runtime(model, choose_device("cpu"), choose_precision("fp32", choose_device("cpu"))))
 
 
 @pytest.mark.parametrize("reach", [0, 1, 5])

@@ -12,6 +12,7 @@ from emote_cli.animation.background import finish_in_background
 from emote_cli.animation.device import Precision, choose_precision
 from emote_cli.animation.memory import LARGE, Guard, is_out_of_memory
 from emote_cli.animation.options import Tuning
+from emote_cli.animation.runtime import Runtime
 from emote_cli.animation.schemes.hallo import HalloScheme
 from emote_cli.model.checkpoint import random_model
 from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor
@@ -131,7 +132,7 @@ def test_a_model_that_does_not_fit_goes_on_with_one_part_at_a_time(monkeypatch):
 
     monkeypatch.setattr(model, "to", moved)
     animator = Animator(
-        model, torch.device("meta"), Precision(torch.float32), tuning=Tuning(tell=told.append)
+        Runtime(model, torch.device("meta"), Precision(torch.float32), tuning=Tuning(tell=told.append))
     )
     assert failed
     assert told == ["memory ran out; going on with --low-memory"]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from emote_cli.animation.aids.idle import BLINK_EVERY_S, Idle, closed_share, sway_deg
-from emote_cli.animation.portrait import make_portrait
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.types import Face
 from emote_cli.zoo.locate import bundled
+from tests.conftest import make_portrait
 
 SIDE = 256
 

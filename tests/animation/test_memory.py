@@ -13,6 +13,7 @@ from emote_cli.animation.animator import AnimateOptions, Animator, Tuning
 from emote_cli.animation.background import finish_in_background
 from emote_cli.animation.device import Precision, choose_precision
 from emote_cli.animation.memory import LARGE, Guard, Need, Residence, check_fits, is_out_of_memory, need
+from emote_cli.animation.runtime import Runtime
 from emote_cli.errors import DeviceError, SettingsError
 from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import load_preset
@@ -175,11 +176,11 @@ def speech() -> Waveform:
 
 def test_a_video_survives_running_out_of_memory(speech, portrait_of):
     model = random_model(load_preset("tiny"))
-    whole = Animator(model, CPU, Precision(torch.float32))
+    whole = Animator(Runtime(model, CPU, Precision(torch.float32)))
     portrait = portrait_of(whole.size)
     expected = np.stack(list(whole.raw_frames(portrait, speech, AnimateOptions(guidance=2.0))))
     told: list[str] = []
-    short = Animator(random_model(load_preset("tiny")), CPU, Precision(torch.float32))
+    short = Animator(Runtime(random_model(load_preset("tiny")), CPU, Precision(torch.float32)))
     short.runtime.guard = Guard(short.runtime._lower, told.append)
     forward, calls = short.model.backbone.forward, []
 
@@ -201,7 +202,12 @@ def test_low_memory_makes_the_same_video(speech, portrait_of):
     videos = []
     for low in (False, True):
         animator = Animator(
-            random_model(load_preset("tiny")), CPU, Precision(torch.float32), tuning=Tuning(low_memory=low)
+            Runtime(
+                random_model(load_preset("tiny")),
+                CPU,
+                Precision(torch.float32),
+                tuning=Tuning(low_memory=low),
+            )
         )
         videos.append(
             np.stack(list(animator.raw_frames(portrait_of(animator.size), speech, AnimateOptions())))
@@ -255,7 +261,9 @@ def test_compiling_is_asked_for_and_its_failure_is_named(monkeypatch, speech, po
     frames = []
     for _ in range(2):
         animator = Animator(
-            random_model(load_preset("tiny")), CPU, Precision(torch.float32), tuning=Tuning(compile=True)
+            Runtime(
+                random_model(load_preset("tiny")), CPU, Precision(torch.float32), tuning=Tuning(compile=True)
+            )
         )
         frames.append(animator.raw_frames(portrait_of(animator.size), speech, AnimateOptions()))
     assert next(frames[0]).shape == (32, 32, 3)

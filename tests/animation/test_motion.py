@@ -12,6 +12,7 @@ from emote_cli.animation.animator import Animator
 from emote_cli.animation.device import Precision
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.portrait import cut_portrait
+from emote_cli.animation.runtime import Runtime
 from emote_cli.animation.scene import Scene
 from emote_cli.animation.schemes.motion import blink, close_lips, idle, landmarks_of
 from emote_cli.media.image import read_image
@@ -37,7 +38,7 @@ def animator() -> Animator:
     model = Emo(override(load_preset("tiny"), MOTION)).eval()
     torch.nn.init.normal_(model.backbone.conv_out.weight, std=0.5)
     torch.nn.init.normal_(model.painter.conv_out.weight, std=0.05)
-    return Animator(model, torch.device("cpu"), Precision(torch.float32))
+    return Animator(Runtime(model, torch.device("cpu"), Precision(torch.float32)))
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from emote_cli.animation.declare import declared, option_of, read_value
 from emote_cli.animation.job import OPTIONS, REPEATABLE, Job
 from emote_cli.animation.options import AnimateOptions, Tuning
+from emote_cli.animation.provenance import unset_text
 from emote_cli.animation.table import COLUMNS, read_rows
 from emote_cli.cli import app
 from emote_cli.errors import SettingsError
@@ -128,3 +129,28 @@ def test_the_public_names_have_types(tmp_path):
     told = mypy.run(["--follow-imports=silent", "--no-incremental", str(file)])[0]
     assert "Animator" in told.splitlines()[0]
     assert 'incompatible type "str"; expected "int"' in told
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--smoothing", "9", "smoothing is 9: out of range; smoothing: 0 to 5"),
+        ("--head-speed", "2.5", "head_speed is 2.5: out of range"),
+        ("--seed", "-1", "seed is -1: out of range"),
+        ("--seed", "one", "seed is 'one', not a whole number"),
+        ("--size", "33", "size 33 is odd"),
+        ("--articulation", "nan", "articulation is nan, not a number"),
+    ],
+)
+def test_a_wrong_number_is_told_with_its_value(option, value, words):
+    result = CliRunner().invoke(app, ["animate", "a.png", "b.wav", option, value])
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.replace("│", " ").split())
+
+
+def test_what_is_left_to_the_model_is_told_in_words():
+    assert unset_text("settings.head_speed") == "not set (the model's)"
+    assert unset_text("settings.duration") == "not set (all from there on)"
+    assert unset_text("note") == "not set"
+    unset = {name for name, each in OPTIONS.items() if each.default is None and option_of(each).repeatable}
+    assert {name for name in unset if unset_text(name) == "not set"} == set()

@@ -11,9 +11,9 @@ from emote_cli.animation.job import Job
 from emote_cli.animation.parts import find_pauses, plan_parts, render_parts
 from emote_cli.animation.render import check
 from emote_cli.errors import SettingsError
-from emote_cli.media.audio import write_wav
 from emote_cli.media.video import probe
 from emote_cli.types import Waveform
+from tests.conftest import write_wav
 
 PORTRAIT = Path(__file__).parents[1] / "assets" / "portrait.png"
 
@@ -48,7 +48,7 @@ def test_cuts_lie_in_pauses_and_parts_are_long_enough(monkeypatch):
 def test_parts_are_joined_to_the_whole_video(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "PART_S", 0.4)
     sound, output = tmp_path / "talk.wav", tmp_path / "talk.mp4"
-    write_wav(sound, speech((0, 0.5), (1.0, 1.62), seconds=1.62))
+    write_wav(sound, speech((0, 0.5), (1.0, 1.62), seconds=1.62).samples)
     plan = check(
         Job.of({"portrait": PORTRAIT, "audio": sound, "output": output, "model": "tiny", "device": "cpu"})
     )
@@ -63,7 +63,7 @@ def test_parts_are_joined_to_the_whole_video(tmp_path, monkeypatch):
 
 def test_parts_are_not_resumed(tmp_path):
     sound = tmp_path / "talk.wav"
-    write_wav(sound, speech((0, 0.5), seconds=0.5))
+    write_wav(sound, speech((0, 0.5), seconds=0.5).samples)
     values = {
         "portrait": PORTRAIT,
         "audio": sound,

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from emote_cli.animation.choice import choose_face, numbered
-from emote_cli.animation.portrait import cut_portrait, doubts, make_portrait, roll_deg
+from emote_cli.animation.portrait import cut_portrait, doubts, roll_deg
 from emote_cli.errors import FaceError
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.zoo.locate import bundled
+from tests.conftest import make_portrait
 
 
 @pytest.fixture(scope="module")

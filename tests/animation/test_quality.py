@@ -9,13 +9,15 @@ import torch
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.quality import Recipe, recipe
 from emote_cli.animation.schemes.overlap import plan_windows
-from emote_cli.animation.variants import SIX_STEP, SIX_STEP_FILES, find_variant
+from emote_cli.animation.variants import find_variant
 from emote_cli.diffusion.sampler import guided
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.diffusion.solvers import make_solver
 from emote_cli.settings import load_preset
 
 HALLO = load_preset("hallo").diffusion
+
+SIX_STEP = "echomimic-6step"
 
 
 def test_paper_is_the_models_own_way():
@@ -67,7 +69,7 @@ def test_six_steps_by_name_or_where_they_are_installed(tmp_path: Path):
     assert find_variant(SIX_STEP, settings, None, tmp_path) == SIX_STEP
     assert find_variant("echomimic", settings, "fast", tmp_path) is None
     assert find_variant("echomimic", settings, "fast", None) is None
-    for name in SIX_STEP_FILES:
+    for name in ("denoising_unet_acc.safetensors", "motion_module_acc.safetensors"):
         (tmp_path / name).touch()
     assert find_variant("echomimic", settings, "fast", tmp_path) == SIX_STEP
     assert find_variant("echomimic", settings, "balanced", tmp_path) is None

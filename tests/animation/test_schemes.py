@@ -10,6 +10,7 @@ import torch
 from emote_cli.animation.animator import Animator
 from emote_cli.animation.device import Precision
 from emote_cli.animation.options import AnimateOptions
+from emote_cli.animation.runtime import Runtime
 from emote_cli.animation.schemes import echomimic, hallo
 from emote_cli.animation.schemes.emo import EmoScheme
 from emote_cli.animation.schemes.find import find_scheme
@@ -69,7 +70,7 @@ def portrait() -> Portrait:
 
 def animator(settings: ModelSettings) -> Animator:
     model = random_model(settings)
-    return Animator(model, torch.device("cpu"), Precision(torch.float32))
+    return Animator(Runtime(model, torch.device("cpu"), Precision(torch.float32)))
 
 
 def features(frames: int, settings: ModelSettings) -> AudioFeatures:

@@ -31,10 +31,13 @@ def portrait(portrait_path):
 @pytest.fixture(scope="session")
 def talking(tmp_path_factory, portrait, speech_path):
     """A clip of 27 frames at 25 fps, 160 x 160, with longer sound that is cut to 1.08 s."""
-    from emote_cli.media.audio import cut_or_pad, read_audio, write_wav
+    from emote_cli.media.audio import cut_or_pad, read_audio
+    from tests.conftest import write_wav
 
     folder = tmp_path_factory.mktemp("talking")
-    write_wav(folder / "speech.wav", cut_or_pad(read_audio(speech_path), round(N_FRAMES / 25 * 16_000)))
+    write_wav(
+        folder / "speech.wav", cut_or_pad(read_audio(speech_path), round(N_FRAMES / 25 * 16_000)).samples
+    )
     write_video(folder / "talk.mp4", swaying(portrait, N_FRAMES), 25, audio=folder / "speech.wav", crf=12)
     return folder / "talk.mp4"
 

@@ -9,7 +9,7 @@ from golden_models import WORST, agree, published_wav2vec, regions
 from emote_cli.animation.memory import Guard
 from emote_cli.animation.quality import Recipe
 from emote_cli.animation.schemes import hallo_chunks as loop
-from emote_cli.perception.landmarks import LIPS, SILHOUETTE
+from emote_cli.perception.landmarks import LIPS, OVAL
 from emote_cli.perception.regions import (
     blurred,
     box_mask,
@@ -87,7 +87,7 @@ def test_masks(load_case, name: str, ratio: float):
     landmarks = t[f"{name}.in.landmarks"].numpy()
     width, height = description["images"][name]
     boxes = {}
-    for part, which, enlarge in (("face", SILHOUETTE, ratio), ("lip", LIPS, 2.0)):
+    for part, which, enlarge in (("face", OVAL, ratio), ("lip", LIPS, 2.0)):
         box = enlarged_box(landmarks, which, enlarge, width, height)
         assert box == tuple(t[f"{name}.out.{part}_box_x0x1y0y1"].tolist())
         boxes[part] = box_mask(box, width, height)

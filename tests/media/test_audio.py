@@ -1,11 +1,14 @@
+import gc
+
 import numpy as np
 import pytest
 import soundfile
 
 from emote_cli.errors import InputError, OutputError
-from emote_cli.media.audio import cut_or_pad, read_audio, write_flac, write_wav
+from emote_cli.media.audio import cut_or_pad, open_audio, read_audio, write_flac
 from emote_cli.media.video import write_video
 from emote_cli.types import Waveform
+from tests.conftest import write_wav
 
 
 def tone(seconds, rate_hz=16_000, pitch_hz=440):
@@ -14,24 +17,23 @@ def tone(seconds, rate_hz=16_000, pitch_hz=440):
     )
 
 
-@pytest.mark.parametrize(("name", "write"), [("a.flac", write_flac), ("a.wav", write_wav)])
-def test_what_is_written_is_read(tmp_path, name, write):
+def test_what_is_written_is_read(tmp_path):
     samples = tone(0.37)
-    write(tmp_path / name, Waveform(samples, 16_000))
-    back = read_audio(tmp_path / name)
+    write_flac(tmp_path / "a.flac", Waveform(samples, 16_000))
+    back = read_audio(tmp_path / "a.flac")
     assert back.sample_rate_hz == 16_000
     assert back.samples.dtype == np.float32
     np.testing.assert_allclose(back.samples, samples, atol=1e-4)
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.flac"]
 
 
 def test_loud_sound_is_limited_not_wrapped(tmp_path):
-    write_wav(tmp_path / "a.wav", Waveform(np.array([3.0, -3.0] * 50, np.float32), 16_000))
-    np.testing.assert_allclose(read_audio(tmp_path / "a.wav").samples[:2], [1, -1], atol=1e-3)
+    write_flac(tmp_path / "a.flac", Waveform(np.array([3.0, -3.0] * 50, np.float32), 16_000))
+    np.testing.assert_allclose(read_audio(tmp_path / "a.flac").samples[:2], [1, -1], atol=1e-3)
 
 
 def test_other_rates_are_converted_in_pitch_and_length(tmp_path):
-    write_wav(tmp_path / "a.wav", Waveform(tone(1, 44_100), 44_100))
+    write_wav(tmp_path / "a.wav", tone(1, 44_100), 44_100)
     back = read_audio(tmp_path / "a.wav")
     assert abs(len(back.samples) - 16_000) <= 2
     assert np.abs(np.fft.rfft(back.samples)).argmax() * 16_000 / len(back.samples) == pytest.approx(
@@ -66,7 +68,7 @@ def test_bad_inputs_say_what_is_wrong(tmp_path):
     text = tmp_path / "text.wav"
     text.write_text("not a sound\n" * 5)
     header = tmp_path / "header.wav"
-    write_wav(header, Waveform(np.zeros(0, np.float32), 16_000))
+    write_wav(header, np.zeros(0, np.float32))
     broken = tmp_path / "broken.wav"
     soundfile.write(broken, np.array([0.1, np.nan, 0.2] * 400), 16_000, subtype="FLOAT")
     cases = {
@@ -85,3 +87,11 @@ def test_bad_inputs_say_what_is_wrong(tmp_path):
 def test_the_folder_must_exist(tmp_path):
     with pytest.raises(OutputError):
         write_flac(tmp_path / "none" / "a.flac", Waveform(tone(0.1), 16_000))
+
+
+def test_a_recording_that_nobody_holds_is_closed(tmp_path):
+    recording = open_audio(write_wav(tmp_path / "a.wav", tone(0.1)))
+    file = recording._file
+    del recording
+    gc.collect()
+    assert file.closed

@@ -46,7 +46,7 @@ class Work:
 def work(monkeypatch):
     work = Work()
     monkeypatch.setattr(module, "render", work.render)
-    monkeypatch.setattr(module, "loaded", lambda *given: None)
+    monkeypatch.setattr(module, "load_once", lambda *given: None)
     monkeypatch.setattr(module, "read_making", lambda path: {"settings": {"model": "tiny"}})
     return work
 
