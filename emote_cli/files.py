@@ -137,7 +137,7 @@ def part_name(path: Path) -> Path:
             f"cannot write to {path.parent}: {error.strerror}", hint="make the folder, or choose another"
         ) from error
     os.close(handle)
-    stopping.unfinished(Path(name))
+    stopping.mark_unfinished(Path(name))
     os.chmod(name, 0o666 & ~_umask())
     return Path(name)
 
@@ -180,7 +180,7 @@ def write_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         ) from error
     finally:
         part.unlink(missing_ok=True)
-        stopping.finished(part)
+        stopping.mark_finished(part)
 
 
 @contextmanager

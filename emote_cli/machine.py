@@ -22,7 +22,7 @@ from pathlib import Path
 from emote_cli.errors import EmoteError
 from emote_cli.media.ffmpeg import ffmpeg_exe
 from emote_cli.zoo.catalog import human_size, registry
-from emote_cli.zoo.locate import bundled, check_folder, home, locate
+from emote_cli.zoo.locate import check_folder, home, locate, locate_bundled
 from emote_cli.zoo.lock import fault, read_lock
 
 DISTRIBUTION = "emote-cli"
@@ -68,8 +68,8 @@ def examine(version: str) -> Iterator[Finding]:
     yield from _packages()
     yield _ffmpeg()
     yield from _devices()
-    yield from _bundled()
-    yield from _downloaded()
+    yield from _check_bundled()
+    yield from _check_downloaded()
     yield _memory()
     yield from _disk()
 
@@ -200,7 +200,7 @@ def nvidia_gpus(table: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
 # ------------------------------------------------------------------------------------------------ models
 
 
-def _bundled() -> Iterator[Finding]:
+def _check_bundled() -> Iterator[Finding]:
     try:
         folder = locate("mini")
         assert folder is not None
@@ -209,19 +209,19 @@ def _bundled() -> Iterator[Finding]:
     except EmoteError as error:
         yield Finding("mini", "damaged", error.message, "reinstall emote-cli", fatal=True)
     try:
-        folder = bundled("whisper")
+        folder = locate_bundled("whisper")
         check_folder(folder)
         yield Finding("ears", f"whole ({folder})")
     except EmoteError as error:
         yield Finding("ears", "damaged", error.message, "reinstall emote-cli", fatal=True)
     try:
-        path = bundled("face_landmarker.task")
+        path = locate_bundled("face_landmarker.task")
         yield Finding("face detector", f"{human_size(path.stat().st_size)} ({path})")
     except EmoteError as error:
         yield Finding("face detector", "missing", error.message, "reinstall emote-cli", fatal=True)
 
 
-def _downloaded() -> Iterator[Finding]:
+def _check_downloaded() -> Iterator[Finding]:
     """Every downloaded model with its check (size and time of each file against its lock)."""
     absent = []
     for model in registry().values():

@@ -44,22 +44,22 @@ _saving = threading.Semaphore(1)
 _over = threading.Event()
 
 
-def unfinished(path: Path) -> None:
+def mark_unfinished(path: Path) -> None:
     """Remember a file or folder that must not stay behind unless it is finished."""
     _unfinished.add(path)
 
 
-def finished(path: Path) -> None:
+def mark_finished(path: Path) -> None:
     """Forget it: it has been removed, or got its name."""
     _unfinished.discard(path)
 
 
-def started(process: Process) -> None:
+def watch_process(process: Process) -> None:
     """Remember a process that must not outlive this one."""
     _processes.add(process)
 
 
-def ended(process: Process) -> None:
+def forget_process(process: Process) -> None:
     """Forget it."""
     _processes.discard(process)
 

@@ -81,7 +81,7 @@ def test_damaged_weights_are_fatal(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"x")
     (folder / "SHA256SUMS").write_text(f"{'0' * 64}  model.safetensors\n")
-    monkeypatch.setattr("emote_cli.zoo.locate.bundled", lambda name: tmp_path / name)
+    monkeypatch.setattr("emote_cli.zoo.locate.locate_bundled", lambda name: tmp_path / name)
     code, values, problems = doctor()
     assert (code, values["mini"]) == (1, "damaged")
     assert ["is damaged: its sha256 is" in line and "reinstall" in line for line in problems] == [True]

@@ -18,7 +18,7 @@ from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.perception.geometry import overlap
 from emote_cli.perception.landmarks import CHIN, EYE_CORNERS, LOWER_LIP, NOSE, UPPER_LIP
 from emote_cli.types import Face, Pixels
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 from tests.conftest import write_wav
 
 FPS = 25
@@ -62,7 +62,7 @@ def animator() -> Animator:
 
 def faces_in(frames: list[Pixels]) -> list[Face]:
     """The face of every frame; there must be exactly one."""
-    with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=2, video=True) as analyzer:
+    with FaceAnalyzer(locate_bundled("face_landmarker.task"), max_faces=2, video=True) as analyzer:
         found = [analyzer.analyze(frame) for frame in frames]
     assert all(len(faces) == 1 for faces in found)
     return [faces[0] for faces in found]

@@ -76,10 +76,10 @@ def test_it_ends_what_foreign_code_holds_up(tmp_path, work):
         from emote_cli.files import part_name
         stopping.watch()
         part_name(Path("video.mp4"))
-        Path("folder").mkdir(); Path("folder/file").touch(); stopping.unfinished(Path("folder"))
-        Path("kept").touch(); stopping.unfinished(Path("kept")); stopping.finished(Path("kept"))
+        Path("folder").mkdir(); Path("folder/file").touch(); stopping.mark_unfinished(Path("folder"))
+        Path("kept").touch(); stopping.mark_unfinished(Path("kept")); stopping.mark_finished(Path("kept"))
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-        stopping.started(child)
+        stopping.watch_process(child)
         print(child.pid, flush=True)
         def main():
         {work}

@@ -9,7 +9,7 @@ import pytest
 from emote_cli.errors import WeightsError
 from emote_cli.zoo import locate as zoo_locate
 from emote_cli.zoo.catalog import FASTER_MODELS, KNOWN_MODELS, licence_text, registry
-from emote_cli.zoo.locate import bundled, check_folder, locate, newest_ema, separator, verify_sha256
+from emote_cli.zoo.locate import check_folder, locate, locate_bundled, newest_ema, separator, verify_sha256
 from emote_cli.zoo.lock import Locked, fault, model_of, read_lock, write_lock
 
 
@@ -38,25 +38,25 @@ def no_cache(tmp_path, monkeypatch) -> None:
 
 def test_what_ships_is_found_in_a_checkout(package):
     expected = write(package.parent / "weights" / "face_landmarker.task")
-    assert bundled("face_landmarker.task") == expected
+    assert locate_bundled("face_landmarker.task") == expected
 
 
 def test_what_ships_is_found_in_a_wheel_first(package):
     write(package.parent / "weights" / "face_landmarker.task")
     expected = write(package / "_bundled" / "face_landmarker.task")
-    assert bundled("face_landmarker.task") == expected
+    assert locate_bundled("face_landmarker.task") == expected
 
 
 def test_what_is_absent_is_named(package):
     with pytest.raises(
         WeightsError, match=r"face_landmarker\.task is not part of this installation"
     ) as caught:
-        bundled("face_landmarker.task")
+        locate_bundled("face_landmarker.task")
     assert "reinstall" in caught.value.hint
 
 
 def test_the_face_landmarker_of_this_tree_is_there():
-    assert bundled("face_landmarker.task").stat().st_size > 1_000_000
+    assert locate_bundled("face_landmarker.task").stat().st_size > 1_000_000
 
 
 def test_sha256(tmp_path):
@@ -215,8 +215,8 @@ def test_the_registry():
 def test_locating_what_ships_needs_no_torch_and_no_hub():
     program = (
         "import sys\n"
-        "from emote_cli.zoo.locate import bundled, locate\n"
-        "bundled('face_landmarker.task'); locate('tiny')\n"
+        "from emote_cli.zoo.locate import locate_bundled, locate\n"
+        "locate_bundled('face_landmarker.task'); locate('tiny')\n"
         "print([m for m in ('torch', 'huggingface_hub', 'rich') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from typing import Any
 from emote_cli.animation.job import Job
 from emote_cli.animation.provenance import inputs_and_settings, job_like, read_making
 from emote_cli.animation.render import check, number_faces, render, tuning_of
-from emote_cli.animation.table import Row, resolved
+from emote_cli.animation.table import Row, resolve_paths
 from emote_cli.errors import EmoteError, InputError, OutputError
 from emote_cli.jobs.ray import map_jobs_ray
 
@@ -129,7 +129,7 @@ def make_all(
 
 
 def _make_on_cluster(rows: list[Row], make: MakeOne, ray: str) -> Iterator[Outcome]:
-    jobs, gpu = [resolved(row) for row in rows], make.base["device"] != "cpu"
+    jobs, gpu = [resolve_paths(row) for row in rows], make.base["device"] != "cpu"
     for row, answer in map_jobs_ray(make.on_any_machine(), jobs, ray, gpu=gpu):
         if isinstance(answer, BaseException):
             error = answer if isinstance(answer, EmoteError) else EmoteError(f"the worker failed: {answer}")

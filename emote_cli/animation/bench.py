@@ -163,14 +163,14 @@ def _measure(
 ) -> Row:
     options, settings = AnimateOptions(quality=quality), animator.model.settings
     _forget_peak(animator.runtime.device)
-    frames = show_frames(animator, made_up_scene(settings, 1), options)
+    frames = show_frames(animator, invent_scene(settings, 1), options)
     next(frames)
     start_s = time.monotonic() - began
     n_warm = 1 + sum(1 for _ in frames)
     seconds = []
     for _ in range(repeat):
         begin = time.monotonic()
-        made = sum(1 for _ in show_frames(animator, made_up_scene(settings, CHUNKS), options))
+        made = sum(1 for _ in show_frames(animator, invent_scene(settings, CHUNKS), options))
         seconds.append((time.monotonic() - begin) / made)
         on_video()
     peak = peak_bytes(animator.runtime.device)
@@ -196,7 +196,7 @@ def _count_work(animator: Animator, options: AnimateOptions) -> float:
     compiled, network.forward = network.forward, type(network).forward.__get__(network)
     try:
         with FlopCounterMode(display=False) as counter:
-            for _ in show_frames(animator, made_up_scene(animator.model.settings, 1), options):
+            for _ in show_frames(animator, invent_scene(animator.model.settings, 1), options):
                 pass
     finally:
         network.forward = compiled
@@ -238,10 +238,10 @@ def _random_ears(settings: ModelSettings) -> Any:
     return None
 
 
-def made_up_scene(settings: ModelSettings, chunks: int) -> Scene:
+def invent_scene(settings: ModelSettings, chunks: int) -> Scene:
     """The portrait speaks for a number of chunks."""
-    portrait, fps = made_up_portrait(settings.image_size), Fraction(settings.fps)
-    speech = made_up_speech(settings, chunks)
+    portrait, fps = invent_portrait(settings.image_size), Fraction(settings.fps)
+    speech = invent_speech(settings, chunks)
     return Scene(
         settings=settings,
         photo=portrait.pixels,
@@ -253,7 +253,7 @@ def made_up_scene(settings: ModelSettings, chunks: int) -> Scene:
     )
 
 
-def made_up_portrait(size: int) -> Portrait:
+def invent_portrait(size: int) -> Portrait:
     """A grey gradient with the mean of many faces in its middle."""
     ramp = np.linspace(40, 215, size).astype(np.uint8)
     pixels = np.ascontiguousarray(np.broadcast_to(ramp[:, None, None], (size, size, 3)))
@@ -266,7 +266,7 @@ def made_up_portrait(size: int) -> Portrait:
     return Portrait(pixels, face, Box(0, 0, size, size), Path("made-up"))
 
 
-def made_up_speech(settings: ModelSettings, chunks: int) -> Waveform:
+def invent_speech(settings: ModelSettings, chunks: int) -> Waveform:
     """Noise that lasts a number of chunks."""
     n_samples = round(chunks * settings.temporal.chunk_frames / settings.fps * SAMPLE_RATE_HZ)
     samples = np.random.default_rng(0).normal(0, 0.1, n_samples).astype(np.float32)

@@ -39,7 +39,7 @@ def choose_face(faces: list[Face], choice: FaceChoice, source: Path, size: tuple
                 hint="give x0,y0,x1,y1 in pixels of the upright picture",
             )
         near = max(faces, key=lambda face: overlap(face.box_px, box), default=None)
-        return near if near is not None and overlap(near.box_px, box) > _SAME else _drawn_face(box)
+        return near if near is not None and overlap(near.box_px, box) > _SAME else _face_in_box(box)
     if not faces:
         raise FaceError(
             f"no face found in {source} ({width}x{height})",
@@ -60,7 +60,7 @@ def corners(box: Box) -> str:
     return ",".join(f"{value:.0f}" for value in (box.x0, box.y0, box.x1, box.y1))
 
 
-def _drawn_face(box: Box) -> Face:
+def _face_in_box(box: Box) -> Face:
     """A face that only a person sees: its landmarks are points on an ellipse in the box."""
     angles = np.linspace(0, 2 * np.pi, N_LANDMARKS, endpoint=False)
     x, y = box.center
@@ -70,7 +70,7 @@ def _drawn_face(box: Box) -> Face:
     return Face(box, points.astype(np.float32), np.eye(4, dtype=np.float32), {})
 
 
-def numbered(pixels: Pixels, faces: list[Face]) -> Pixels:
+def draw_numbers(pixels: Pixels, faces: list[Face]) -> Pixels:
     """The picture with a numbered frame around every face."""
     drawn = pixels.copy()
     thick = max(2, round(max(pixels.shape) / 400))
@@ -96,6 +96,6 @@ def write_preview(path: Path, pixels: Pixels, faces: list[Face]) -> Path:
     Raises:
         OutputError: the folder is missing, full or not writable.
     """
-    picture = Image.fromarray(numbered(pixels, faces))
+    picture = Image.fromarray(draw_numbers(pixels, faces))
     write_file(path, lambda file: picture.save(file, format="PNG"))
     return path

@@ -73,7 +73,7 @@ def option(default: Any, help: str, panel: Panel | None = None, **more: Any) -> 
     return field(default=default, metadata={_KEY: Option(help=help, panel=panel, **more)})
 
 
-def declared(*kinds: type) -> dict[str, Field[Any]]:
+def list_options(*kinds: type) -> dict[str, Field[Any]]:
     """The options that dataclasses declare, by name."""
     return {each.name: each for kind in kinds for each in fields(kind) if _KEY in each.metadata}
 
@@ -106,7 +106,7 @@ def check_options(settings: Any) -> None:
     Raises:
         SettingsError: a value has the wrong type or is out of range.
     """
-    for name, declaration in declared(type(settings)).items():
+    for name, declaration in list_options(type(settings)).items():
         value = check_value(declaration, getattr(settings, name))
         object.__setattr__(settings, name, value)
 
@@ -198,4 +198,4 @@ def _hint(name: str, said: Option) -> str:
 
 def split_values(values: Mapping[str, Any], *kinds: type) -> list[dict[str, Any]]:
     """Of some values, those that each of several dataclasses declares."""
-    return [{name: values[name] for name in declared(kind) if name in values} for kind in kinds]
+    return [{name: values[name] for name in list_options(kind) if name in values} for kind in kinds]

@@ -14,11 +14,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from emote_cli.animation.aids.idle import Idle
-from emote_cli.animation.aids.paste import Enlarged, Enlarger, Liven, Paster, as_it_is
+from emote_cli.animation.aids.paste import Enlarged, Enlarger, Liven, Paster, leave_as_is
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.portrait import square_of
-from emote_cli.animation.retime import first_showing, showing
+from emote_cli.animation.retime import find_first_shown, retime
 from emote_cli.animation.scene import Scene, listen
 from emote_cli.media.image import resize
 from emote_cli.types import Pixels, Portrait, Sound
@@ -71,8 +71,8 @@ def show_chunks(
     fps_made = Fraction(scene.settings.fps)
 
     def shown(chunk: MadeChunk) -> Iterator[Pixels]:
-        first = first_showing(chunk.start, fps_made, scene.fps)
-        retimed = showing(list(chunk.frames), chunk.start, chunk.is_last, fps_made, scene.fps, scene.n_frames)
+        first = find_first_shown(chunk.start, fps_made, scene.fps)
+        retimed = retime(list(chunk.frames), chunk.start, chunk.is_last, fps_made, scene.fps, scene.n_frames)
         for index, frame in enumerate(retimed, first):
             yield finish(frame, float(index / scene.fps))
 
@@ -98,7 +98,7 @@ def make_finisher(scene: Scene, options: AnimateOptions) -> Callable[[Pixels, fl
             return lambda frame, time_s: np.ascontiguousarray(paste(frame, time_s)[: size[1], : size[0]])
         return lambda frame, time_s: resize(paste(frame, time_s), size)
     side = finished_side(scene, options)
-    enlarge: Callable[[Pixels], Enlarged] = partial(plainly, side=side)
+    enlarge: Callable[[Pixels], Enlarged] = partial(enlarge_plainly, side=side)
     if detail and side > portrait.pixels.shape[0]:
         enlarge = Enlarger(portrait.pixels, square_of(photo, portrait.crop_px, portrait.roll_deg, side))
     return lambda frame, time_s: resize(np.rint(liven(enlarge(frame), time_s)).astype(np.uint8), size)
@@ -108,7 +108,7 @@ def make_livener(scene: Scene, options: AnimateOptions) -> Liven:
     """What the finished head does besides speaking, as the options or the model want it."""
     portrait, speed = scene.portrait, idle_speed(scene, options)
     if speed is None:
-        return as_it_is
+        return leave_as_is
     side = finished_side(scene, options)
     return Idle(portrait.face, side / portrait.pixels.shape[0], side, speed, options.seed)
 
@@ -128,6 +128,6 @@ def finished_side(scene: Scene, options: AnimateOptions) -> int:
     return max(scene.size[0], scene.portrait.pixels.shape[0])
 
 
-def plainly(frame: Pixels, side: int) -> Enlarged:
+def enlarge_plainly(frame: Pixels, side: int) -> Enlarged:
     """A frame at another size, with nothing added."""
     return resize(frame, (side, side)).astype(np.float32)

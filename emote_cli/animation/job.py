@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from emote_cli.animation.declare import Options, declared, option, option_of, split_values
+from emote_cli.animation.declare import Options, list_options, option, option_of, split_values
 from emote_cli.animation.options import AnimateOptions, DeviceName, DTypeName, Tuning
 
 
@@ -64,13 +64,13 @@ class Job(Options):
         return {
             name: getattr(part, name)
             for part in (self, self.options, self.tuning)
-            for name, declaration in declared(type(part)).items()
+            for name, declaration in list_options(type(part)).items()
             if option_of(declaration).repeatable
             and not (option_of(declaration).later and getattr(part, name) is None)
         }
 
 
-OPTIONS = declared(Job, AnimateOptions, Tuning)
+OPTIONS = list_options(Job, AnimateOptions, Tuning)
 """Every option of a job by name, wherever it is declared."""
 
 REPEATABLE = tuple(name for name, declaration in OPTIONS.items() if option_of(declaration).repeatable)

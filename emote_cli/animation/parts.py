@@ -92,7 +92,7 @@ def render_parts(
     folder = working_name(job.output, ".parts").absolute()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    stopping.unfinished(folder)
+    stopping.mark_unfinished(folder)
     try:
         jobs = [_part_job(plan, part, folder / f"part-{number:04d}") for number, part in enumerate(parts)]
         for one in _make(jobs, ray, gpu=job.device != "cpu"):
@@ -100,7 +100,7 @@ def render_parts(
         _join(plan, [one.output for one in jobs])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        stopping.finished(folder)
+        stopping.mark_finished(folder)
     return job.output
 
 

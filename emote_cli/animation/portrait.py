@@ -63,7 +63,7 @@ def cut_portrait(
     roll = roll_deg(face)
     if abs(roll) > _LEVEL_DEG:
         crop = tilted_square(face, roll)
-        face = _turned(face, crop, roll)
+        face = _turn_face(face, crop, roll)
     else:
         crop = square(face, width, height) if square else crop_square(face.box_px, width, height)
         roll = 0.0
@@ -74,7 +74,7 @@ def square_of(pixels: Pixels, crop: Box, roll: float, size: int) -> UInt8[np.nda
     """A square of a photo, turned upright by `roll` degrees around its center, at `size` x `size`."""
     if roll == 0:
         return crop_and_resize(pixels, crop, size)
-    return resize(leveled(pixels, crop, roll), (size, size))
+    return resize(level(pixels, crop, roll), (size, size))
 
 
 def roll_deg(face: Face) -> float:
@@ -85,16 +85,16 @@ def roll_deg(face: Face) -> float:
 
 def tilted_square(face: Face, roll: float) -> Box:
     """The square that, turned by `roll` around its center, holds the head upright."""
-    upright = face_box(_turned(face, face.box_px, roll).landmarks_px)
+    upright = face_box(_turn_face(face, face.box_px, roll).landmarks_px)
     side = max(round(max(upright.width, upright.height) * CROP_EXPAND), 2)
-    turn = _turn(face.box_px.center, -roll)
+    turn = turn_matrix(face.box_px.center, -roll)
     x, y = (round(float(v) - side / 2) for v in turn[:, :2] @ np.array(upright.center) + turn[:, 2])
     return Box(x, y, x + side, y + side)
 
 
-def leveled(pixels: Pixels, square: Box, roll: float) -> UInt8[np.ndarray, "side side 3"]:
+def level(pixels: Pixels, square: Box, roll: float) -> UInt8[np.ndarray, "side side 3"]:
     """The content of a turned square at its own size, upright; beyond the edges the edge is repeated."""
-    matrix = _turn(square.center, roll)
+    matrix = turn_matrix(square.center, roll)
     matrix[:, 2] -= (square.x0, square.y0)
     side = round(square.width)
     turned = cv2.warpAffine(
@@ -103,14 +103,14 @@ def leveled(pixels: Pixels, square: Box, roll: float) -> UInt8[np.ndarray, "side
     return np.asarray(turned, np.uint8)
 
 
-def _turn(center: tuple[float, float], roll: float) -> np.ndarray:
+def turn_matrix(center: tuple[float, float], roll: float) -> np.ndarray:
     """The affine matrix that turns a picture counter-clockwise by `roll` degrees around a point."""
     return np.asarray(cv2.getRotationMatrix2D(center, roll, 1.0))
 
 
-def _turned(face: Face, around: Box, roll: float) -> Face:
+def _turn_face(face: Face, around: Box, roll: float) -> Face:
     """The face in a picture that is turned upright around the center of a box."""
-    matrix = _turn(around.center, roll)
+    matrix = turn_matrix(around.center, roll)
     points = face.landmarks_px.copy()
     points[:, :2] = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
     return Face(face_box(points), points, face.pose_4x4, face.blendshapes)

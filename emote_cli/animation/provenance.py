@@ -34,7 +34,7 @@ def weights_hash(model: Path | str) -> str:
     return total.hexdigest()
 
 
-def making_of(job: Job, model: Path | str, **more: Any) -> dict[str, Any]:
+def describe_making(job: Job, model: Path | str, **more: Any) -> dict[str, Any]:
     """Everything that is needed to make the same video again, but for the two files themselves.
 
     Args:

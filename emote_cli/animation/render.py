@@ -18,7 +18,7 @@ from emote_cli.animation.chunks import Carry
 from emote_cli.animation.finishing import show_chunks
 from emote_cli.animation.job import Job
 from emote_cli.animation.options import Tuning
-from emote_cli.animation.provenance import making_of, to_tags
+from emote_cli.animation.provenance import describe_making, to_tags
 from emote_cli.animation.scene import Scene, read_scene
 from emote_cli.animation.variants import find_variant, note_missing
 from emote_cli.errors import OutputError
@@ -202,7 +202,7 @@ def making(plan: Plan) -> dict[str, Any]:
     """What the video will say of its making."""
     scene = plan.scene
     video = {"fps": str(scene.fps), "frames": scene.n_frames, "size": list(scene.size)}
-    return making_of(plan.job, plan.model, video=video)
+    return describe_making(plan.job, plan.model, video=video)
 
 
 def check_output(job: Job) -> None:

@@ -20,12 +20,12 @@ def nearest_frame(index: int, fps_in: Fraction, fps_out: Fraction) -> int:
     return int((Fraction(2 * index + 1, 2) / fps_out) * fps_in)
 
 
-def first_showing(source: int, fps_in: Fraction, fps_out: Fraction) -> int:
+def find_first_shown(source: int, fps_in: Fraction, fps_out: Fraction) -> int:
     """The first frame of the output that shows frame `source`, or a later one, of the source."""
     return max(ceil(source * fps_out / fps_in - Fraction(1, 2)), 0)
 
 
-def showing(
+def retime(
     frames: Sequence[T], start: int, is_last: bool, fps_in: Fraction, fps_out: Fraction, n_out: int
 ) -> Iterator[T]:
     """Repeat or drop some of the source's frames so that they play at `fps_out` with the same timing.
@@ -38,6 +38,6 @@ def showing(
         fps_out: rate of the output.
         n_out: frames of the whole output.
     """
-    stop = n_out if is_last else min(first_showing(start + len(frames), fps_in, fps_out), n_out)
-    for index in range(first_showing(start, fps_in, fps_out), stop):
+    stop = n_out if is_last else min(find_first_shown(start + len(frames), fps_in, fps_out), n_out)
+    for index in range(find_first_shown(start, fps_in, fps_out), stop):
         yield frames[min(nearest_frame(index, fps_in, fps_out) - start, len(frames) - 1)]

@@ -17,7 +17,7 @@ from emote_cli.media.image import read_image
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.settings import ModelSettings
 from emote_cli.types import Face, Pixels, Portrait, Sound
-from emote_cli.zoo.locate import bundled, separator
+from emote_cli.zoo.locate import locate_bundled, separator
 
 MAX_SIDE = 4096
 """Photos with a longer side are shown smaller: players do not take larger H.264."""
@@ -96,7 +96,7 @@ def read_scene(
         )
     check_model_has(settings, options)
     before_faces()
-    with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=20) as analyzer:
+    with FaceAnalyzer(locate_bundled("face_landmarker.task"), max_faces=20) as analyzer:
         faces = find_faces(photo, analyzer)
     cut = cut_portrait(
         photo, portrait, settings.image_size, faces, options.face or "largest", square_for(settings)

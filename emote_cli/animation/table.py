@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emote_cli.animation.declare import declared, read_value
+from emote_cli.animation.declare import list_options, read_value
 from emote_cli.animation.job import OPTIONS
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.errors import EmoteError, InputError
 from emote_cli.media.ffmpeg import require_file
 
 FILES = ("portrait", "audio", "output")
-COLUMNS = (*FILES, *declared(AnimateOptions))
+COLUMNS = (*FILES, *list_options(AnimateOptions))
 """What a row may say; portrait and audio it must."""
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic")
@@ -67,7 +67,7 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def resolved(row: Row) -> Row:
+def resolve_paths(row: Row) -> Row:
     """The same with paths that are right in any folder of any machine that sees the same files."""
     files = {name: row.values[name].resolve() for name in ("portrait", "audio") if name in row.values}
     return replace(row, values={**row.values, **files})

@@ -148,13 +148,13 @@ def _rows(folder: Path | None) -> Iterator[tuple[str, str, str, str, str, str]]:
     """One row per name: what comes with emote first, then what can be fetched."""
     from emote_cli.errors import WeightsError
     from emote_cli.zoo.catalog import human_size, registry
-    from emote_cli.zoo.locate import bundled, home, locate
+    from emote_cli.zoo.locate import home, locate, locate_bundled
     from emote_cli.zoo.lock import fault, model_of, read_lock
 
     yield "tiny", "tests (random weights)", "-", "Apache-2.0", "built from a seed", "yes"
     mini = ("mini", "the default: small, for a CPU")
     try:
-        place = bundled("mini")
+        place = locate_bundled("mini")
         size = human_size(sum(file.stat().st_size for file in place.iterdir()))
         locate("mini")
         yield *mini, size, "Apache-2.0", str(place), "yes"

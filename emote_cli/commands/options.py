@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from emote_cli.animation.declare import Panel, check_value, declared, option_of, read_value
+from emote_cli.animation.declare import Panel, check_value, list_options, option_of, read_value
 from emote_cli.errors import SettingsError
 
 
@@ -27,7 +27,7 @@ def takes(*kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             for each in inspect.signature(command).parameters.values()
             if each.kind is not each.VAR_KEYWORD
         ]
-        known = declared(*kinds)
+        known = list_options(*kinds)
         shown = [parameter(each) for each in known.values() if option_of(each).panel]
         together = sorted([*own, *shown], key=_place)
         named = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in together]

@@ -75,7 +75,7 @@ def prepare(
     from emote_cli import console
     from emote_cli.data.prepare import run as runs
     from emote_cli.data.prepare.settings import gather_settings
-    from emote_cli.zoo.locate import bundled, locate
+    from emote_cli.zoo.locate import locate, locate_bundled
 
     if cache is not None:
         locate(cache)  # an unknown model is an error now, not after hours
@@ -87,7 +87,7 @@ def prepare(
         folder,
         dataset,
         gather_settings(settings_file, setting or [], options),
-        bundled("face_landmarker.task"),
+        locate_bundled("face_landmarker.task"),
         layout=layout.value,
         workers=workers or os.cpu_count() or 1,
         ray=ray,

@@ -137,7 +137,7 @@ def pictures(folder: Path, record: ClipRecord, size: int, view: View) -> Iterato
     affines, variant = view.affines(read_tracks(folder, record), record, size), view.variant(record)
     for frame, affine in zip(frames, affines, strict=False):  # a frame more or less than tracked is cut later
         moved = warp(frame, affine)
-        yield moved if variant is None else variant.recolored(moved)
+        yield moved if variant is None else variant.recolor(moved)
 
 
 def clip_features(
@@ -147,7 +147,7 @@ def clip_features(
     if not record.has_audio:
         return np.zeros((len(view.order(record)), settings.audio.layers, settings.audio.embed), np.float32)
     speech, variant = read_audio(audio_path(folder, record.id)), view.variant(record)
-    return hear(speech if variant is None else variant.heard(speech)).hidden
+    return hear(speech if variant is None else variant.alter_sound(speech)).hidden
 
 
 class StoredLatents:
@@ -208,7 +208,7 @@ class VideoFrames:
         return pixels
 
 
-def mapped(path: Path, name: str) -> Float[np.ndarray, "frames layers embed"]:
+def map_tensor(path: Path, name: str) -> Float[np.ndarray, "frames layers embed"]:
     """One fp16 tensor of a safetensors file as an array that reads the disk only where it is looked at."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
@@ -264,7 +264,7 @@ def open_clip(
 ) -> ClipArrays:
     """A clip whose latents (or pictures) and features stay on the disk until they are looked at."""
     frames = StoredLatents(path) if latents else VideoFrames(clip_path(folder, record.id), record, size)
-    parts = {"latents": frames, "features": mapped(path, "features")}
+    parts = {"latents": frames, "features": map_tensor(path, "features")}
     return load_clip(folder, record, parts, size, weight, view)
 
 
@@ -331,12 +331,12 @@ def is_current(path: Path, record: ClipRecord, view: View) -> bool:
     """Whether a cache entry is there, whole, and of the clip as it was last prepared; else it is made again."""
     try:
         with safe_open(path, "pt") as file:
-            return "features" in file.keys() and file.metadata() == made_from(record, view)
+            return "features" in file.keys() and file.metadata() == describe_origin(record, view)
     except (OSError, SafetensorError):
         return False
 
 
-def made_from(record: ClipRecord, view: View) -> dict[str, str]:
+def describe_origin(record: ClipRecord, view: View) -> dict[str, str]:
     """What an entry depends on, but for the model: the stretch of video, how it was prepared, how it was altered."""
     stretch = [record.start_s, record.end_s, record.crop_px, record.measured.get("sound_late_s", 0.0)]
     return {
@@ -351,7 +351,7 @@ def store(tensors: dict[str, Tensor], path: Path, record: ClipRecord, view: View
     """Write a cache entry that is never seen half-written."""
     part = part_name(path)
     try:
-        save_file(tensors, part, made_from(record, view))
+        save_file(tensors, part, describe_origin(record, view))
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

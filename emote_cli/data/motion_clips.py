@@ -180,7 +180,7 @@ def _see(
     lips, sound = lip_values(tracks), read_audio(folder / "audio" / f"{record.id}.flac")
     if variant is not None:
         order = variant.order(len(points))
-        points, sound = alter(points, variant, size)[order], variant.heard(sound)
+        points, sound = alter(points, variant, size)[order], variant.alter_sound(sound)
         lips, found, speed, pose = lips[order], found[order], speed[order] * variant.tempo, pose[order]
     return SeenClip(points, lips, found, speed.astype(np.float32), pose, listen(sound))
 

@@ -69,14 +69,14 @@ class Variant:
             turned[0] = np.array([0, 0, size - 1]) - turned[0]
         return np.asarray(turned, np.float64)
 
-    def recolored(self, frame: Pixels) -> Pixels:
-        """A frame in this copy's colors."""
+    def recolor(self, frame: Pixels) -> Pixels:
+        """Give a frame this copy's colors."""
         gain, lift = (np.array(each, np.float32) for each in (self.gain, self.lift))
         values = (frame.astype(np.float32) - 127.5) * gain + 127.5 + lift
         return np.clip(values, 0, 255).round().astype(np.uint8)
 
-    def heard(self, speech: Waveform) -> Waveform:
-        """The sound of this copy, in its tempo (and pitch)."""
+    def alter_sound(self, speech: Waveform) -> Waveform:
+        """Make the sound of this copy, in its tempo (and pitch)."""
         rng, samples = np.random.default_rng(self.seed), speech.samples
         if self.tempo != 1:
             rate = speech.sample_rate_hz

@@ -46,7 +46,7 @@ def chunk_noise(
     return math.sqrt(shared) * frame_noise(seed, COMMON, shape) + math.sqrt(1 - shared) * own
 
 
-def guided(conditional: Denoise, unconditional: Denoise, scale: float, guided_from: int = 0) -> Denoise:
+def guide(conditional: Denoise, unconditional: Denoise, scale: float, guided_from: int = 0) -> Denoise:
     """Classifier-free guidance (Ho and Salimans, arXiv 2207.12598): u + scale (c - u).
 
     Args:

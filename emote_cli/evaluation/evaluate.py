@@ -19,7 +19,7 @@ from emote_cli.media.ffmpeg import require_file
 from emote_cli.media.image import read_image
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.sface import SFace
-from emote_cli.zoo.locate import bundled, home
+from emote_cli.zoo.locate import home, locate_bundled
 
 SFACE_NAME = "face_recognition_sface_2021dec.onnx"
 PROTOCOL = 1
@@ -162,7 +162,7 @@ def find_reference(
     """
     if sface is not None and portrait is not None:
         pixels = read_image(portrait)
-        with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
+        with FaceAnalyzer(locate_bundled("face_landmarker.task")) as analyzer:
             faces = find_faces(pixels, analyzer)
         if not faces:
             raise FaceError(f"no face in {portrait}", "give the portrait that the video was made from")

@@ -24,7 +24,7 @@ from emote_cli.perception.landmarks import EYE_CORNERS, EYES, LOWER_LIP, NOSE_TI
 from emote_cli.perception.lip_reading import read_lips_from_sound, voice_energy
 from emote_cli.perception.sface import SFace
 from emote_cli.types import Box, Face, Pixels
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 
 SIDE = 256
 """Side of the window in which pictures are looked at."""
@@ -120,7 +120,7 @@ def watch(path: Path, sface: SFace | None = None, on_frame: Callable[[int], obje
     """
     info = probe(path)
     notes = _Notes(sface)
-    with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=2, video=True) as analyzer:
+    with FaceAnalyzer(locate_bundled("face_landmarker.task"), max_faces=2, video=True) as analyzer:
         for number, frame in enumerate(read_frames(path, fps=info.fps)):
             notes.add(frame, analyzer.analyze(frame, round(number * 1000 / info.fps)))
             on_frame(1)

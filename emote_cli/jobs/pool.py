@@ -61,7 +61,7 @@ def map_jobs(
         process = context.Process(target=_work, args=(function, theirs), daemon=True)
         with _interrupts_held():
             process.start()
-        stopping.started(process)
+        stopping.watch_process(process)
         theirs.close()
         ours.send(job)
         pool.append(_Worker(process, ours, job, tries))
@@ -108,7 +108,7 @@ def _next_job(worker: _Worker[J], queue: Iterator[J], pool: list[_Worker[J]]) ->
     pool.remove(worker)
     worker.pipe.close()
     worker.process.join(_PATIENCE_S)
-    stopping.ended(worker.process)
+    stopping.forget_process(worker.process)
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def _stop(workers: list[_Worker[J]]) -> None:
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-        stopping.ended(worker.process)
+        stopping.forget_process(worker.process)
 
 
 def _work(function: Callable[[J], R], pipe: Connection) -> None:

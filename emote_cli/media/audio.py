@@ -106,7 +106,7 @@ def open_audio(
     if one_channel:
         pieces = _pieces(path, arguments, sample_rate_hz, "mono")
     else:
-        pieces = _mixed(path, arguments, sample_rate_hz, mixer)
+        pieces = _mix(path, arguments, sample_rate_hz, mixer)
     recording = _store(path, pieces, sample_rate_hz, start_s)
     notes = [
         *_stream_note(path, info, index, stream),
@@ -158,7 +158,7 @@ def _pieces(path: Path, arguments: list[str], sample_rate_hz: int, channels: str
             yield piece
 
 
-def _mixed(path: Path, arguments: list[str], sample_rate_hz: int, mixer: Mixer) -> Iterator[bytes]:
+def _mix(path: Path, arguments: list[str], sample_rate_hz: int, mixer: Mixer) -> Iterator[bytes]:
     """The decoded mix; ffmpeg's, but where that has lost a channel."""
     apart = f"aresample={sample_rate_hz}:async=1:first_pts=0"
     hint = "convert it to WAV and try again"

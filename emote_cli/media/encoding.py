@@ -55,7 +55,7 @@ class Encoding:
         order = ["-bf", "0", "-flags", "+cgop"] if self.stream == "h264" else []
         return [*self.video(size, quality), *order, "-f", self.stream]
 
-    def joined(self, fps: Fraction) -> tuple[list[str], list[str]]:
+    def join_arguments(self, fps: Fraction) -> tuple[list[str], list[str]]:
         """Arguments for reading segments that follow each other in the pipe, and for writing their picture."""
         rate = f"{fps.numerator}/{fps.denominator}"
         if self.stream == "ivf":

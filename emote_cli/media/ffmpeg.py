@@ -166,7 +166,7 @@ def reading(arguments: list[str], path: Path, hint: str) -> Iterator[Callable[[i
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, start_new_session=True
     )
-    stopping.started(process)
+    stopping.watch_process(process)
     assert process.stdout is not None
     assert process.stderr is not None
     stdout, complaints, watch = process.stdout, Complaints(process.stderr), _Watch(process)
@@ -187,7 +187,7 @@ def reading(arguments: list[str], path: Path, hint: str) -> Iterator[Callable[[i
         if process.poll() is None:
             process.kill()
         process.wait()
-        stopping.ended(process)
+        stopping.forget_process(process)
 
 
 class _Watch:

@@ -176,7 +176,7 @@ class SegmentedWriter:
 
     def _remember(self) -> None:
         """What must go if this process is ended; what outlives an exception outlives that, too."""
-        (stopping.finished if self._keep and self.n_segments else stopping.unfinished)(self._folder)
+        (stopping.mark_finished if self._keep and self.n_segments else stopping.mark_unfinished)(self._folder)
 
     def join_partial(self, path: Path) -> bool:
         """Make a playable file of the frames that are there, if there are any; the segments stay.
@@ -206,7 +206,7 @@ class SegmentedWriter:
             self._open.close()
             if done or not (self._keep and self.n_segments):
                 shutil.rmtree(self._folder, ignore_errors=True)
-            stopping.finished(self._folder)
+            stopping.mark_finished(self._folder)
 
     def _state_path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.npz"
@@ -269,7 +269,7 @@ class _VideoSegments:
         if heard is not None and not whole:
             heard = replace(heard, duration_s=min(seconds, heard.duration_s or seconds))
         audio, sound = audio_arguments(heard, self._encoding)
-        source, picture = self._encoding.joined(self._fps)
+        source, picture = self._encoding.join_arguments(self._fps)
         command = [*source, *audio, *picture, *sound, *tag_arguments(self._tags), *self._encoding.container]
         sink = Sink(path, command, self._folder)
         try:

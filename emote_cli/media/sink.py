@@ -34,7 +34,7 @@ class Sink:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        stopping.started(self._process)
+        stopping.watch_process(self._process)
         assert self._process.stderr is not None
         self._complaints = Complaints(self._process.stderr)
 
@@ -79,8 +79,8 @@ class Sink:
             except BrokenPipeError:
                 pass  # the bytes still buffered for a killed process
         self._part.unlink(missing_ok=True)
-        stopping.ended(self._process)
-        stopping.finished(self._part)
+        stopping.forget_process(self._process)
+        stopping.mark_finished(self._part)
 
     def _failure(self) -> OutputError:
         complaint = self._complaints.last()

@@ -80,12 +80,12 @@ def crop_square(box: Box, image_width: int, image_height: int, expand: float = C
     It is shifted into the picture; only what cannot fit stays outside, and is padded when cropping.
     """
     side = max(round(max(box.width, box.height) * expand), 2)
-    x0 = _shifted_inside(box.center[0] - side / 2, side, image_width)
-    y0 = _shifted_inside(box.center[1] - side / 2, side, image_height)
+    x0 = _shift_inside(box.center[0] - side / 2, side, image_width)
+    y0 = _shift_inside(box.center[1] - side / 2, side, image_height)
     return Box(x0, y0, x0 + side, y0 + side)
 
 
-def _shifted_inside(start: float, side: int, length: int) -> float:
+def _shift_inside(start: float, side: int, length: int) -> float:
     low, high = min(0, length - side), max(0, length - side)
     return float(min(max(round(start), low), high))
 

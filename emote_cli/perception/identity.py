@@ -73,7 +73,7 @@ class IdentityReader:
 
     def detect(self, pixels: Pixels) -> list[Detection]:
         """All faces of a picture, the surest first."""
-        canvas, scale = fitted(pixels, _DETECTOR_SIDE)
+        canvas, scale = fit(pixels, _DETECTOR_SIDE)
         name = self.detector.get_inputs()[0].name
         outputs = self.detector.run(None, {name: to_blob(canvas, 128.0)})
         found = [
@@ -85,7 +85,7 @@ class IdentityReader:
 
     def embed(self, pixels: Pixels, points: Points) -> Float[np.ndarray, " embedding"]:
         """The embedding of one face, not normalized."""
-        face = aligned(pixels, points)
+        face = align(pixels, points)
         name = self.embedder.get_inputs()[0].name
         out = self.embedder.run(None, {name: to_blob(face, 127.5)})[0]
         return np.asarray(out, np.float32).reshape(-1)
@@ -99,7 +99,7 @@ class IdentityReader:
             )
 
 
-def fitted(pixels: Pixels, side: int) -> tuple[UInt8[np.ndarray, "{side} {side} 3"], float]:
+def fit(pixels: Pixels, side: int) -> tuple[UInt8[np.ndarray, "{side} {side} 3"], float]:
     """The picture at the top left of a black square that it just fits into, and by how much it was scaled."""
     height, width = pixels.shape[:2]
     if height > width:
@@ -169,7 +169,7 @@ def similarity(points: Points, places: Points = PLACES) -> Float[np.ndarray, "2 
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
 
-def aligned(pixels: Pixels, points: Points) -> UInt8[np.ndarray, "112 112 3"]:
+def align(pixels: Pixels, points: Points) -> UInt8[np.ndarray, "112 112 3"]:
     """The face at ArcFace's size, its five points at their places; black beyond the picture."""
     return np.asarray(cv2.warpAffine(pixels, similarity(points), (FACE_SIDE, FACE_SIDE)), np.uint8)
 

@@ -37,7 +37,7 @@ class HalloRegions:
     levels: tuple[Float[np.ndarray, "3 _"], ...]
 
 
-def enlarged_box(
+def enlarge_box(
     landmarks_px: Landmarks, which: Sequence[int], ratio: float, width: int, height: int
 ) -> tuple[int, int, int, int]:
     """The box around some landmarks, enlarged about its center and kept inside the picture.
@@ -47,10 +47,10 @@ def enlarged_box(
     """
     points = np.round(landmarks_px[list(which), :2]).astype(int)
     (x0, y0), (x1, y1) = points.min(0), points.max(0)
-    return (*_enlarged(int(x0), int(x1), ratio, width), *_enlarged(int(y0), int(y1), ratio, height))
+    return (*_enlarge(int(x0), int(x1), ratio, width), *_enlarge(int(y0), int(y1), ratio, height))
 
 
-def _enlarged(low: int, high: int, ratio: float, limit: int) -> tuple[int, int]:
+def _enlarge(low: int, high: int, ratio: float, limit: int) -> tuple[int, int]:
     """One side of the box; what would stick out at one end is added at the other."""
     center, half = (low + high) // 2, int((high - low) * ratio) // 2
     low, high = center - half, center + half
@@ -68,7 +68,7 @@ def box_mask(box: tuple[int, int, int, int], width: int, height: int) -> Mask:
     return mask
 
 
-def blurred(mask: Mask, kernel: int) -> UInt8[np.ndarray, "64 64"]:
+def blur(mask: Mask, kernel: int) -> UInt8[np.ndarray, "64 64"]:
     """Shrink to 64x64, blur, and stretch to 0..255."""
     small = cv2.resize(mask, (MASK_SIDE, MASK_SIDE))
     soft = cv2.GaussianBlur(small, (kernel, kernel), 0)
@@ -77,7 +77,7 @@ def blurred(mask: Mask, kernel: int) -> UInt8[np.ndarray, "64 64"]:
 
 def branch_masks(face: Mask, lips: Mask) -> tuple[UInt8[np.ndarray, "64 64"], ...]:
     """Weights of the full, face and lip branch, 0..255: around the face, the face without lips, the lips."""
-    soft_face, soft_lips = blurred(face, FACE_BLUR), blurred(lips, LIP_BLUR)
+    soft_face, soft_lips = blur(face, FACE_BLUR), blur(lips, LIP_BLUR)
     around = (255.0 * (1.0 - soft_face / 255.0)).astype(np.uint8)
     return around, np.asarray(cv2.subtract(soft_face, soft_lips), np.uint8), soft_lips
 
@@ -100,19 +100,19 @@ def hallo_regions(
         levels: of the U-Net.
         face_ratio: how far the face box is enlarged.
     """
-    face = box_mask(enlarged_box(landmarks_px, OVAL, face_ratio, width, height), width, height)
-    lips = box_mask(enlarged_box(landmarks_px, LIPS, LIP_RATIO, width, height), width, height)
+    face = box_mask(enlarge_box(landmarks_px, OVAL, face_ratio, width, height), width, height)
+    lips = box_mask(enlarge_box(landmarks_px, LIPS, LIP_RATIO, width, height), width, height)
     masks = branch_masks(face, lips)
     sides = [size // 8 // 2**level for level in range(levels)]
     return HalloRegions(
-        face=resized(face, size).astype(np.float32) / 255,
+        face=resize_mask(face, size).astype(np.float32) / 255,
         levels=tuple(
-            np.stack([resized(mask, side).reshape(-1) for mask in masks]).astype(np.float32) / 255
+            np.stack([resize_mask(mask, side).reshape(-1) for mask in masks]).astype(np.float32) / 255
             for side in sides
         ),
     )
 
 
-def resized(mask: Mask, side: int) -> UInt8[np.ndarray, "side side"]:
+def resize_mask(mask: Mask, side: int) -> UInt8[np.ndarray, "side side"]:
     """Squash to a square, bilinear with Pillow's filter."""
     return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.BILINEAR))

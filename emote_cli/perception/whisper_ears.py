@@ -18,7 +18,7 @@ from emote_cli.perception.features import SAMPLE_RATE_HZ, BlockFeatures, count_f
 from emote_cli.perception.whisper_encoder import HOP, STATES_HZ, WhisperEncoder, log_mel
 from emote_cli.settings import AudioSettings
 from emote_cli.types import Sound, Waveform
-from emote_cli.zoo.locate import bundled, check_folder
+from emote_cli.zoo.locate import check_folder, locate_bundled
 
 WINDOW_S, KEPT_S = 4, 2
 """Seconds that are heard together, and those in the middle that are kept."""
@@ -29,13 +29,13 @@ EARS = "whisper"
 
 
 @lru_cache(maxsize=1)
-def bundled_ears() -> WhisperEncoder:
+def load_bundled_ears() -> WhisperEncoder:
     """The frozen encoder that ships.
 
     Raises:
         WeightsError: it is missing or damaged.
     """
-    folder = bundled(EARS)
+    folder = locate_bundled(EARS)
     check_folder(folder)
     return WhisperEncoder.load(folder / "model.safetensors", BLOCKS, hint="reinstall emote-cli")
 
@@ -61,17 +61,21 @@ def whisper_ears(
             f"{settings.layers} states a frame at {fps} fps are not Whisper's {STATES_HZ} a second",
             hint="25 fps and audio.layers=2 are",
         )
-    frames, gain, ears = count_frames(sound, fps), np.float32(speech_gain(sound)), encoder or bundled_ears()
+    frames, gain, ears = (
+        count_frames(sound, fps),
+        np.float32(speech_gain(sound)),
+        encoder or load_bundled_ears(),
+    )
 
     def compute(start: int, stop: int) -> Float[np.ndarray, "frames layers embed"]:
-        states = _heard(ears, sound, round(start / fps * SAMPLE_RATE_HZ), gain)
+        states = _listen_once(ears, sound, round(start / fps * SAMPLE_RATE_HZ), gain)
         return states[: (stop - start) * settings.layers].reshape(stop - start, settings.layers, -1)
 
     return BlockFeatures(frames, KEPT_S * fps, compute)
 
 
 @torch.inference_mode()
-def _heard(
+def _listen_once(
     encoder: WhisperEncoder, sound: Sound, begin: int, gain: np.float32
 ) -> Float[np.ndarray, "states embed"]:
     """The states of KEPT_S seconds from sample `begin`, heard with what is around them; silence beyond the ends."""

@@ -46,14 +46,14 @@ def log_mel(sound: Sound, bands: int = N_MELS) -> Mel:
     count, pieces = sound.n_samples // HOP, [np.zeros((bands, 0), np.float32)]
     for start in range(0, count, _PIECE_COLUMNS):
         stop = min(start + _PIECE_COLUMNS, count)
-        samples = _mirrored(sound, start * HOP - N_FFT // 2, (stop - 1) * HOP + N_FFT // 2)
+        samples = _mirror_edges(sound, start * HOP - N_FFT // 2, (stop - 1) * HOP + N_FFT // 2)
         power = filters @ spectra(samples, N_FFT, N_FFT, HOP).T ** 2
         pieces.append(np.log10(np.maximum(power, 1e-10)).astype(np.float32))
     mel = torch.from_numpy(np.concatenate(pieces, 1))
     return (mel.clamp(min=float(mel.max()) - _DYNAMIC_RANGE) + 4) / 4 if count else mel
 
 
-def _mirrored(sound: Sound, start: int, stop: int) -> Float[np.ndarray, " samples"]:
+def _mirror_edges(sound: Sound, start: int, stop: int) -> Float[np.ndarray, " samples"]:
     """The samples from `start` to before `stop`; beyond the ends of the recording it runs backwards."""
     samples = sound.read(max(start, 0), min(stop, sound.n_samples)).astype(np.float32)
     beyond = (max(-start, 0), max(stop - sound.n_samples, 0))

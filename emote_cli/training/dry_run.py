@@ -102,7 +102,7 @@ def forecasts(
             model = first_model(stage, data, chosen)
             yield forecast(stage, model, data, chosen, observer)
             continue
-        with passing_cache(model, stage.settings, data):
+        with clear_new_cache(model, stage.settings, data):
             few = replace(chosen, train=chosen.train[:FEW], weights=chosen.weights[:FEW])
             yield replace(forecast(stage, model, data, few, observer), clips=len(chosen.train))
 
@@ -141,7 +141,7 @@ def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observe
 
 
 @contextlib.contextmanager
-def passing_cache(model: Emo, settings: TrainSettings, data: Path) -> Iterator[None]:
+def clear_new_cache(model: Emo, settings: TrainSettings, data: Path) -> Iterator[None]:
     """Latents of an autoencoder that is not trained yet are of no use later: they go when the block ends."""
     if settings.stage == "vae" or model.settings.autoencoder.kind == "motion":
         yield

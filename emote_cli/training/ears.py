@@ -49,7 +49,7 @@ def give_ears(
     model: Emo, settings: TrainSettings, clips: Sequence[ClipArrays | LazyClip], observer: Observer
 ) -> None:
     """Warm the audio projector up, and open the audio layers: zeros would not let it through."""
-    heard, audio = heard_lips(clips), model.settings.audio
+    heard, audio = read_heard_lips(clips), model.settings.audio
     last: list[float] = []
 
     def on_step(step: int, loss: float) -> None:
@@ -65,7 +65,7 @@ def give_ears(
     )
 
 
-def heard_lips(clips: Sequence[ClipArrays | LazyClip]) -> list[HeardLips]:
+def read_heard_lips(clips: Sequence[ClipArrays | LazyClip]) -> list[HeardLips]:
     """Sound and lips of every clip."""
     opened = [clip.open() for clip in clips]
     return [HeardLips(clip.features, clip.lips, clip.weight / max(clip.n_frames, 1)) for clip in opened]

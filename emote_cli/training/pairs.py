@@ -84,7 +84,7 @@ class Pairs:
         """Pair number `key`, in other colors, mirrored or not."""
         rng = np.random.default_rng([self.seed, key, attempt])
         number = int(rng.choice(len(self.clips), p=self.weights))
-        portrait, frame = self._drawn(number, rng)
+        portrait, frame = self._draw(number, rng)
         noise = rng.normal(0, rng.uniform(0, JITTER_PX) * len(frame.pixels) / 256, frame.points.shape)
         told = (frame.points + noise).astype(np.float32)
         view = view_of(told, portrait.points)
@@ -104,7 +104,7 @@ class Pairs:
             hints[2] *= -1
         return Pair(finish(seen.warped), finish(seen.portrait), torch.from_numpy(hints), finish(target))
 
-    def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Shot, Shot]:
+    def _draw(self, number: int, rng: np.random.Generator) -> tuple[Shot, Shot]:
         clip, openness = self.clips[number], self.openness[number]
         if len(clip) == 1:
             return close_mouth(clip[0], float(rng.uniform(0.3, 1.05))), clip[0]

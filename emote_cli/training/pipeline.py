@@ -35,7 +35,7 @@ from emote_cli.training.run_folder import (
     stage_that_made,
 )
 from emote_cli.training.settings import RunSettings, TrainSettings
-from emote_cli.training.start import begin, changed
+from emote_cli.training.start import apply_changes, begin
 from emote_cli.training.validate import Examiner
 from emote_cli.zoo.locate import locate, newest_ema
 
@@ -121,7 +121,7 @@ def first_model(stage: StageRun, data: Path, chosen: Selection) -> Emo:
     pictures = model.settings.autoencoder.kind == "pictures"
     if pictures and stage.settings.stage == "image" and came_from_vae(stage.start):
         scale = measure_latent_scale(data, chosen.train, model)
-        model = changed(model, [f"autoencoder.scaling_factor={scale:.4g}"])
+        model = apply_changes(model, [f"autoencoder.scaling_factor={scale:.4g}"])
     return few_steps(model, stage.settings)
 
 
@@ -130,7 +130,7 @@ def few_steps(model: Emo, settings: TrainSettings) -> Emo:
     if settings.stage != "distill":
         return model
     few = [f"diffusion.steps={settings.distill.steps}", "diffusion.guidance=1.0", "diffusion.solver=ddim"]
-    return changed(model, few)
+    return apply_changes(model, few)
 
 
 def original_for(stage: StageRun) -> Original:

@@ -87,7 +87,7 @@ def plan(request: Request, out: Path) -> list[StageRun]:
     stages = stage_names(request.stage, name)
     ours, changes = split_assignments(list(request.assignments))
     settings = [override(load_recipe(name, stage), ours) for stage in stages]
-    settings = limited(settings, request)
+    settings = apply_limits(settings, request)
     first = request.start or (None if request.model in TRAINABLE_MODELS else request.model)
     if len(stages) == 1:
         return [StageRun(settings[0], out, request.model, first, changes)]
@@ -98,7 +98,7 @@ def plan(request: Request, out: Path) -> list[StageRun]:
     return runs
 
 
-def limited(stages: list[TrainSettings], request: Request) -> list[TrainSettings]:
+def apply_limits(stages: list[TrainSettings], request: Request) -> list[TrainSettings]:
     """Apply --max-steps to every stage, and divide --max-minutes as the recipe divides its own."""
     changes: list[dict[str, object]] = [{} for _ in stages]
     if request.max_steps is not None:

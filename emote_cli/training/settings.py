@@ -149,7 +149,7 @@ def load_recipe(model: str, stage: StageName) -> TrainSettings:
     name, content = read_recipe(model)
     if stage not in content:
         raise SettingsError(f"{model} has no stage {stage}", f"it has {', '.join(recipe_stages(model))}")
-    values = merged(content.get("common", {}), content[stage])
+    values = merge(content.get("common", {}), content[stage])
     return parse_settings(TrainSettings, {"stage": stage, **values}, f"recipe {name}, {stage}")
 
 
@@ -168,10 +168,10 @@ def read_recipe(model: str) -> tuple[str, dict[str, Any]]:
     return file.name, yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`base` with the values of `over`, folders joined."""
     joined = dict(base)
     for key, value in over.items():
         inner = joined.get(key)
-        joined[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+        joined[key] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return joined

@@ -79,13 +79,13 @@ def trainable_names(
     names = [name for name, _ in model.named_parameters()]
     chosen = {name for name in names if part_of(name) in parts}
     for pattern in unfreeze:
-        chosen |= matching(names, pattern, "--unfreeze ")
+        chosen |= match_names(names, pattern, "--unfreeze ")
     for pattern in freeze:
-        chosen -= matching(names, pattern, "freeze=")
+        chosen -= match_names(names, pattern, "freeze=")
     return [name for name in names if name in chosen]
 
 
-def matching(names: list[str], pattern: str, option: str) -> set[str]:
+def match_names(names: list[str], pattern: str, option: str) -> set[str]:
     """The names that a pattern matches.
 
     Raises:

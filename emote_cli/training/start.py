@@ -42,7 +42,7 @@ def begin(stage: StageName, model: str, start: str | None, changes: list[str], s
     if model and settings.name != model:
         raise TrainingError(f"{start} is a {settings.name}, --model says {model}", f"--model {settings.name}")
     check_order(stage, folder, start)
-    return changed(random_model(settings, seed) if folder is None else load_folder(folder), changes)
+    return apply_changes(random_model(settings, seed) if folder is None else load_folder(folder), changes)
 
 
 def begin_anew(stage: StageName, settings: ModelSettings, seed: int) -> Emo:
@@ -107,7 +107,7 @@ def check_order(stage: StageName, folder: Path | None, start: str) -> None:
         )
 
 
-def changed(model: Emo, changes: list[str]) -> Emo:
+def apply_changes(model: Emo, changes: list[str]) -> Emo:
     """The model with other settings and the same weights.
 
     Raises:

@@ -32,7 +32,7 @@ from emote_cli.training.metrics import Identity, faces_of, jaw_curve, psnr_db
 from emote_cli.training.run_folder import SAMPLES
 from emote_cli.training.settings import ValidationSettings
 from emote_cli.types import Box, Face, Pixels, Portrait, Waveform
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Examiner:
                 writer.write(np.concatenate([ours, true], axis=1))
 
     def _figures(self, held_out: HeldOut, made: list[Pixels]) -> dict[str, float]:
-        with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=1, video=True) as analyzer:
+        with FaceAnalyzer(locate_bundled("face_landmarker.task"), max_faces=1, video=True) as analyzer:
             faces = faces_of(made, analyzer)
         figures = {
             "jaw_correlation": correlation(jaw_curve(faces), held_out.jaw),

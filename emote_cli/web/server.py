@@ -104,10 +104,10 @@ def serve(
         EmoteError: the model is unknown, or the tunnel does not open.
     """
     with tempfile.TemporaryDirectory(prefix="emote-web-", ignore_cleanup_errors=True) as folder:
-        stopping.unfinished(Path(folder))
+        stopping.mark_unfinished(Path(folder))
         with page_app(Path(folder), model, run, share) as app:
             _run(app, listener, share, tell)
-        stopping.finished(Path(folder))
+        stopping.mark_finished(Path(folder))
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ WEIGHTS_NAME = "model.safetensors"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def bundled(name: str) -> Path:
+def locate_bundled(name: str) -> Path:
     """Find something that ships with the package: `mini` (a folder) or `face_landmarker.task` (a file).
 
     Raises:
@@ -95,11 +95,11 @@ def locate(model: str) -> Path | None:
     if model == "tiny":
         return None
     if model == "mini":
-        folder = bundled("mini")
+        folder = locate_bundled("mini")
         check_folder(folder)
         return folder
     if model in KNOWN_MODELS:
-        return _installed(registry()[model])
+        return _locate_installed(registry()[model])
     path = Path(model).expanduser()
     if not path.exists():
         raise unknown_model(model, KNOWN_MODELS, ", or the path of a model or run folder")
@@ -114,7 +114,7 @@ def unknown_model(name: str, known: tuple[str, ...], more: str = "") -> WeightsE
     return WeightsError(what, hint=f"{meant}known: {', '.join(known)}{more}")
 
 
-def _installed(model: HubModel) -> Path:
+def _locate_installed(model: HubModel) -> Path:
     """The folder of a downloaded model, if everything that a run needs is there and whole; an add-on needs its base."""
     folder = home(model.name)
     parts = [registry()[name] for name in (model.base, model.name) if name]

@@ -9,8 +9,8 @@ from emote_cli.animation.aids.detail import (
     JAW,
     LEEWAY,
     color_limits,
-    color_locked,
-    held,
+    keep_portrait,
+    lock_colors,
     lower_face,
     luma_and_chroma,
 )
@@ -56,7 +56,7 @@ def test_what_is_held_is_the_portrait():
     frames, portrait = torch.rand(3, 3, 8, 8), torch.rand(1, 3, 8, 8)
     mask = torch.zeros(8, 8)
     mask[4:] = 1
-    shown = held(frames, portrait, mask)
+    shown = keep_portrait(frames, portrait, mask)
     assert torch.equal(shown[:, :, :4], portrait[:, :, :4].expand(3, -1, -1, -1))
     assert torch.allclose(shown[:, :, 4:], frames[:, :, 4:])
 
@@ -68,16 +68,16 @@ def test_colors_stay_the_portraits_own():
     mask[:, :2] = 0
     limits = color_limits(portrait, mask, mask)
     for kept in (skin, skin - 0.5, 0.95 * skin):
-        assert torch.allclose(color_locked(kept.repeat(1, 1, 8, 8), limits), kept, atol=1e-5)
+        assert torch.allclose(lock_colors(kept.repeat(1, 1, 8, 8), limits), kept, atol=1e-5)
     magenta = torch.tensor([0.5, -0.6, 0.6]).view(1, 3, 1, 1).repeat(1, 1, 8, 8)
-    locked = color_locked(magenta, limits)
+    locked = lock_colors(magenta, limits)
     assert torch.allclose(luma_and_chroma(locked)[0], luma_and_chroma(magenta)[0], atol=1e-5), (
         "as bright as before"
     )
     assert luma_and_chroma(locked)[1][0, 1, :, 3:].max() < -0.05, "less blue than grey"
-    assert torch.allclose(color_locked(portrait, limits), portrait, atol=1e-5), "the wall stays blue"
+    assert torch.allclose(lock_colors(portrait, limits), portrait, atol=1e-5), "the wall stays blue"
     nowhere = color_limits(portrait, torch.zeros(8, 8), torch.zeros(8, 8))
-    assert torch.allclose(color_locked(magenta, nowhere), magenta, atol=1e-5)
+    assert torch.allclose(lock_colors(magenta, nowhere), magenta, atol=1e-5)
 
 
 def test_a_chin_is_not_grey_and_a_mouth_no_paler_than_its_palest_place():
@@ -86,7 +86,7 @@ def test_a_chin_is_not_grey_and_a_mouth_no_paler_than_its_palest_place():
     lips[:4] = 1
     portrait[:, :, 0] = 0.8  # white teeth
     grey = torch.full((1, 3, 8, 8), 0.3)
-    locked = color_locked(grey, color_limits(portrait, torch.ones(8, 8), lips))
+    locked = lock_colors(grey, color_limits(portrait, torch.ones(8, 8), lips))
     redness = luma_and_chroma(portrait)[1][0, 0, 7, 7]
     assert luma_and_chroma(locked)[1][0, 0, :4].abs().max() < LEEWAY
     assert luma_and_chroma(locked)[1][0, 0, 4:].min() > redness - 0.05

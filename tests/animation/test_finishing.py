@@ -10,7 +10,6 @@ import pytest
 from emote_cli.animation import render as render_module
 from emote_cli.animation import scene as scene_module
 from emote_cli.animation.aids.idle import Idle
-from emote_cli.animation.aids.paste import as_it_is
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.finishing import make_finisher, make_livener, show_chunks, show_frames
 from emote_cli.animation.options import AnimateOptions
@@ -92,8 +91,8 @@ def test_the_head_sways_where_the_options_or_the_model_say_so(scene):
         chosen = AnimateOptions(size=128, **options)
         return make_livener(replace(resized(scene, chosen), settings=settings), chosen)
 
-    assert liven(False) is as_it_is
-    assert liven(True, idle=False) is as_it_is
+    assert liven(False) is leave_as_is
+    assert liven(True, idle=False) is leave_as_is
     assert isinstance(liven(True), Idle)
     idle = liven(False, idle=True, head_speed=0.7, seed=4)
     assert isinstance(idle, Idle)

@@ -8,7 +8,7 @@ import pytest
 from emote_cli.animation.aids.idle import BLINK_EVERY_S, Idle, closed_share, sway_deg
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.types import Face
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 from tests.conftest import make_portrait
 
 SIDE = 256
@@ -16,7 +16,7 @@ SIDE = 256
 
 @pytest.fixture(scope="module")
 def analyzer():
-    with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=1) as made:
+    with FaceAnalyzer(locate_bundled("face_landmarker.task"), max_faces=1) as made:
         yield made
 
 

@@ -21,7 +21,7 @@ from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.settings import load_preset, override
 from emote_cli.types import Pixels, Portrait, Waveform
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 
 ASSETS = Path(__file__).parents[1] / "assets"
 MOTION = [
@@ -49,7 +49,7 @@ def photo() -> Pixels:
 @pytest.fixture(scope="module")
 def portrait(animator: Animator, photo: Pixels) -> Portrait:
     path = ASSETS / "portrait.png"
-    with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
+    with FaceAnalyzer(locate_bundled("face_landmarker.task")) as analyzer:
         return cut_portrait(photo, path, animator.size, find_faces(photo, analyzer))
 
 

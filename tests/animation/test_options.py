@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from emote_cli.animation.declare import declared, option_of, read_value
+from emote_cli.animation.declare import list_options, option_of, read_value
 from emote_cli.animation.job import OPTIONS, REPEATABLE, Job
 from emote_cli.animation.options import AnimateOptions, Tuning
 from emote_cli.animation.provenance import unset_text
@@ -90,7 +90,7 @@ def test_every_option_is_declared_in_one_class_and_explained():
     names = [each.name for kind in (Job, AnimateOptions, Tuning) for each in fields(kind)]
     assert len(names) == len(set(names))
     assert all(option_of(declaration).help.endswith((".", ").")) for declaration in OPTIONS.values())
-    assert {each.name for each in fields(AnimateOptions)} == set(declared(AnimateOptions))
+    assert {each.name for each in fields(AnimateOptions)} == set(list_options(AnimateOptions))
 
 
 def test_what_a_video_remembers_stays_what_it_was():

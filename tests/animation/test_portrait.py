@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emote_cli.animation.choice import choose_face, numbered
+from emote_cli.animation.choice import choose_face, draw_numbers
 from emote_cli.animation.portrait import cut_portrait, doubts, roll_deg
 from emote_cli.errors import FaceError
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 from tests.conftest import make_portrait
 
 
 @pytest.fixture(scope="module")
 def analyzer():
-    with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
+    with FaceAnalyzer(locate_bundled("face_landmarker.task")) as analyzer:
         yield analyzer
 
 
@@ -102,7 +102,7 @@ def test_a_face_can_be_chosen(astronaut, analyzer):
         choose_face(faces, 3, source, size)
     with pytest.raises(FaceError, match="outside"):
         choose_face(faces, (0, 0, 900, 99), source, size)
-    drawn = numbered(both, faces)
+    drawn = draw_numbers(both, faces)
     assert drawn.shape == both.shape
     assert not np.array_equal(drawn, both)
 

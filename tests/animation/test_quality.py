@@ -10,7 +10,7 @@ from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.quality import Recipe, recipe
 from emote_cli.animation.schemes.overlap import plan_windows
 from emote_cli.animation.variants import find_variant
-from emote_cli.diffusion.sampler import guided
+from emote_cli.diffusion.sampler import guide
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.diffusion.solvers import make_solver
 from emote_cli.settings import load_preset
@@ -52,7 +52,7 @@ def test_models_made_for_few_steps_are_left_alone():
 
 def test_guidance_ends_at_its_timestep():
     calls = []
-    denoise = guided(
+    denoise = guide(
         lambda noisy, time: calls.append("c") or noisy + 1,
         lambda noisy, time: calls.append("u") or noisy,
         2.0,

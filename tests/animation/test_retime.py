@@ -3,7 +3,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emote_cli.animation.retime import count_frames, nearest_frame, showing
+from emote_cli.animation.retime import count_frames, nearest_frame, retime
 
 rates = st.sampled_from(
     [Fraction(24), Fraction(25), Fraction(30), Fraction(30000, 1001), Fraction(60), Fraction(7, 2)]
@@ -15,7 +15,7 @@ def shown(n_in: int, fps_in: Fraction, fps_out: Fraction, n_out: int, chunk: int
     made: list[int] = []
     for start in range(0, n_in, chunk):
         frames = range(start, min(start + chunk, n_in))
-        made += showing(frames, start, start + chunk >= n_in, fps_in, fps_out, n_out)
+        made += retime(frames, start, start + chunk >= n_in, fps_in, fps_out, n_out)
     return made
 
 

@@ -9,7 +9,7 @@ from emote_cli.data.prepare.video import Work
 from emote_cli.media.image import crop_and_resize, read_image
 from emote_cli.media.video import write_video
 from emote_cli.types import Box
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 
 N_FRAMES = 27
 LOOSE = PrepareSettings(size=64, min_s=0.7, max_s=3, min_face_px=30, max_frozen=1, crf=20)
@@ -47,4 +47,4 @@ def work(tmp_path):
     """A new data set with loose settings."""
     folder = tmp_path / "dataset"
     layout.make_folders(folder)
-    return Work(folder, LOOSE, bundled("face_landmarker.task"))
+    return Work(folder, LOOSE, locate_bundled("face_landmarker.task"))

@@ -11,7 +11,7 @@ import torch
 from tiny_dataset import make_dataset
 
 from emote_cli.data import cache
-from emote_cli.data.cache import StoredLatents, VideoFrames, cached_clips, load_clip, mapped
+from emote_cli.data.cache import StoredLatents, VideoFrames, cached_clips, load_clip, map_tensor
 from emote_cli.data.dataset import ClipDataset, LazyClip, SamplingSettings, coverage
 from emote_cli.data.manifest import read_records
 from emote_cli.data.variants import Variant, variant_of
@@ -118,7 +118,7 @@ def test_stored_latents_and_features_read_what_was_stored(folder, records, autoe
     stored = pickle.loads(pickle.dumps(StoredLatents(path)))
     for index in (np.array([0, 1, 2]), np.array([16, 0, 9]), np.array(4)):
         assert torch.equal(stored[index], memory[0].latents[torch.from_numpy(index)])
-    assert np.array_equal(mapped(path, "features"), memory[0].features.hidden.astype(np.float16))
+    assert np.array_equal(map_tensor(path, "features"), memory[0].features.hidden.astype(np.float16))
 
 
 def test_weights_decide_how_often_a_clip_is_drawn(memory):

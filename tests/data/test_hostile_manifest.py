@@ -10,7 +10,7 @@ from emote_cli.data.manifest import ClipRecord, from_dict, read_records, to_line
 from emote_cli.data.prepare import run as runs
 from emote_cli.data.selection import read_dataset
 from emote_cli.errors import DataError
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 
 from .conftest import LOOSE
 
@@ -57,7 +57,7 @@ def test_a_foreign_state_removes_nothing_outside(tmp_path, talking, settings):
     raw, dataset = tmp_path / "raw", tmp_path / "ds"
     raw.mkdir()
     shutil.copy(talking, raw / "a.mp4")
-    list(runs.run(runs.plan(raw, dataset, LOOSE, bundled("face_landmarker.task"))))
+    list(runs.run(runs.plan(raw, dataset, LOOSE, locate_bundled("face_landmarker.task"))))
     state = dataset / "state" / "a.json"
     content = json.loads(state.read_text())
     content["records"][0]["id"] = "../../canary"
@@ -66,6 +66,6 @@ def test_a_foreign_state_removes_nothing_outside(tmp_path, talking, settings):
     canaries = [tmp_path / f"canary.{ending}" for ending in ("mp4", "flac", "npz", "jpg")]
     for canary in canaries:
         canary.write_text("mine")
-    last = list(runs.run(runs.plan(raw, dataset, settings, bundled("face_landmarker.task"))))[-1]
+    last = list(runs.run(runs.plan(raw, dataset, settings, locate_bundled("face_landmarker.task"))))[-1]
     assert (last.accepted, last.resumed) == (1, 0)
     assert all(canary.read_text() == "mine" for canary in canaries)

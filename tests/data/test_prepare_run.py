@@ -18,12 +18,12 @@ from emote_cli.data.prepare import thumbnails
 from emote_cli.data.prepare.report import render
 from emote_cli.data.prepare.settings import PrepareSettings
 from emote_cli.errors import InputError, OutputError
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 
 from .conftest import LOOSE, swaying
 from .test_prepare_video import listing
 
-MODEL = bundled("face_landmarker.task")
+MODEL = locate_bundled("face_landmarker.task")
 
 
 @pytest.fixture

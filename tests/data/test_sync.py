@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emote_cli.data.prepare.sources import Source
-from emote_cli.data.prepare.sync import cut_sound, opening, sound_lag
+from emote_cli.data.prepare.sync import cut_sound, measure_opening, sound_lag
 from emote_cli.data.prepare.video import prepare_video
 from emote_cli.media.audio import read_audio
 from emote_cli.media.video import write_video
@@ -107,11 +107,11 @@ def test_the_opening_is_unknown_where_no_face_is():
     points[:, [13, 14]] = 0
     points[:, 14, 1] = jaw
     track = FaceTrack(np.zeros((n, 4)), points, np.tile(np.eye(4), (n, 1, 1)), jaw, np.zeros(n), found, FPS)
-    values = opening(track)
+    values = measure_opening(track)
     assert np.array_equal(np.isnan(values), ~found)
     assert values[1] > 0.5 > values[0]
     nobody = dataclasses.replace(track, found=np.zeros(n, bool), jaw_open=np.full(n, np.nan))
-    assert np.isnan(opening(nobody)).all()
+    assert np.isnan(measure_opening(nobody)).all()
 
 
 def test_prepare_moves_late_sound_to_the_lips(work, tmp_path, portrait, monkeypatch, make_wav):
@@ -120,7 +120,7 @@ def test_prepare_moves_late_sound_to_the_lips(work, tmp_path, portrait, monkeypa
     mouth = syllables(n / FPS)
     path = tmp_path / "late.mp4"
     write_video(path, swaying(portrait, n), 25, audio=make_wav("late.wav", voice(mouth, late).samples))
-    monkeypatch.setattr("emote_cli.data.prepare.video.opening", lambda track: mouth)
+    monkeypatch.setattr("emote_cli.data.prepare.video.measure_opening", lambda track: mouth)
     wide = dataclasses.replace(
         work, settings=work.settings.model_copy(update={"max_s": 8, "min_speech": 0.0})
     )
@@ -144,7 +144,7 @@ def test_a_stretch_is_moved_to_sound_that_lies_outside_it(work, tmp_path, portra
     whole = voice(mouth, late)
     path = tmp_path / "long.mp4"
     write_video(path, swaying(portrait, 250), 25, audio=make_wav("long.wav", whole.samples))
-    monkeypatch.setattr("emote_cli.data.prepare.video.opening", lambda track: mouth[50:200])
+    monkeypatch.setattr("emote_cli.data.prepare.video.measure_opening", lambda track: mouth[50:200])
     wide = dataclasses.replace(
         work, settings=work.settings.model_copy(update={"max_s": 8, "min_speech": 0.0})
     )

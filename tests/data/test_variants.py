@@ -48,27 +48,27 @@ def test_boxes_turn_with_the_picture():
 
 def test_colors_change_a_little():
     frame = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    other = variant_of("c1", 2).recolored(frame)
+    other = variant_of("c1", 2).recolor(frame)
     assert other.dtype == np.uint8
     assert 0 < np.abs(other.astype(int) - frame).mean() < 60
 
 
 def test_the_sound_keeps_its_length_and_its_place():
     plain = dataclasses.replace(variant_of("c1", 1), level_db=-6.0, noise_db=None, room_s=0.0, tempo=1.0)
-    assert np.allclose(plain.heard(speech()).samples, speech().samples * 10**-0.3, atol=1e-6)
-    whole = dataclasses.replace(plain, noise_db=-20.0, room_s=0.3).heard(speech())
+    assert np.allclose(plain.alter_sound(speech()).samples, speech().samples * 10**-0.3, atol=1e-6)
+    whole = dataclasses.replace(plain, noise_db=-20.0, room_s=0.3).alter_sound(speech())
     assert len(whole.samples) == len(speech().samples)
     parts = [np.abs(part).mean() for part in np.split(whole.samples, 3)]
     assert parts[0] > parts[2] > parts[1] > 0, "loud, the echo and the noise, softer"
     assert np.array_equal(
-        whole.samples, dataclasses.replace(plain, noise_db=-20.0, room_s=0.3).heard(speech()).samples
+        whole.samples, dataclasses.replace(plain, noise_db=-20.0, room_s=0.3).alter_sound(speech()).samples
     )
 
 
 def test_silence_stays_silent():
     quiet = Waveform(np.zeros(RATE, np.float32), RATE)
     noisy = dataclasses.replace(variant_of("c1", 1), noise_db=-20.0, room_s=0.3)
-    assert not noisy.heard(quiet).samples.any()
+    assert not noisy.alter_sound(quiet).samples.any()
 
 
 def test_picture_and_sound_are_played_at_the_same_tempo():
@@ -76,7 +76,7 @@ def test_picture_and_sound_are_played_at_the_same_tempo():
     assert faster.order(10).tolist() == [0, 1, 3, 4, 5, 6, 8, 9]
     slower = dataclasses.replace(faster, tempo=0.8)
     assert slower.order(8).tolist() == [0, 1, 2, 2, 3, 4, 5, 6, 6, 7]
-    heard = faster.heard(speech())
+    heard = faster.alter_sound(speech())
     assert len(heard.samples) == len(speech().samples) / 1.25
     quiet = np.flatnonzero(np.abs(heard.samples) < 1e-4 * np.abs(heard.samples).max())
     middle = np.median(quiet) / RATE

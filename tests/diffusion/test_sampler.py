@@ -5,7 +5,7 @@ import torch
 from schedulers import diffusers_ddim
 
 from emote_cli.diffusion.objective import target_for
-from emote_cli.diffusion.sampler import chunk_noise, frame_noise, guided, sample
+from emote_cli.diffusion.sampler import chunk_noise, frame_noise, guide, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.diffusion.solvers import make_solver
 from emote_cli.errors import SettingsError
@@ -83,9 +83,9 @@ def test_guidance():
         calls.append("unconditional")
         return noisy - 1
 
-    assert torch.equal(guided(one, none, 1.0)(zeros, time), zeros + 1)
+    assert torch.equal(guide(one, none, 1.0)(zeros, time), zeros + 1)
     assert calls == ["conditional"]
-    assert torch.equal(guided(one, none, 3.5)(zeros, time), zeros + 6)
+    assert torch.equal(guide(one, none, 3.5)(zeros, time), zeros + 6)
 
 
 @pytest.mark.parametrize("objective", ["v", "sample", "epsilon"])

@@ -13,7 +13,7 @@ from emote_cli.media.image import read_image
 from emote_cli.perception.echomimic_box import echomimic_mask_box
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.settings import load_preset
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("EMOTE_SHARED", ROOT.parent / "shared"))
@@ -28,7 +28,7 @@ def test_crop_and_mask(load_case):
         if path is None or hashlib.sha256(path.read_bytes()).hexdigest() != told["file_sha256"]:
             pytest.skip(f"{name} is not at hand")
         pixels = read_image(path)
-        with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=20) as analyzer:
+        with FaceAnalyzer(locate_bundled("face_landmarker.task"), max_faces=20) as analyzer:
             faces = find_faces(pixels, analyzer)
         portrait = cut_portrait(pixels, path, 512, faces, square=square_for(load_preset("echomimic")))
         theirs, side = np.array(told["crop"], float), told["crop"][2] - told["crop"][0]

@@ -11,12 +11,12 @@ from emote_cli.animation.quality import Recipe
 from emote_cli.animation.schemes import hallo_chunks as loop
 from emote_cli.perception.landmarks import LIPS, OVAL
 from emote_cli.perception.regions import (
-    blurred,
+    blur,
     box_mask,
     branch_masks,
-    enlarged_box,
+    enlarge_box,
     hallo_regions,
-    resized,
+    resize_mask,
 )  # fmt: skip
 from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features
 from emote_cli.settings import AudioSettings
@@ -88,13 +88,13 @@ def test_masks(load_case, name: str, ratio: float):
     width, height = description["images"][name]
     boxes = {}
     for part, which, enlarge in (("face", OVAL, ratio), ("lip", LIPS, 2.0)):
-        box = enlarged_box(landmarks, which, enlarge, width, height)
+        box = enlarge_box(landmarks, which, enlarge, width, height)
         assert box == tuple(t[f"{name}.out.{part}_box_x0x1y0y1"].tolist())
         boxes[part] = box_mask(box, width, height)
     masks = dict(zip(("bg", "face", "lip"), branch_masks(boxes["face"], boxes["lip"]), strict=True))
     ours = {f"sep_{key}_64": value for key, value in masks.items()} | {
-        "face_blur_64": blurred(boxes["face"], 51),
-        "face_region_512_uint8": resized(boxes["face"], 512),
+        "face_blur_64": blur(boxes["face"], 51),
+        "face_region_512_uint8": resize_mask(boxes["face"], 512),
     }
     for key, value in ours.items():
         worst = np.abs(value.astype(int) - t[f"{name}.out.{key}"].numpy().astype(int)).max()

@@ -52,11 +52,11 @@ def made_up(model: str, low: bool = False, told: list[str] | None = None) -> Any
 def video(animator: Any, chunks: int, steps: int) -> Any:
     import numpy as np
 
-    from emote_cli.animation.bench import made_up_scene
+    from emote_cli.animation.bench import invent_scene
     from emote_cli.animation.finishing import show_frames
     from emote_cli.animation.options import AnimateOptions
 
-    scene = made_up_scene(animator.model.settings, chunks)
+    scene = invent_scene(animator.model.settings, chunks)
     return np.stack(list(show_frames(animator, scene, AnimateOptions(steps=steps))))
 
 

@@ -15,7 +15,7 @@ from emote_cli.animation.memory import Guard
 from emote_cli.animation.quality import Recipe
 from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, sample_video
 from emote_cli.animation.schemes.overlap import sample_overlapping
-from emote_cli.diffusion.sampler import guided, sample
+from emote_cli.diffusion.sampler import guide, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.model import shared_attention
 from emote_cli.model.conditioning import Conditioning
@@ -97,7 +97,7 @@ def test_no_step_waits_for_the_device(family, rows, in_turn, solver):
         works[-1].__enter__()
         return model(noisy, timestep, conditional)
 
-    way = guided(watched, lambda noisy, time: model(noisy, time, null), 2.5, guided_from=300)
+    way = guide(watched, lambda noisy, time: model(noisy, time, null), 2.5, guided_from=300)
     noise = torch.randn(1, FRAMES, model.settings.autoencoder.latent_channels, 8, 8)
     sample(way, noise, NoiseSchedule(model.settings.diffusion), steps=4, solver=solver)
     works[-1].__exit__(None, None, None)

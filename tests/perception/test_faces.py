@@ -23,7 +23,7 @@ from emote_cli.perception.geometry import (
     union_box,
 )
 from emote_cli.types import Box
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 
 
 def turn(pitch, yaw, roll):
@@ -44,7 +44,7 @@ def portrait(portrait_path):
 
 @pytest.fixture(scope="module")
 def analyzer():
-    with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
+    with FaceAnalyzer(locate_bundled("face_landmarker.task")) as analyzer:
         yield analyzer
 
 
@@ -238,12 +238,12 @@ def test_no_face_is_an_empty_list(analyzer, shape, rng):
 
 
 def test_times_may_repeat_in_video_mode(portrait):
-    with FaceAnalyzer(bundled("face_landmarker.task"), max_faces=1, video=True) as video:
+    with FaceAnalyzer(locate_bundled("face_landmarker.task"), max_faces=1, video=True) as video:
         assert len(video.analyze(portrait, 0)) == len(video.analyze(portrait, 0)) == 1
 
 
 def test_nothing_reaches_the_terminal(portrait, capfd):
-    with FaceAnalyzer(bundled("face_landmarker.task")) as fresh:
+    with FaceAnalyzer(locate_bundled("face_landmarker.task")) as fresh:
         fresh.analyze(portrait)
     seen = capfd.readouterr()
     assert (seen.out, seen.err) == ("", "")

@@ -11,7 +11,7 @@ from emote_cli.media.image import read_image
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.perception.hidden import are_eyes_closed, is_mouth_covered
 from emote_cli.perception.landmarks import JAW
-from emote_cli.zoo.locate import bundled
+from emote_cli.zoo.locate import locate_bundled
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def portrait():
 
     path = ASSETS / "portrait.png"
     pixels = read_image(path)
-    with FaceAnalyzer(bundled("face_landmarker.task")) as analyzer:
+    with FaceAnalyzer(locate_bundled("face_landmarker.task")) as analyzer:
         return cut_portrait(pixels, path, 256, analyzer.analyze(pixels))
 
 

@@ -17,9 +17,9 @@ from emote_cli.perception.identity import (
     PLACES,
     Detection,
     IdentityReader,
-    aligned,
+    align,
     choose,
-    fitted,
+    fit,
     similarity,
     without_repeats,
 )
@@ -126,7 +126,7 @@ def test_aligned_points_lie_at_their_places():
         cv2.circle(
             pixels, tuple(int(v) for v in point), 6, [255 * (index == channel) for index in range(3)], -1
         )
-    face = aligned(pixels, points)
+    face = align(pixels, points)
     assert face.shape == (112, 112, 3)
     moved = (np.column_stack([points, np.ones(5)]) @ similarity(points).T)[[0, 2, 4]]
     for channel, place in enumerate(moved):
@@ -135,11 +135,11 @@ def test_aligned_points_lie_at_their_places():
 
 
 def test_a_picture_is_fitted_into_the_square():
-    wide, scale = fitted(np.full((100, 320, 3), 200, np.uint8), SIDE)
+    wide, scale = fit(np.full((100, 320, 3), 200, np.uint8), SIDE)
     assert scale == 2.0
     assert (wide[:200] == 200).all()
     assert (wide[200:] == 0).all()
-    high, scale = fitted(np.full((1280, 960, 3), 9, np.uint8), SIDE)
+    high, scale = fit(np.full((1280, 960, 3), 9, np.uint8), SIDE)
     assert scale == 0.5
     assert (high[:, :480] == 9).all()
     assert (high[:, 480:] == 0).all()

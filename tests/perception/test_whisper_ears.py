@@ -5,7 +5,7 @@ import pytest
 
 from emote_cli.errors import SettingsError
 from emote_cli.perception.speech import listen
-from emote_cli.perception.whisper_ears import bundled_ears, whisper_ears
+from emote_cli.perception.whisper_ears import load_bundled_ears, whisper_ears
 from emote_cli.settings import AudioSettings
 from emote_cli.types import Waveform
 
@@ -42,6 +42,6 @@ def test_another_frame_rate_is_refused() -> None:
 
 
 def test_only_two_blocks_ship() -> None:
-    ears = bundled_ears()
+    ears = load_bundled_ears()
     assert len(ears.layers) == 2
     assert not any(parameter.requires_grad for parameter in ears.parameters())

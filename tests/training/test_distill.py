@@ -6,7 +6,7 @@ from schedulers import diffusers_ddim
 from small_models import build, condition, make_batch, paper_settings
 from training_runs import recipe
 
-from emote_cli.diffusion.sampler import guided, sample
+from emote_cli.diffusion.sampler import guide, sample
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.diffusion.solvers import make_solver
 from emote_cli.errors import SettingsError
@@ -76,7 +76,7 @@ def test_the_original_goes_the_way_of_animation():
     null = told.null(3)
     noise, start = batch.target, torch.full((3,), 999)
     led = Original(model, 2.5).lead(noise, start, 1000, 4, schedule, told)
-    way = guided(lambda z, t: model(z, t, told), lambda z, t: model(z, t, null), 2.5)
+    way = guide(lambda z, t: model(z, t, told), lambda z, t: model(z, t, null), 2.5)
     torch.testing.assert_close(led, sample(way, noise, schedule, steps=4), rtol=1e-3, atol=1e-3)
     unguided = Original(model, 1.0).lead(noise, start, 1000, 4, schedule, told)
     assert (unguided - led).abs().mean() > 0.01

@@ -15,10 +15,10 @@ from emote_cli.training.ears import (
     HeardLips,
     fit_readout,
     gather,
-    heard_lips,
     mean_tokens,
     open_audio_layers,
     places_of,
+    read_heard_lips,
     warm_up,
 )
 from emote_cli.types import AudioFeatures
@@ -94,7 +94,11 @@ def test_frames_of_long_clips_are_heard_no_more_often():
             weight=factor * frames,
         )  # fmt: skip
 
-    assert [each.weight for each in heard_lips([clip_of(10, 6), clip_of(50, 6), clip_of(20, 1)])] == [6, 6, 1]
+    assert [each.weight for each in read_heard_lips([clip_of(10, 6), clip_of(50, 6), clip_of(20, 1)])] == [
+        6,
+        6,
+        1,
+    ]
 
 
 def test_the_readout_explains_more_than_the_mean():

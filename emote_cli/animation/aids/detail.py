@@ -45,8 +45,8 @@ def blur_radius(maps: Float[Tensor, "f c h w"]) -> int:
     return max(int(maps.shape[-1] * BLUR_SHARE), 1)
 
 
-def blurred(maps: Float[Tensor, "f c h w"]) -> Float[Tensor, "f c h w"]:
-    """Two box blurs, edges repeated."""
+def blur(maps: Float[Tensor, "f c h w"]) -> Float[Tensor, "f c h w"]:
+    """Blur twice with a box, edges repeated."""
     radius = blur_radius(maps)
     for _ in range(2):
         padded = functional.pad(maps, (radius,) * 4, mode="replicate")
@@ -56,8 +56,8 @@ def blurred(maps: Float[Tensor, "f c h w"]) -> Float[Tensor, "f c h w"]:
 
 def stillness(frames: Frames, decoded: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "f 1 h w"]:
     """1 where a frame looks like the decoded portrait, falling to 0 where it differs."""
-    change = blurred((frames - decoded).abs().mean(1, keepdim=True))
-    return blurred(torch.exp(-((change / STILL) ** 2)))
+    change = blur((frames - decoded).abs().mean(1, keepdim=True))
+    return blur(torch.exp(-((change / STILL) ** 2)))
 
 
 def transfer_detail(
@@ -102,8 +102,8 @@ def lower_face(face: Face, size: int) -> Float[np.ndarray, "size size"]:
     return soft_hull(lower_outline(face, DROP * height), size, SOFT * height)
 
 
-def held(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
-    """Frames where the mask is 1, the portrait where it is 0."""
+def keep_portrait(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
+    """Keep the portrait where the mask is 0, the frames where it is 1."""
     return portrait + mask * (frames - portrait)
 
 
@@ -138,18 +138,18 @@ def color_limits(
     own = luma_and_chroma(portrait)[1]
     if not (mask > 0.5).any():
         return ColorLimits(torch.full_like(own, -torch.inf), torch.full_like(own, torch.inf))
-    low, high = usual(own, mask > 0.5, RARE)
+    low, high = find_usual(own, mask > 0.5, RARE)
     skin = (mask > 0.5) & (lips < 0.5)
     if skin.any():
         low, high = (
-            torch.lerp(*ends, lips) for ends in zip(usual(own, skin, STRANGE), (low, high), strict=True)
+            torch.lerp(*ends, lips) for ends in zip(find_usual(own, skin, STRANGE), (low, high), strict=True)
         )
     least = -functional.max_pool2d(-own, 2 * NEXT + 1, 1, NEXT)
     greatest = functional.max_pool2d(own, 2 * NEXT + 1, 1, NEXT)
     return ColorLimits(torch.minimum(low, least) - LEEWAY, torch.maximum(high, greatest) + LEEWAY)
 
 
-def usual(
+def find_usual(
     chroma: Float[Tensor, "1 2 h w"], place: Bool[Tensor, "h w"], rare: float
 ) -> tuple[Float[Tensor, "1 2 1 1"], Float[Tensor, "1 2 1 1"]]:
     """The least and the greatest there, without that share at either end."""
@@ -157,8 +157,8 @@ def usual(
     return low, high
 
 
-def color_locked(frames: Frames, limits: ColorLimits) -> Frames:
-    """The same brightness, in colors within the limits; frames are in [-1, 1]."""
+def lock_colors(frames: Frames, limits: ColorLimits) -> Frames:
+    """Bring colors inside the limits; the brightness stays. Frames are in [-1, 1]."""
     luma, found = luma_and_chroma(frames)
     red, blue = found.clamp(limits.low, limits.high).unbind(1)
     green = -(LUMA[0] * red + LUMA[2] * blue) / LUMA[1]

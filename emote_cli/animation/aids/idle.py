@@ -135,7 +135,7 @@ class Idle:
         """The square at a time of the video; values and size stay as they are."""
         closed = closed_share(time_s, self.seed)
         for eye in self.eyes if closed else ():
-            square = blinked(square, eye, SHUT * closed)
+            square = blink_eye(square, eye, SHUT * closed)
         yaw, pitch, roll = (math.radians(v) for v in sway_deg(time_s, self.head_speed, self.seed))
         if not (yaw or pitch or roll):
             return square
@@ -162,8 +162,8 @@ def dome(x: Field, y: Field, face: Box) -> Field:
     return np.asarray(0.65 * face.width * np.clip(1 - away, 0, 1) ** 1.5, np.float32)
 
 
-def blinked(square: Square, eye: Eye, closed: float) -> Square:
-    """The square with a lid drawn over an eye: the skin above it stretches, the eye is covered and not squeezed."""
+def blink_eye(square: Square, eye: Eye, closed: float) -> Square:
+    """Draw a lid over an eye of the square: the skin above it stretches, the eye is covered and not squeezed."""
     corner, axes = eye.to_square[:, 0], eye.to_square[:, 1:]
     width = float(np.linalg.norm(axes[:, 0]))
     low = np.clip(np.floor(corner + axes[:, 0] / 2 - 0.9 * width), 0, None).astype(int)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from emote_cli.animation.portrait import _turn, square_of
+from emote_cli.animation.portrait import square_of, turn_matrix
 from emote_cli.media.image import resize
 from emote_cli.types import Box, Pixels, Portrait
 
@@ -23,7 +23,7 @@ Liven = Callable[[Enlarged, float], Enlarged]
 """What else happens to a finished square at a time, in seconds; see idle.py."""
 
 
-def as_it_is(square: Enlarged, time_s: float) -> Enlarged:
+def leave_as_is(square: Enlarged, time_s: float) -> Enlarged:
     """Nothing else happens."""
     return square
 
@@ -79,7 +79,7 @@ class Paster:
     """
 
     def __init__(
-        self, photo: Photo, portrait: Portrait, detail: bool = True, liven: Liven = as_it_is
+        self, photo: Photo, portrait: Portrait, detail: bool = True, liven: Liven = leave_as_is
     ) -> None:
         self.photo, self._liven = photo, liven
         crop, model_side = portrait.crop_px, portrait.pixels.shape[0]
@@ -102,20 +102,20 @@ class Paster:
         self._x1, self._y1 = (
             min(int(np.ceil(v)), limit) for v, limit in zip(corners.max(axis=0), (width, height), strict=True)
         )
-        self.mask = self._placed(mask)[..., None]
+        self.mask = self._place(mask)[..., None]
         self._under = photo[self._y0 : self._y1, self._x0 : self._x1].astype(np.float32)
 
     def __call__(self, frame: Pixels, time_s: float = 0.0) -> Photo:
         """The photo with this frame as its head."""
         shift = np.median(self._at_rim - frame[self._rim], axis=0) if self._rim.any() else 0.0
         square = (self._enlarge(frame) + shift).clip(0, 255).astype(np.float32)
-        head = self._placed(self._liven(square, time_s))
+        head = self._place(self._liven(square, time_s))
         out = self.photo.copy()
         blended = self._under + self.mask * (head - self._under)
         out[self._y0 : self._y1, self._x0 : self._x1] = np.rint(blended).clip(0, 255).astype(np.uint8)
         return out
 
-    def _placed(self, square: np.ndarray) -> np.ndarray:
+    def _place(self, square: np.ndarray) -> np.ndarray:
         """A picture of the square, in the part of the photo that it covers."""
         matrix = self._back.copy()
         matrix[:, 2] -= (self._x0, self._y0)
@@ -130,6 +130,6 @@ def to_photo(crop: Box, roll: float) -> np.ndarray:
     """The affine matrix from pixels of the square to pixels of the photo."""
     if roll == 0:
         return np.array([[1, 0, crop.x0], [0, 1, crop.y0]], np.float64)
-    matrix = _turn(crop.center, -roll)
+    matrix = turn_matrix(crop.center, -roll)
     matrix[:, 2] += matrix[:, :2] @ np.array([crop.x0, crop.y0])
     return matrix

@@ -16,7 +16,7 @@ from emote_cli.animation.schemes.scheme import Scheme
 from emote_cli.diffusion.sampler import chunk_noise
 from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.perception.echomimic_box import echomimic_mask_box
-from emote_cli.perception.regions import box_mask, resized
+from emote_cli.perception.regions import box_mask, resize_mask
 from emote_cli.perception.whisper import HINT as WHISPER_HINT
 from emote_cli.perception.whisper import whisper_features
 from emote_cli.perception.whisper_encoder import WhisperEncoder
@@ -69,5 +69,5 @@ class EchoMimicScheme(Scheme):
 
     def _mask(self, portrait: Portrait) -> torch.Tensor:
         side = len(portrait.pixels)
-        mask = resized(box_mask(echomimic_mask_box(portrait.face, side), side, side), self.runtime.size)
+        mask = resize_mask(box_mask(echomimic_mask_box(portrait.face, side), side, side), self.runtime.size)
         return torch.from_numpy(mask.astype(np.float32) / 255).to(self.runtime.device)

@@ -13,13 +13,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emote_cli.animation.aids.articulation import Articulation, articulate, find_loudest, mouth
-from emote_cli.animation.aids.detail import color_limits, color_locked, held, lower_face, transfer_detail
+from emote_cli.animation.aids.detail import (
+    color_limits,
+    keep_portrait,
+    lock_colors,
+    lower_face,
+    transfer_detail,
+)
 from emote_cli.animation.aids.smoothing import Track
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.options import REGION_SCALES, AnimateOptions
 from emote_cli.animation.quality import recipe
 from emote_cli.animation.schemes.scheme import Scheme, to_numpy
-from emote_cli.diffusion.sampler import chunk_noise, guided, sample
+from emote_cli.diffusion.sampler import chunk_noise, guide, sample
 from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.model.conditioning import Conditioning, Reference
 from emote_cli.perception.features import SAMPLE_RATE_HZ
@@ -131,8 +137,8 @@ class EmoScheme(Scheme):
         limits = color_limits(picture, near, lips)
 
         def finish(frames: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f 3 h w"]:
-            colored = color_locked(frames, limits)
-            return held(transfer_detail(colored, picture, decoded), picture, mask)
+            colored = lock_colors(frames, limits)
+            return keep_portrait(transfer_detail(colored, picture, decoded), picture, mask)
 
         return finish
 
@@ -185,7 +191,7 @@ class EmoScheme(Scheme):
         null = replace(conditioning.null(1), silent=True)
         how = recipe(settings.diffusion, options)
         target = sample(
-            guided(
+            guide(
                 lambda noisy, timestep: self.runtime.model(noisy, timestep, conditioning),
                 lambda noisy, timestep: self.runtime.model(noisy, timestep, null),
                 how.guidance,

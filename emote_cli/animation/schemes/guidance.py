@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from emote_cli.animation.quality import Recipe
-from emote_cli.diffusion.sampler import Denoise, guided
+from emote_cli.diffusion.sampler import Denoise, guide
 from emote_cli.model.adapters import GuidedConditioning
 from emote_cli.model.emo import Emo
 
 
-def guide(model: Emo, both: GuidedConditioning, how: Recipe) -> Denoise:
+def guide_checkpoint(model: Emo, both: GuidedConditioning, how: Recipe) -> Denoise:
     """Bind the network to what its two halves are told.
 
     Args:
@@ -18,7 +18,7 @@ def guide(model: Emo, both: GuidedConditioning, how: Recipe) -> Denoise:
         both: with an unconditional half unless `how.guidance` is 1.
         how: the scale, and down to which timestep it counts.
     """
-    return guided(
+    return guide(
         partial(model, conditioning=both.conditional),
         partial(model, conditioning=both.unconditional),
         how.guidance,

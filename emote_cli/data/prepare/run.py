@@ -17,7 +17,7 @@ from emote_cli.data.prepare.layouts import find_sources
 from emote_cli.data.prepare.report import write_report
 from emote_cli.data.prepare.settings import PrepareSettings
 from emote_cli.data.prepare.sources import Layout, Source
-from emote_cli.data.prepare.video import Work, blank_record, prepare_video, rejected
+from emote_cli.data.prepare.video import Work, blank_record, prepare_video, reject
 from emote_cli.errors import EmoteError, OutputError
 from emote_cli.files import only_writer, write_file
 from emote_cli.jobs.pool import map_jobs
@@ -169,7 +169,7 @@ def _results(todo: Plan, sources: list[Source]) -> Iterator[tuple[Source, list[C
                 raise answer
             if isinstance(answer, BaseException):
                 detail = f"{type(answer).__name__}: {answer}"
-                yield source, [rejected(blank_record(source, todo.work.settings), filters.FAILED, detail)]
+                yield source, [reject(blank_record(source, todo.work.settings), filters.FAILED, detail)]
             else:
                 yield source, answer
 

@@ -73,7 +73,7 @@ def loudness(waveform: Waveform, fps: float, n_frames: int) -> Float[np.ndarray,
     return np.interp(middles, np.arange(len(level)) * _COLUMN / rate, level)
 
 
-def opening(track: FaceTrack) -> Float[np.ndarray, " frames"]:
+def measure_opening(track: FaceTrack) -> Float[np.ndarray, " frames"]:
     """How far the mouth is open, from the jaw and from the gap between the lips; NaN where there is no face."""
     values = np.stack([track.jaw_open, mouth_open(track)])
     if not track.found.any():

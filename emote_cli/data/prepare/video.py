@@ -16,7 +16,7 @@ from emote_cli.data.prepare.measure import FrameStatistics, storage_values, trac
 from emote_cli.data.prepare.scenes import Segment, find_cuts, plan_segments
 from emote_cli.data.prepare.settings import PrepareSettings
 from emote_cli.data.prepare.sources import Source
-from emote_cli.data.prepare.sync import FURTHEST_S, cut_sound, opening, sound_lag
+from emote_cli.data.prepare.sync import FURTHEST_S, cut_sound, measure_opening, sound_lag
 from emote_cli.data.prepare.thumbnails import ThumbStrip
 from emote_cli.data.tracks import write_track
 from emote_cli.errors import InputError
@@ -106,7 +106,7 @@ def prepare_video(source: Source, work: Work) -> list[ClipRecord]:
     """
     blank = blank_record(source, work.settings)
     if not source.path.is_file():
-        return [rejected(blank, filters.MISSING_FILE, f"{source.name} is not there")]
+        return [reject(blank, filters.MISSING_FILE, f"{source.name} is not there")]
     blank = replace(blank, sha256=sha256_once(source.path))
     try:
         video = _open(source, work, blank)
@@ -117,7 +117,7 @@ def prepare_video(source: Source, work: Work) -> list[ClipRecord]:
             segments = [Segment(source.id, 0, video.n_frames)]
         return [_prepare_segment(video, segment, work) for segment in segments]
     except InputError as error:
-        return [rejected(blank, filters.UNREADABLE, error.message.replace(str(source.path), source.name))]
+        return [reject(blank, filters.UNREADABLE, error.message.replace(str(source.path), source.name))]
 
 
 def _open(source: Source, work: Work, blank: ClipRecord) -> _Video | ClipRecord:
@@ -125,16 +125,16 @@ def _open(source: Source, work: Work, blank: ClipRecord) -> _Video | ClipRecord:
     settings = work.settings
     footage = Footage(source.path, settings.fps, source.start_s, source.end_s)
     blank = replace(
-        blank, start_s=_rounded(footage.start_s), end_s=_rounded(footage.start_s + footage.stated_s)
+        blank, start_s=_round_values(footage.start_s), end_s=_round_values(footage.start_s + footage.stated_s)
     )
     if settings.audio and not footage.info.has_audio:
-        return rejected(blank, filters.NO_AUDIO, "no sound stream; --no-audio prepares silent sets")
+        return reject(blank, filters.NO_AUDIO, "no sound stream; --no-audio prepares silent sets")
     cuts, n_frames = find_cuts(footage.small_frames(), settings.fps, settings.cut_threshold)
     sound = _read_sound(source.path, footage) if settings.audio else None
     video = _Video(source, footage, n_frames, cuts, sound, blank)
     if footage.stated_s - video.decoded_s > _TRUNCATED_S:
         detail = f"only {video.decoded_s:.2f} s of {footage.stated_s:.2f} s can be decoded"
-        return rejected(replace(blank, frames=n_frames), filters.TRUNCATED, detail)
+        return reject(replace(blank, frames=n_frames), filters.TRUNCATED, detail)
     return video
 
 
@@ -152,7 +152,7 @@ def _prepare_segment(video: _Video, segment: Segment, work: Work) -> ClipRecord:
     record = _segment_record(video, segment)
     short = judge({"seconds": segment.n_frames / settings.fps}, settings)
     if short and not (settings.keep_all and segment.n_frames >= _MIN_FRAMES):
-        return rejected(record, short[0].reason, short[0].detail)
+        return reject(record, short[0].reason, short[0].detail)
     look = _look_at(video, segment, work)
     late = _lateness(video, segment, look.track)
     sound = _cut_sound(video, segment, late.get("sound_late_s", 0.0) if settings.fix_sync else 0.0)
@@ -161,9 +161,9 @@ def _prepare_segment(video: _Video, segment: Segment, work: Work) -> ClipRecord:
     look.thumbs.write(layout.thumb_path(work.dataset_dir, record.id), look.crop_px)
     verdicts = _cut_verdicts(video, segment) + judge(measured, settings)
     if look.crop_px is None:
-        return rejected(record, filters.NO_FACE, "no face in any frame")
+        return reject(record, filters.NO_FACE, "no face in any frame")
     if verdicts and not settings.keep_all:
-        return rejected(record, verdicts[0].reason, verdicts[0].detail, [v.reason for v in verdicts])
+        return reject(record, verdicts[0].reason, verdicts[0].detail, [v.reason for v in verdicts])
     _write_clip(video, segment, work, look.track, look.crop_px, sound)
     crop = [look.crop_px.x0, look.crop_px.y0, look.crop_px.x1, look.crop_px.y1]
     return replace(record, crop_px=crop, marks=[v.reason for v in verdicts])
@@ -202,7 +202,9 @@ def _lateness(video: _Video, segment: Segment, track: FaceTrack) -> dict[str, fl
     if video.sound is None:
         return {}
     fps = video.footage.fps
-    lag = sound_lag(video.sound.heard, opening(track), video.sound.before_s + segment.start / fps, fps)
+    lag = sound_lag(
+        video.sound.heard, measure_opening(track), video.sound.before_s + segment.start / fps, fps
+    )
     return {"sound_late_s": lag.late_s, "sync": lag.agreement} if np.isfinite(lag.agreement) else {}
 
 
@@ -257,8 +259,8 @@ def blank_record(source: Source, settings: PrepareSettings) -> ClipRecord:
         id=source.id,
         source=source.name,
         sha256="",
-        start_s=_rounded(source.start_s),
-        end_s=_rounded(source.end_s or source.start_s),
+        start_s=_round_values(source.start_s),
+        end_s=_round_values(source.end_s or source.start_s),
         fps=settings.fps,
         frames=0,
         size=settings.size,
@@ -273,16 +275,16 @@ def _segment_record(video: _Video, segment: Segment) -> ClipRecord:
     return replace(
         video.whole,
         id=segment.id,
-        start_s=_rounded((first + segment.start) / fps),
-        end_s=_rounded((first + segment.stop) / fps),
+        start_s=_round_values((first + segment.start) / fps),
+        end_s=_round_values((first + segment.stop) / fps),
         frames=segment.n_frames,
     )
 
 
-def rejected(record: ClipRecord, reason: str, detail: str, marks: list[str] | None = None) -> ClipRecord:
+def reject(record: ClipRecord, reason: str, detail: str, marks: list[str] | None = None) -> ClipRecord:
     """The same record, rejected for `reason`; `marks` are all reasons if there are more."""
     return replace(record, reason=reason, detail=detail, marks=marks or [reason], has_audio=False)
 
 
-def _rounded(seconds: float) -> float:
+def _round_values(seconds: float) -> float:
     return round(seconds, 6)

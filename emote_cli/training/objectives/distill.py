@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emote_cli.data.dataset import TrainingExample
 from emote_cli.diffusion.objective import min_snr_weight, per_sample_loss, target_for
-from emote_cli.diffusion.sampler import guided
+from emote_cli.diffusion.sampler import guide
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import SettingsError
 from emote_cli.model.conditioning import Conditioning
@@ -60,7 +60,7 @@ class Original:
             conditioning.null(len(noisy)),
             self.model.backbone.hear_once(conditioning),
         )
-        denoise = guided(
+        denoise = guide(
             lambda latents, timestep: self.model(latents, timestep, told),
             lambda latents, timestep: self.model(latents, timestep, null),
             self.guidance,
