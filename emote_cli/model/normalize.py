@@ -26,6 +26,8 @@ class GroupNorm(nn.GroupNorm):
             return normalize(input, self.num_groups, self.weight, self.bias, self.eps)
         if _is_read_slowly(input):
             return normalize_on_cpu(input, self.num_groups, self.weight, self.bias, self.eps)
+        if _crashes_torch(input, self.weight):
+            return super().forward(input.contiguous())
         return super().forward(input)
 
 
@@ -37,6 +39,17 @@ def _is_turned_round(maps: Maps) -> bool:
 def _is_read_slowly(maps: Maps) -> bool:
     """Whether torch would read these maps number by number."""
     return maps.device.type == "cpu" and maps.dtype != torch.float64 and _is_plain_channels_last(maps)
+
+
+def _crashes_torch(maps: Maps, weight: Tensor) -> bool:
+    """Whether torch (2.13, on a CPU) would write a gradient that nobody wants: of frozen layers' channels-last maps."""
+    frozen = torch.is_grad_enabled() and weight.requires_grad and not maps.requires_grad
+    return (
+        frozen
+        and maps.device.type == "cpu"
+        and maps.dim() == 4
+        and maps.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def _is_plain_channels_last(maps: Maps) -> bool:

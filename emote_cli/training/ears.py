@@ -1,8 +1,9 @@
-"""A head start for the mini's ears: its audio projector learns to tell the lips before stage 1.
+"""A head start for the mini's ears: its audio projector learns to tell the face's motion before stage 1.
 
-Without a pretrained speech encoder the network would first have to find out, through noise, what in the sound moves a
-mouth. So the audio projector learns first that the mean audio token of a frame predicts, through one matrix, how far
-the jaw, the lips and the mouth's corners are from their usual place. That is minutes on one core.
+The network would first have to find out, through noise, what in the sound moves a mouth. So the audio projector learns
+first that the mean audio token of a frame predicts, through one matrix, what the face does: how far jaw, lips and the
+mouth's corners are from their usual place (data/lips.py), or, of motion latents, their first principal components
+(`audio_components`). That is minutes on one core.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from emote_cli.data.dataset import ClipArrays, LazyClip
-from emote_cli.data.lips import N_LIPS
 from emote_cli.errors import DataError
 from emote_cli.model.emo import Emo
 from emote_cli.settings import AudioSettings
@@ -28,20 +28,22 @@ from emote_cli.types import AudioFeatures
 BATCH = 128
 FITTED = 20_000
 """Frames that the readout is fitted to."""
+COMPARED = 8_000
+"""Frames that the principal components of motion are computed from."""
 
 
 @dataclass(frozen=True, slots=True)
-class HeardLips:
-    """Speech features of a clip and what the lips did.
+class HeardClip:
+    """Speech features of a clip and what the face did.
 
     Attributes:
         features: at the video frame rate.
-        lips: what they did (data/lips.py); NaN where no face was found.
+        seen: what the ears shall tell of each frame, in units of its deviation; NaN where no face was found.
         weight: how often each of its frames is heard, relative to those of others.
     """
 
     features: AudioFeatures
-    lips: Float[np.ndarray, "frames 3"]
+    seen: Float[np.ndarray, "frames told"]
     weight: float = 1.0
 
 
@@ -49,7 +51,7 @@ def give_ears(
     model: Emo, settings: TrainSettings, clips: Sequence[ClipArrays | LazyClip], observer: Observer
 ) -> None:
     """Warm the audio projector up, and open the audio layers: zeros would not let it through."""
-    heard, audio = read_heard_lips(clips), model.settings.audio
+    heard, audio = read_heard_clips(clips, settings.audio_components), model.settings.audio
     last: list[float] = []
 
     def on_step(step: int, loss: float) -> None:
@@ -65,17 +67,60 @@ def give_ears(
     )
 
 
-def read_heard_lips(clips: Sequence[ClipArrays | LazyClip]) -> list[HeardLips]:
-    """Sound and lips of every clip."""
+def read_heard_clips(clips: Sequence[ClipArrays | LazyClip], components: int = 0) -> list[HeardClip]:
+    """Sound of every clip and what the face does in it.
+
+    Args:
+        clips: of the stage.
+        components: of motion latents, the first so many principal components; 0, or of latents of pictures: the
+            three numbers of the lips.
+    """
     opened = [clip.open() for clip in clips]
-    return [HeardLips(clip.features, clip.lips, clip.weight / max(clip.n_frames, 1)) for clip in opened]
+    seen = [clip.lips for clip in opened]
+    if components and all(clip.portrait is not None for clip in opened):
+        seen = measure_components(opened, components)
+    return [
+        HeardClip(clip.features, values, clip.weight / max(clip.n_frames, 1))
+        for clip, values in zip(opened, seen, strict=True)
+    ]
+
+
+def measure_components(
+    clips: Sequence[ClipArrays], components: int
+) -> list[Float[np.ndarray, "frames components"]]:
+    """The first principal components of how faces move, in every frame of some clips.
+
+    Each has deviation 1, less the clip's mean, which sound does not tell; NaN where no face was found.
+    """
+    stride = max(sum(clip.n_frames for clip in clips) // COMPARED, 1)
+    some = torch.cat([_weigh_motion(clip)[stride // 2 :: stride] for clip in clips])
+    middle = some.mean(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # pca_lowrank begins with random directions
+        _, sizes, ways = torch.pca_lowrank(some - middle, min(components, *some.shape), center=False, niter=3)
+    unit = (sizes / math.sqrt(len(some))).clamp(min=1e-6)
+    told = []
+    for clip in clips:
+        values = (((_weigh_motion(clip) - middle) @ ways) / unit).numpy()
+        found = clip.found[: len(values)]
+        values[~found] = np.nan
+        told.append(values - values[found].mean(0) if found.any() else values)
+    return told
+
+
+def _weigh_motion(clip: ClipArrays) -> Float[Tensor, "frames cells"]:
+    """How far the face is from the portrait, where it counts."""
+    assert clip.portrait is not None
+    assert clip.cell_weights is not None
+    motion = clip.latents[np.arange(len(clip.latents))].float() - clip.portrait
+    return (motion * clip.cell_weights.sqrt()).flatten(1)
 
 
 Place = tuple[int, int]
 """Number of a clip, and of a frame of it."""
 
 
-def places_of(clips: Sequence[HeardLips]) -> list[Place]:
+def places_of(clips: Sequence[HeardClip]) -> list[Place]:
     """All frames that have both lips and sound, of clips that have a weight.
 
     Raises:
@@ -85,7 +130,7 @@ def places_of(clips: Sequence[HeardLips]) -> list[Place]:
         (number, int(frame))
         for number, clip in enumerate(clips)
         if clip.weight > 0
-        for frame in np.flatnonzero(np.isfinite(clip.lips[: clip.features.n_frames]).all(1))
+        for frame in np.flatnonzero(np.isfinite(clip.seen[: clip.features.n_frames]).all(1))
     ]
     if not places:
         raise DataError("no frame with a face to listen to", "prepare clips with speech")
@@ -93,11 +138,11 @@ def places_of(clips: Sequence[HeardLips]) -> list[Place]:
 
 
 def gather(
-    clips: Sequence[HeardLips], places: Sequence[Place], audio: AudioSettings
-) -> tuple[Float[np.ndarray, "b s l e"], Float[np.ndarray, "b 3"]]:
-    """Speech windows and lips of some places."""
+    clips: Sequence[HeardClip], places: Sequence[Place], audio: AudioSettings
+) -> tuple[Float[np.ndarray, "b s l e"], Float[np.ndarray, "b told"]]:
+    """Speech windows and what was seen of some places."""
     windows = np.concatenate([clips[i].features.windows(j, 1, audio.margin) for i, j in places])
-    return windows.astype(np.float32), np.stack([clips[i].lips[j] for i, j in places]).astype(np.float32)
+    return windows.astype(np.float32), np.stack([clips[i].seen[j] for i, j in places]).astype(np.float32)
 
 
 def mean_tokens(projector: nn.Module, windows: Float[np.ndarray, "b s l e"]) -> Float[Tensor, "b d"]:
@@ -108,8 +153,8 @@ def mean_tokens(projector: nn.Module, windows: Float[np.ndarray, "b s l e"]) -> 
 
 @torch.no_grad()
 def fit_readout(
-    projector: nn.Module, clips: Sequence[HeardLips], audio: AudioSettings
-) -> Float[Tensor, "3 d"]:
+    projector: nn.Module, clips: Sequence[HeardClip], audio: AudioSettings
+) -> Float[Tensor, "told d"]:
     """Fit the matrix that reads the lips off a frame's mean audio token: ridge regression.
 
     Raises:
@@ -129,7 +174,7 @@ def fit_readout(
 
 
 @torch.no_grad()
-def open_audio_layers(model: Emo, readout: Float[Tensor, "3 d"], seed: int) -> None:
+def open_audio_layers(model: Emo, readout: Float[Tensor, "told d"], seed: int) -> None:
     """Initialize the audio layers so that speech has an effect from step 0: values carry what the readout reads."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -155,9 +200,16 @@ def disturb(windows: Float[np.ndarray, "b s l e"], rng: np.random.Generator) -> 
     return np.roll(louder, int(rng.integers(-3, 4)), -1).astype(np.float32)
 
 
+def blur(windows: Float[np.ndarray, "b s l e"], rng: np.random.Generator) -> Float[np.ndarray, "b s l e"]:
+    """Windows of a speech encoder, each a little louder or softer, with noise: no single number is to be relied on."""
+    deviation = float(windows.std())
+    louder = windows * (1 + 0.1 * rng.standard_normal((len(windows), 1, 1, 1)))
+    return (louder + 0.05 * deviation * rng.standard_normal(windows.shape)).astype(np.float32)
+
+
 def warm_up(
     projector: nn.Module,
-    clips: Sequence[HeardLips],
+    clips: Sequence[HeardClip],
     audio: AudioSettings,
     *,
     steps: int,
@@ -179,7 +231,7 @@ def warm_up(
     """
     places = places_of(clips)
     often = np.cumsum([clips[number].weight for number, _ in places])
-    head = nn.Linear(audio.token_width, N_LIPS)
+    head = nn.Linear(audio.token_width, clips[0].seen.shape[1])
     trained = [*projector.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=2e-3, weight_decay=0.02)
     for step in range(steps):
@@ -189,8 +241,7 @@ def warm_up(
         rng = np.random.default_rng([seed, step])
         chosen = [places[k] for k in np.searchsorted(often, rng.random(BATCH) * often[-1], "right")]
         windows, target = gather(clips, chosen, audio)
-        if audio.encoder == "mel":
-            windows = disturb(windows, rng)
+        windows = disturb(windows, rng) if audio.encoder == "mel" else blur(windows, rng)
         predicted = head(mean_tokens(projector, windows))
         loss = (predicted - torch.from_numpy(target)).square().mean()
         optimizer.zero_grad(set_to_none=True)

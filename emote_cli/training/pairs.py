@@ -161,8 +161,8 @@ def read_pairs(
     Args:
         folder: the prepared data set.
         records: its clips.
-        weights: how often each is drawn, relative to others.
-        per_clip: frames of each clip, evenly spread; more of those that are drawn more often.
+        weights: how often each is drawn, relative to others: a factor times its length in frames.
+        per_clip: frames of each clip, evenly spread; more by the root of a factor above 1.
         seed: of the stream.
         on_clip: called with the number of clips read so far.
         on_bad: told of clips that cannot be read, which are left out.
@@ -173,7 +173,7 @@ def read_pairs(
     clips, shares = [], []
     for count, (record, weight) in enumerate(zip(records, weights, strict=True), start=1):
         try:
-            shots = read_shots(folder, record, round(per_clip * max(weight, 1)))
+            shots = read_shots(folder, record, round(per_clip * max(weight / record.frames, 1) ** 0.5))
             if shots:
                 clips.append(shots)
                 shares.append(weight)

@@ -89,6 +89,11 @@ class TrainSettings(Settings):
         ge=0,
         description="steps in which the audio projector learns to tell the lips before stage 1 (ears.py)",
     )
+    audio_components: int = Field(
+        12,
+        ge=0,
+        description="principal components of the motion that it learns to tell, of motion latents; 0: jaw, gap, width",
+    )
     batch: int = Field(4, gt=0, description="samples per optimizer step, over all processes")
     accumulation: int = Field(1, gt=0, description="forward passes per optimizer step that share the batch")
     max_steps: int = Field(1_000_000, gt=0)
@@ -112,7 +117,9 @@ class TrainSettings(Settings):
         False, description="compute activations twice instead of keeping them"
     )
     shard: bool = Field(False, description="FSDP: spread weights, gradients and moments over the processes")
-    device: Literal["auto", "cpu"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto takes a GPU where there is one; cuda ends the run where there is none"
+    )
     workers: int = Field(0, ge=0, description="processes that read examples")
     seed: int = 0
     save_minutes: float = Field(5.0, gt=0)

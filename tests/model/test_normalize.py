@@ -109,3 +109,14 @@ def test_a_device_that_cannot_is_found_out(fault: str, monkeypatch):
     monkeypatch.setattr(module, "normalize", fails)
     assert not module._agrees("cpu", torch.float16, torch.float16)
     module._agrees.cache_clear()
+
+
+def test_the_first_layer_that_trains_behind_frozen_ones():
+    """Stage 3: torch 2.13 crashes on a CPU where channels-last maps need no gradient and the weights do."""
+    maps = torch.randn(2, 64, 8, 8).to(memory_format=torch.channels_last)
+    layer = GroupNorm(32, 64)
+    torch.autograd.backward(layer(maps).square().sum())
+    ours = layer.weight.grad.clone()
+    layer.weight.grad = None
+    torch.autograd.backward(layer(maps.clone().requires_grad_()).square().sum())
+    assert torch.allclose(ours, layer.weight.grad, 1e-4, 1e-4)

@@ -12,13 +12,14 @@ from emote_cli.model.checkpoint import random_model
 from emote_cli.settings import load_preset
 from emote_cli.training import ears
 from emote_cli.training.ears import (
-    HeardLips,
+    HeardClip,
     fit_readout,
     gather,
     mean_tokens,
+    measure_components,
     open_audio_layers,
     places_of,
-    read_heard_lips,
+    read_heard_clips,
     warm_up,
 )
 from emote_cli.types import AudioFeatures
@@ -27,7 +28,7 @@ SETTINGS = load_preset("tiny")
 FRAMES = 61
 
 
-def clip(seed: int) -> HeardLips:
+def clip(seed: int) -> HeardClip:
     """The louder, the wider open; and an echo."""
     rng = np.random.default_rng(seed)
     loud = rng.normal(size=(FRAMES, 1, 1))
@@ -35,7 +36,7 @@ def clip(seed: int) -> HeardLips:
     hidden = sound.astype(np.float32)
     seen = np.hstack([loud[:, 0], loud[:, 0] ** 2 - 1, np.roll(loud[:, 0], 1)]).astype(np.float32)
     seen[5] = np.nan
-    return HeardLips(AudioFeatures(hidden, 25.0), seen)
+    return HeardClip(AudioFeatures(hidden, 25.0), seen)
 
 
 CLIPS = [clip(seed) for seed in range(3)]
@@ -62,7 +63,7 @@ def test_frames_without_lips_are_not_heard():
     assert len(places) == 3 * (FRAMES - 1)
     assert (0, 5) not in places
     with pytest.raises(DataError, match="no frame with a face"):
-        places_of([HeardLips(CLIPS[0].features, np.full((FRAMES, 3), np.nan, np.float32))])
+        places_of([HeardClip(CLIPS[0].features, np.full((FRAMES, 3), np.nan, np.float32))])
 
 
 def test_clips_are_heard_as_often_as_they_weigh(monkeypatch):
@@ -94,7 +95,7 @@ def test_frames_of_long_clips_are_heard_no_more_often():
             weight=factor * frames,
         )  # fmt: skip
 
-    assert [each.weight for each in read_heard_lips([clip_of(10, 6), clip_of(50, 6), clip_of(20, 1)])] == [
+    assert [each.weight for each in read_heard_clips([clip_of(10, 6), clip_of(50, 6), clip_of(20, 1)])] == [
         6,
         6,
         1,
@@ -122,3 +123,41 @@ def test_opened_layers_let_speech_through():
         )
         if name.endswith("audio_attn.to_out.0.weight"):
             assert value.std() > 0.02
+
+
+def moving(seed: int, frames: int = 40) -> ClipArrays:
+    """A clip of motion latents: two directions, the first one ten times as long, and a face that is lost once."""
+    rng = np.random.default_rng(seed)
+    audio, four = SETTINGS.audio, np.zeros((frames, 4), np.float32)
+    ways = torch.zeros(2, 10, 8, 8)
+    ways[0, 4], ways[1, 6] = 1, 1
+    told = torch.from_numpy(rng.normal(size=(frames, 2)).astype(np.float32)) * torch.tensor([10.0, 1.0])
+    portrait = torch.full((10, 8, 8), float(seed))
+    found = np.ones(frames, bool)
+    found[3] = False
+    return ClipArrays(
+        id="c", latents=portrait + torch.einsum("fk,kcyx->fcyx", told, ways) + 5 * ways[0],
+        features=AudioFeatures(np.zeros((frames, audio.layers, audio.embed), np.float32), 25.0),
+        boxes_px=four, mouths_px=four, speed=four[:, 0], pose=np.zeros((frames, 5), np.float32), found=found,
+        lips=four[:, :3], portrait=portrait, cell_weights=torch.ones(10, 8, 8),
+    )  # fmt: skip
+
+
+def test_ears_learn_the_components_of_motion():
+    clips = [moving(1), moving(2)]
+    told = measure_components(clips, 2)
+    for clip, values in zip(clips, told, strict=True):
+        assert np.isnan(values[3]).all()
+        seen = np.delete(values, 3, 0)
+        assert np.abs(seen.mean(0)).max() < 1e-4
+        assert seen.std(0) == pytest.approx([1, 1], abs=0.4)
+        motion = np.delete((clip.latents - clip.portrait)[:, 4, 0, 0].numpy(), 3)
+        assert abs(np.corrcoef(seen[:, 0], motion)[0, 1]) > 0.999
+
+
+def test_components_are_asked_for_by_the_recipe():
+    clips = [moving(1)]
+    assert read_heard_clips(clips, 2)[0].seen.shape == (40, 2)
+    assert read_heard_clips(clips, 0)[0].seen.shape == (40, 3)
+    pictures = dataclasses.replace(clips[0], portrait=None)
+    assert read_heard_clips([pictures], 2)[0].seen.shape == (40, 3)

@@ -6,11 +6,12 @@ import torch
 from small_models import build
 
 from emote_cli.animation.moving_portrait import view_of
+from emote_cli.data.manifest import ClipRecord
 from emote_cli.model.painter import HINTS, VIEW
 from emote_cli.perception.motion_latents import mean_face
 from emote_cli.settings import load_preset, override
 from emote_cli.training.objectives.painting import Painting, picture_losses, reverse
-from emote_cli.training.pairs import Pairs, Shot, close_mouth, cut
+from emote_cli.training.pairs import Pairs, Shot, close_mouth, cut, read_pairs
 from emote_cli.training.settings import TrainSettings
 
 MOTION = ["autoencoder.kind=motion", "autoencoder.latent_channels=10", "family.reference_latents=true"]
@@ -89,3 +90,14 @@ def test_the_critic_judges_the_opening(pairs: Pairs) -> None:
     assert near.shape == verdicts.shape
     assert near[..., 4, 5] > 0.9
     assert near[..., 0, 0] < 0.05
+
+
+def test_frames_are_read_as_often_as_asked(tmp_path, monkeypatch) -> None:
+    """`per_clip` frames of each clip, more of one that `data.weights` shows more often; weights are drawn by."""
+    records = [ClipRecord(name, name, "", 0, 1.6, 25.0, 40, 32, False) for name in ("a", "b")]
+    monkeypatch.setattr(
+        "emote_cli.training.pairs.read_shots", lambda folder, record, count: [shot(0)] * count
+    )
+    made = read_pairs(tmp_path, records, [40.0, 120.0], 5, 0, on_clip=lambda done: None, on_bad=pytest.fail)
+    assert [len(clip) for clip in made.clips] == [5, 9]
+    assert made.weights.tolist() == [0.25, 0.75]
