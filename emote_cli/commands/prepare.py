@@ -1,4 +1,4 @@
-"""`emote prepare`: raw videos become a data set that one can trust."""
+"""`emote prepare`: raw videos and still portraits become a data set that one can trust."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ class LayoutName(StrEnum):
 
 def prepare(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Videos, in any format and depth.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Videos and still portraits, in any format and depth.", show_default=False
+        ),
     ],
     dataset: Annotated[
         Path, typer.Argument(metavar="DATASET", help="Where the data set goes.", show_default=False)
@@ -67,7 +70,7 @@ def prepare(
         str | None, typer.Option("--ray", metavar="ADDRESS|local", help="Run on a Ray cluster instead.")
     ] = None,
 ) -> None:
-    """Cut, crop, filter and label the videos in FOLDER, and report what was rejected and why.
+    """Cut, crop, filter and label the videos and portraits in FOLDER, and report what was rejected and why.
 
     Run it again to go on after an interruption; a finished data set is left as it is.
     Look at DATASET/report.html before you train.
@@ -94,7 +97,7 @@ def prepare(
     )
     begin, last = time.monotonic(), None
     with (
-        console.progress("preparing", len(todo.sources), "videos") as advance,
+        console.progress("preparing", len(todo.sources), "files") as advance,
         closing(runs.run(todo)) as states,
     ):
         for state in states:
@@ -103,7 +106,7 @@ def prepare(
             last = state
     assert last is not None
     took_s = time.monotonic() - begin
-    fresh = f"{last.done - last.resumed} of {last.total} videos in {took_s:.0f} s"
+    fresh = f"{last.done - last.resumed} of {last.total} files in {took_s:.0f} s"
     console.say(f"{fresh}; {last.resumed} were done before" if last.resumed else fresh)
     console.say(f"accepted {last.accepted} clips, {_duration(last.accepted_s)}; rejected {last.rejected}")
     if cache is not None and last.accepted:

@@ -141,7 +141,7 @@ def select(records: list[ClipRecord], settings: DataSettings) -> Selection:
             f"none of the {len(records)} clips is selected for training",
             f"check data.split, data.include, data.exclude; clips are named like {json.dumps(records[0].id)}",
         )
-    held_out = [r for r in records if matches(r, lists.get(settings.held_out, []))]
+    held_out = [r for r in records if r.frames > 1 and matches(r, lists.get(settings.held_out, []))]
     return Selection(train, [weight_of(r, settings.weights) for r in train], held_out)
 
 

@@ -84,7 +84,7 @@ def clips_for(
 ) -> ClipDataset:
     """Single frames or windows of the clips, in latents."""
     weights = {record.id: weight for record, weight in zip(chosen.train, chosen.weights, strict=True)}
-    records = check_fits(chosen.train, model.settings.fps, needs_sound=settings.stage != "image")
+    records = check_fits(moving(chosen.train), model.settings.fps, needs_sound=settings.stage != "image")
     gpu = torch.cuda.is_available() and settings.device == "auto"
     device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
     autoencoder = model.autoencoder.to(device).eval()
@@ -107,6 +107,18 @@ def clips_for(
     return ClipDataset(clips, model.settings, settings.sampling, seed=settings.seed, temporal=temporal)
 
 
+def moving(records: list[ClipRecord]) -> list[ClipRecord]:
+    """The clips that are no stills: those have nothing to tell of motion and sound.
+
+    Raises:
+        DataError: there are none.
+    """
+    clips = [record for record in records if record.frames > 1]
+    if not clips:
+        raise DataError(f"all {len(records)} clips are stills", "this stage needs videos: prepare some, too")
+    return clips
+
+
 def motion_for(
     model: Emo, settings: TrainSettings, data: Path, chosen: Selection, observer: Observer, fresh: bool
 ) -> ClipDataset:
@@ -116,9 +128,7 @@ def motion_for(
         DataError: all clips are damaged, or too short.
     """
     weights = {record.id: weight for record, weight in zip(chosen.train, chosen.weights, strict=True)}
-    records = check_fits(
-        [record for record in chosen.train if record.frames > 1], model.settings.fps, needs_sound=True
-    )
+    records = check_fits(moving(chosen.train), model.settings.fps, needs_sound=True)
     made = motion_clips(
         data, records, [weights[record.id] for record in records], model.settings,
         lambda sound: hear(sound, model.settings.audio, model.settings.fps),

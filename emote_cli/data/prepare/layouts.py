@@ -1,4 +1,4 @@
-"""Which videos there are to prepare: any folder, CelebV-HQ with its json, or HDTF with its lists."""
+"""Which videos and stills there are to prepare: any folder, CelebV-HQ with its json, or HDTF with its lists."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from emote_cli.data.prepare.sources import Layout, Source, plain, safe_id
+from emote_cli.data.prepare.sources import STILL_SUFFIXES, Layout, Source, plain, safe_id
 from emote_cli.errors import InputError
 from emote_cli.types import Box
 
@@ -23,20 +23,22 @@ _HDTF_CLIP = re.compile(r"(?:(?:RD|WDA|WRA)_)?.+_\d{1,3}")
 
 
 def find_sources(folder: Path, layout: Layout = "auto") -> list[Source]:
-    """List the videos below a folder, sorted by id.
+    """List the videos below a folder, and the still portraits where no annotation names the clips; sorted by id.
 
     Args:
         folder: searched with all its subfolders; hidden ones are passed over.
         layout: how to read it; `auto` looks for the annotations of CelebV-HQ and HDTF.
 
     Raises:
-        InputError: the folder is missing, no folder, or without a video; or its annotation is missing.
+        InputError: the folder is missing, no folder, or without a video or picture; or its annotation is missing.
     """
     if not folder.exists():
         raise InputError(f"folder {folder} does not exist", hint="check the path")
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder", hint="name the folder that holds the videos")
-    videos = _videos(folder)
+        raise InputError(
+            f"{folder} is not a folder", hint="name the folder that holds the videos or portraits"
+        )
+    videos = _files(folder, VIDEO_SUFFIXES)
     if layout == "auto":
         layout = guess(folder)
     if layout == "celebv-hq":
@@ -44,19 +46,20 @@ def find_sources(folder: Path, layout: Layout = "auto") -> list[Source]:
     elif layout == "hdtf":
         sources = hdtf(folder, videos)
     else:
-        sources = plain(folder, videos)
+        sources = plain(folder, sorted([*videos, *_files(folder, STILL_SUFFIXES)]))
     if not sources:
         raise InputError(
-            f"folder {folder} holds no video", hint=f"known endings: {' '.join(sorted(VIDEO_SUFFIXES))}"
+            f"folder {folder} holds no video and no picture",
+            hint=f"known endings: {' '.join(sorted(VIDEO_SUFFIXES | STILL_SUFFIXES))}",
         )
     return sorted(sources, key=lambda source: source.id)
 
 
-def _videos(folder: Path) -> list[Path]:
+def _files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     found = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES
+        if path.suffix.lower() in suffixes
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]

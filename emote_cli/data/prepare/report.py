@@ -104,7 +104,7 @@ def _cards(kept: list[ClipRecord], dropped: list[ClipRecord]) -> str:
         (_duration(seconds), "accepted"),
         (len(dropped), "rejected"),
         (_duration(lost), "rejected"),
-        (len({record.source for record in kept + dropped}), "videos"),
+        (len({record.source for record in kept + dropped}), "files"),
     ]
     if marked:
         facts.append((marked, "kept, but marked"))

@@ -1,4 +1,4 @@
-"""A folder in, a data set out: maps `prepare_video` over all videos, and goes on where it stopped."""
+"""A folder in, a data set out: maps `prepare_video` or `prepare_still` over all of it, and goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from emote_cli.data.prepare.layouts import find_sources
 from emote_cli.data.prepare.report import write_report
 from emote_cli.data.prepare.settings import PrepareSettings
 from emote_cli.data.prepare.sources import Layout, Source
+from emote_cli.data.prepare.still import prepare_still
 from emote_cli.data.prepare.video import Work, blank_record, prepare_video, reject
 from emote_cli.errors import EmoteError, OutputError
 from emote_cli.files import only_writer, write_file
@@ -33,7 +34,7 @@ class Plan:
     Attributes:
         folder: where the videos are.
         work: where the clips go, and how they are made.
-        sources: all videos, sorted by id.
+        sources: all videos and stills, sorted by id.
         workers: processes; ignored with `ray`.
         ray: address of a Ray cluster, `local`, or None.
     """
@@ -50,12 +51,12 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        done: videos finished, with those of earlier runs.
-        total: videos in all.
+        done: files finished, with those of earlier runs.
+        total: files in all.
         accepted: clips accepted so far.
         rejected: clips rejected so far.
         accepted_s: seconds of accepted clips.
-        resumed: videos that an earlier run had finished.
+        resumed: files that an earlier run had finished.
     """
 
     done: int
@@ -76,10 +77,10 @@ def plan(
     workers: int = 1,
     ray: str | None = None,
 ) -> Plan:
-    """Check input and output, and list the videos; writes nothing.
+    """Check input and output, and list the videos and stills; writes nothing.
 
     Raises:
-        InputError: no folder, no videos.
+        InputError: no folder, nothing to prepare.
         OutputError: the data set lies in the input folder, or is a file.
     """
     sources = find_sources(folder, layout)
@@ -176,13 +177,13 @@ def _results(todo: Plan, sources: list[Source]) -> Iterator[tuple[Source, list[C
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What a worker does with one video: prepare it, and write down that it is done."""
+    """What a worker does with one source: prepare it, and write down that it is done."""
 
     work: Work
 
     def __call__(self, source: Source) -> list[ClipRecord]:
         _forget(source, self.work)
-        records = prepare_video(source, self.work)
+        records = (prepare_still if source.is_still else prepare_video)(source, self.work)
         _remember(source, self.work, records)
         return records
 

@@ -1,4 +1,4 @@
-"""A video to prepare, or a stretch of one; and the names of its clips."""
+"""A video to prepare, or a stretch of one, or a still portrait; and the names of its clips."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from emote_cli.types import Box
 
 Layout = Literal["auto", "folder", "celebv-hq", "hdtf"]
 
+STILL_SUFFIXES = frozenset(".avif .bmp .heic .heif .jpeg .jpg .png .tif .tiff .webp".split())
+"""Files with these endings are taken for still portraits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One video, or the stretch of one that an annotation names.
+    """One video, or the stretch of one that an annotation names; or one still portrait.
 
     Attributes:
         id: name of its clips; unique in the data set.
@@ -38,9 +41,14 @@ class Source:
     cut: bool = True
     crop: bool = True
 
+    @property
+    def is_still(self) -> bool:
+        """Whether it is one picture."""
+        return self.path.suffix.lower() in STILL_SUFFIXES
+
 
 def plain(folder: Path, videos: list[Path]) -> list[Source]:
-    """Every video for itself, cut and cropped by us.
+    """Every video or picture for itself, cut and cropped by us.
 
     Ids are the file names without their endings; where two files share one, their paths' hash is added.
     """

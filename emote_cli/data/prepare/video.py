@@ -29,7 +29,7 @@ from emote_cli.perception.geometry import crop_square, union_box
 from emote_cli.perception.tracking import follow, track_to_crop
 from emote_cli.types import Box, FaceTrack, Waveform
 
-_MAX_FACES = 3
+MAX_FACES = 3
 """More than one, so that a second person is noticed."""
 
 _SQUARE = 1.05
@@ -173,7 +173,7 @@ def _look_at(video: _Video, segment: Segment, work: Work) -> _Look:
     fps, info = work.settings.fps, video.footage.info
     statistics, thumbs = FrameStatistics(), ThumbStrip(segment.n_frames)
     faces = []
-    with FaceAnalyzer(work.face_model, max_faces=_MAX_FACES, video=True) as analyzer:
+    with FaceAnalyzer(work.face_model, max_faces=MAX_FACES, video=True) as analyzer:
         for i, frame in enumerate(video.footage.frames(segment.start, segment.stop)):
             faces.append(analyzer.analyze(frame, round(i * 1000 / fps)))
             statistics.add(frame, faces[-1])
