@@ -117,6 +117,7 @@ def read_scene(
             *doubts(cut, settings.image_size),
             *unknown,
             *speech.notes,
+            *note_idle_options(settings, options),
         ),
         audio=audio,
         separator=voice,
@@ -147,6 +148,16 @@ def check_model_has(settings: ModelSettings, options: AnimateOptions) -> None:
         )
     if options.smoothing and settings.family.audio != "own_layer":
         raise SettingsError(f"{settings.name} cannot smooth its frames", hint="leave --smoothing out")
+
+
+def note_idle_options(settings: ModelSettings, options: AnimateOptions) -> tuple[str, ...]:
+    """Say which options were given that do nothing with this model, a line each."""
+    if settings.autoencoder.kind == "motion" and options.detail is not None:
+        word = "--detail" if options.detail else "--no-detail"
+        return (
+            f"{word} has no effect on {settings.name}: it moves the portrait itself, with all its detail",
+        )
+    return ()
 
 
 def shown_size(photo: Pixels, kind: FrameKind, size: int | None, model_size: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from emote_cli.animation.device import Precision
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.portrait import cut_portrait
 from emote_cli.animation.runtime import Runtime
-from emote_cli.animation.scene import Scene
+from emote_cli.animation.scene import Scene, read_scene
 from emote_cli.animation.schemes.motion import blink, close_lips, idle, landmarks_of
 from emote_cli.media.image import read_image
 from emote_cli.model.emo import Emo
@@ -124,3 +124,14 @@ def test_lips_do_not_pass_through_each_other(portrait: Portrait) -> None:
     closed = close_lips(points)
     gaps = closed[:, list(LOWER_INNER_LIP[1:-1]), 1] - closed[:, list(UPPER_INNER_LIP[1:-1]), 1]
     assert gaps.min() > -1e-3
+
+
+def test_an_option_that_does_nothing_is_told(portrait_path, speech_path) -> None:
+    def notes(model: str, **given: object) -> list[str]:
+        options = AnimateOptions(duration=0.2, **given)
+        scene = read_scene(portrait_path, speech_path, options, load_preset(model), None)
+        return [line for line in scene.notes if "no effect" in line]
+
+    (line,) = notes("mini", detail=False)
+    assert line.startswith("--no-detail has no effect on mini")
+    assert notes("mini") == notes("tiny", detail=True) == []
