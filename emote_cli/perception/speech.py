@@ -1,4 +1,4 @@
-"""Speech to features at the video frame rate. The mini hears log-mel columns; no torch is needed for that."""
+"""Speech to features at the video frame rate: log-mel columns (`tiny`), Whisper's blocks (`mini`) or wav2vec 2.0."""
 
 from __future__ import annotations
 

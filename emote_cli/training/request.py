@@ -63,7 +63,7 @@ def stage_names(stage: str, model: str) -> list[StageName]:
         return [name for name in recipe_stages(model) if name != "distill"]
     if stage not in ORDER:
         raise SettingsError(
-            f"unknown stage '{stage}'", "one of vae, 1 (image), 2 (video), 3 (speed), distill, all"
+            f"unknown stage '{stage}'", f"one of {', '.join([*NUMBERS, *ORDER, 'all'])}"
         )
     return [name for name in ORDER if name == stage]
 

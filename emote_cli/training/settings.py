@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import Field
@@ -14,7 +14,7 @@ from emote_cli.errors import SettingsError
 from emote_cli.settings import ModelSettings, Settings, parse_settings
 
 StageName = Literal["vae", "image", "video", "speed", "distill"]
-ORDER: tuple[StageName, ...] = ("vae", "image", "video", "speed", "distill")
+ORDER: tuple[StageName, ...] = get_args(StageName)
 
 
 class StepSettings(Settings):

@@ -11,10 +11,11 @@ from emote_cli.model.loading import load_folder, start_from_sd15
 from emote_cli.settings import ModelSettings, load_preset, load_settings, override
 from emote_cli.training.run_folder import stage_that_made
 from emote_cli.training.settings import ORDER, StageName
+from emote_cli.training.stages import NUMBERS
 from emote_cli.zoo.catalog import TRAINABLE_MODELS
 from emote_cli.zoo.locate import SETTINGS_NAME, locate
 
-NUMBER = {"image": "1", "video": "2", "speed": "3", "vae": "vae", "distill": "distill"}
+NUMBER = {stage: stage for stage in ORDER} | {stage: number for number, stage in NUMBERS.items()}
 
 
 def begin(stage: StageName, model: str, start: str | None, changes: list[str], seed: int = 0) -> Emo:
