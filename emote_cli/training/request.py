@@ -62,9 +62,7 @@ def stage_names(stage: str, model: str) -> list[StageName]:
     if stage == "all":
         return [name for name in recipe_stages(model) if name != "distill"]
     if stage not in ORDER:
-        raise SettingsError(
-            f"unknown stage '{stage}'", f"one of {', '.join([*NUMBERS, *ORDER, 'all'])}"
-        )
+        raise SettingsError(f"unknown stage '{stage}'", f"one of {', '.join([*NUMBERS, *ORDER, 'all'])}")
     return [name for name in ORDER if name == stage]
 
 
