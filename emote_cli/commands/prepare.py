@@ -66,6 +66,15 @@ def prepare(
             help="Also store what training this model would compute again and again.",
         ),
     ] = None,
+    part_size: Annotated[
+        float | None,
+        typer.Option(
+            "--part-size",
+            metavar="MB",
+            min=1,
+            help="Also pack the data set into parts of at most so many megabytes, each of which trains alone.",
+        ),
+    ] = None,
     ray: Annotated[
         str | None, typer.Option("--ray", metavar="ADDRESS|local", help="Run on a Ray cluster instead.")
     ] = None,
@@ -111,7 +120,21 @@ def prepare(
     console.say(f"accepted {last.accepted} clips, {_duration(last.accepted_s)}; rejected {last.rejected}")
     if cache is not None and last.accepted:
         _store_cache(dataset, cache)
+    if part_size is not None and last.accepted:
+        _pack(dataset, part_size)
     console.result(dataset / "report.html")
+
+
+def _pack(dataset: Path, most_mb: float) -> None:
+    from emote_cli import console
+    from emote_cli.data.parts import MEGABYTE, pack, sizes_mb
+    from emote_cli.data.selection import read_dataset
+
+    parts = pack(dataset, read_dataset(dataset), int(most_mb * MEGABYTE))
+    sizes = sizes_mb(parts)
+    console.say(
+        f"{len(parts)} parts in {parts[0].parent}: {sum(sizes):.1f} MB, the largest {max(sizes):.1f} MB"
+    )
 
 
 def _store_cache(dataset: Path, model: str) -> None:

@@ -7,6 +7,7 @@
     tracks/<id>.npz                     what is known of the face in every frame (tracks.py)
     thumbs/<id>.jpg                     a strip of small pictures, of rejected clips, too
     state/<source>.json                 which videos are done, for the next run
+    parts/part-<nnn>.tar                all of this in parts of a size that travels (parts.py)
     cache/<key>/<id>.safetensors        what training would compute again (cache.py)
 
 Ids are names: `ClipRecord` refuses those that would lead out of these folders.
@@ -20,6 +21,7 @@ from emote_cli.files import PART_PREFIX, make_folder, part_name
 
 MANIFEST = "manifest.jsonl"
 REJECTED = "rejected.jsonl"
+PARTS = "parts"
 REPORT = "report.html"
 FOLDERS = ("clips", "audio", "tracks", "thumbs", "state")
 

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from emote_cli.data.layout import MANIFEST
 from emote_cli.data.manifest import ClipRecord, read_records
+from emote_cli.data.parts import unpack
 from emote_cli.errors import DataError, InputError, SettingsError
 from emote_cli.settings import Settings, read_yaml
 
@@ -106,11 +107,13 @@ def _lists(content: Any) -> Iterator[tuple[str, list[str]]]:
 
 
 def read_dataset(folder: Path) -> list[ClipRecord]:
-    """The clips that `emote prepare` accepted.
+    """The clips that `emote prepare` accepted; parts of a data set that lie in the folder are unpacked there first.
 
     Raises:
-        DataError: the folder is no prepared data set, or an empty one.
+        DataError: the folder is no prepared data set, an empty one, or a part is damaged.
+        OutputError: parts cannot be unpacked there.
     """
+    unpack(folder)
     hint = f"make one: emote prepare VIDEOS {folder}"
     if not (folder / MANIFEST).is_file():
         raise DataError(f"{folder} is no prepared data set: it holds no {MANIFEST}", hint)
