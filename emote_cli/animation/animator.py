@@ -87,7 +87,7 @@ class Animator:
         return show_frames(self, scene, chosen)
 
     def make_finisher(self, scene: Scene, options: AnimateOptions) -> Callable[[Any, float], Pixels]:
-        """The function from one of the raw frames, and its time in seconds, to a frame of the output."""
+        """Make the function from one of the raw frames, and its time in seconds, to a frame of the output."""
         return self.scheme.make_finisher(scene, options)
 
     def raw_frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:

@@ -239,7 +239,7 @@ def _random_ears(settings: ModelSettings) -> Any:
 
 
 def invent_scene(settings: ModelSettings, chunks: int) -> Scene:
-    """The portrait speaks for a number of chunks."""
+    """Make up a scene: a portrait that speaks for a number of chunks."""
     portrait, fps = invent_portrait(settings.image_size), Fraction(settings.fps)
     speech = invent_speech(settings, chunks)
     return Scene(
@@ -254,7 +254,7 @@ def invent_scene(settings: ModelSettings, chunks: int) -> Scene:
 
 
 def invent_portrait(size: int) -> Portrait:
-    """A grey gradient with the mean of many faces in its middle."""
+    """Make up a portrait: a grey gradient with the mean of many faces in its middle."""
     ramp = np.linspace(40, 215, size).astype(np.uint8)
     pixels = np.ascontiguousarray(np.broadcast_to(ramp[:, None, None], (size, size, 3)))
     mean = mean_face()
@@ -267,7 +267,7 @@ def invent_portrait(size: int) -> Portrait:
 
 
 def invent_speech(settings: ModelSettings, chunks: int) -> Waveform:
-    """Noise that lasts a number of chunks."""
+    """Make up speech: noise that lasts a number of chunks."""
     n_samples = round(chunks * settings.temporal.chunk_frames / settings.fps * SAMPLE_RATE_HZ)
     samples = np.random.default_rng(0).normal(0, 0.1, n_samples).astype(np.float32)
     return Waveform(samples, SAMPLE_RATE_HZ)
@@ -320,7 +320,7 @@ def peak_bytes(device: torch.device) -> float:
 
 
 def versions() -> dict[str, str]:
-    """Of what takes part in the timing."""
+    """The versions of what takes part in the timing."""
     return {
         "emote": __version__,
         "python": platform.python_version(),

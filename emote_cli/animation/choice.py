@@ -19,7 +19,7 @@ _SAME = 0.1
 
 
 def choose_face(faces: list[Face], choice: FaceChoice, source: Path, size: tuple[int, int]) -> Face:
-    """The face that is meant.
+    """Choose the face that is meant.
 
     Args:
         faces: those that were found, largest first.
@@ -71,7 +71,7 @@ def _face_in_box(box: Box) -> Face:
 
 
 def draw_numbers(pixels: Pixels, faces: list[Face]) -> Pixels:
-    """The picture with a numbered frame around every face."""
+    """Draw a numbered frame around every face, on a copy of the picture."""
     drawn = pixels.copy()
     thick = max(2, round(max(pixels.shape) / 400))
     for number, face in enumerate(faces, 1):

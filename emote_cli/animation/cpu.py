@@ -103,7 +103,7 @@ def cache_folder() -> Path:
 
 
 def processor() -> str:
-    """Its name."""
+    """The processor's name, as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -112,14 +112,14 @@ def processor() -> str:
 
 
 def read_note(file: Path, key: str) -> list[float] | None:
-    """Numbers that were measured before; None: there are none."""
+    """Read numbers that were measured before; None: there are none."""
     numbers = _notes(file).get(key)
     is_good = isinstance(numbers, list) and numbers and all(isinstance(each, float) for each in numbers)
     return numbers if is_good else None
 
 
 def write_note(file: Path, key: str, numbers: list[float]) -> None:
-    """Remember them. It is only a note: where it cannot be written, they are measured again."""
+    """Keep numbers for the next time. Where they cannot be written, they are measured again."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{os.getpid()}-{file.name}")

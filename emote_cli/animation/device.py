@@ -52,7 +52,7 @@ FULL = Precision(torch.float32)
 
 
 def choose_device(name: str) -> torch.device:
-    """The named device, or for "auto" the best one there is.
+    """Choose the named device, or for "auto" the best one there is.
 
     Raises:
         DeviceError: it is not there.
@@ -71,7 +71,7 @@ def runs_in_half(name: str) -> bool:
 
 
 def choose_precision(name: str, device: torch.device, stored: bool = False, half: bool = False) -> Precision:
-    """The named precision, or for "auto": bf16 where it is faster, fp16 on other GPUs, else fp32.
+    """Choose the named precision, or for "auto": bf16 where it is faster, fp16 on other GPUs, else fp32.
 
     Args:
         name: auto, or one of `DTYPES`.

@@ -39,7 +39,7 @@ class Pace(NamedTuple):
 
 
 def describe(plan: Plan, animator: Animator | None = None) -> dict[str, str]:
-    """The plan in words, and the time and memory that its first chunks took on this machine.
+    """Tell a plan in words, and the time and memory that its first chunks took on this machine.
 
     Args:
         plan: of the job.
@@ -99,7 +99,7 @@ def kind_of(plan: Plan) -> str:
 
 
 def measure(plan: Plan, animator: Animator | None = None) -> Pace:
-    """The pace of this machine, from the first chunks of a video, but for the encoder."""
+    """Measure this machine's pace on the first chunks of a video; the encoder is left out."""
     begin = time.monotonic()
     animator, ends = animator or load_animator(plan), []
     for chunk in islice(show_chunks(animator, plan.scene, plan.job.options), MEASURED):

@@ -87,7 +87,7 @@ def show_frames(animator: MakesFrames, scene: Scene, options: AnimateOptions) ->
 
 
 def make_finisher(scene: Scene, options: AnimateOptions) -> Callable[[Pixels, float], Pixels]:
-    """The function from the model's pictures, and their times in seconds, to frames of the output."""
+    """Make the function from the model's pictures, and their times in seconds, to frames of the output."""
     photo, portrait, size = scene.photo, scene.portrait, scene.size
     detail = scene.settings.detail_transfer if options.detail is None else options.detail
     liven = make_livener(scene, options)
@@ -105,7 +105,7 @@ def make_finisher(scene: Scene, options: AnimateOptions) -> Callable[[Pixels, fl
 
 
 def make_livener(scene: Scene, options: AnimateOptions) -> Liven:
-    """What the finished head does besides speaking, as the options or the model want it."""
+    """Make the function that lets the finished head sway and blink, where the options or the model say so."""
     portrait, speed = scene.portrait, idle_speed(scene, options)
     if speed is None:
         return leave_as_is
@@ -129,5 +129,5 @@ def finished_side(scene: Scene, options: AnimateOptions) -> int:
 
 
 def enlarge_plainly(frame: Pixels, side: int) -> Enlarged:
-    """A frame at another size, with nothing added."""
+    """Scale a frame to another size, with nothing added."""
     return resize(frame, (side, side)).astype(np.float32)

@@ -48,7 +48,7 @@ class Need:
 
 
 def need(model: Emo, number_bytes: int) -> Need:
-    """What animating with a model takes at its peak, without what the device itself takes.
+    """Estimate what animating with a model takes at its peak, without what the device itself takes.
 
     Args:
         model: may be on the meta device.
@@ -130,7 +130,7 @@ def check_fits(name: str, needed: Need, device: torch.device, low_memory: bool, 
 
 
 class Residence:
-    """Keeps the large parts at home, and brings the one that is asked to compute to the device.
+    """Keeps the large parts in main memory, and brings the one that has to compute to the device.
 
     A part is asked through its layers: a hook on each of them brings the whole part. Small parts stay on the
     device.

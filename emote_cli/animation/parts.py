@@ -38,7 +38,7 @@ _HOP_S = 0.02
 
 
 def find_pauses(sound: Sound) -> Iterator[tuple[float, float]]:
-    """Beginning and end of every pause of the speech, in seconds."""
+    """Find the beginning and the end of every pause of the speech, in seconds."""
     hop = round(_HOP_S * sound.sample_rate_hz)
     limit, begin, place = max(QUIET * SPEECH_RMS / speech_gain(sound), QUIETEST_RMS), None, 0
     for place in range(0, sound.n_samples, hop):
@@ -138,7 +138,7 @@ def _make(jobs: Iterable[Job], ray: str | None, gpu: bool) -> Iterator[Job]:
 
 
 def make_part(job: Job) -> Path:
-    """One part, with the model that this process has loaded."""
+    """Make one part, with the model that this process has loaded."""
     plan = check(job)
     return render(plan, animator=load_once(plan.model, job.device, job.dtype, tuning_of(plan)))
 

@@ -71,7 +71,7 @@ def cut_portrait(
 
 
 def square_of(pixels: Pixels, crop: Box, roll: float, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """A square of a photo, turned upright by `roll` degrees around its center, at `size` x `size`."""
+    """Cut a square out of a photo, turned upright by `roll` degrees around its center, at `size` x `size`."""
     if roll == 0:
         return crop_and_resize(pixels, crop, size)
     return resize(level(pixels, crop, roll), (size, size))
@@ -93,7 +93,7 @@ def tilted_square(face: Face, roll: float) -> Box:
 
 
 def level(pixels: Pixels, square: Box, roll: float) -> UInt8[np.ndarray, "side side 3"]:
-    """The content of a turned square at its own size, upright; beyond the edges the edge is repeated."""
+    """Cut out a turned square and turn it upright, at its own size; beyond the picture its edge is repeated."""
     matrix = turn_matrix(square.center, roll)
     matrix[:, 2] -= (square.x0, square.y0)
     side = round(square.width)
@@ -117,7 +117,7 @@ def _turn_face(face: Face, around: Box, roll: float) -> Face:
 
 
 def doubts(portrait: Portrait, size: int) -> Iterator[str]:
-    """What may make the result poor, a sentence each: a small, blurred, turned or covered face.
+    """Say what may make the result poor, a sentence each: a small, blurred, turned or covered face.
 
     Args:
         portrait: the square and its face.

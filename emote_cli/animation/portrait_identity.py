@@ -1,4 +1,4 @@
-"""Whose face it is, for models that have identity tokens (Hallo): read from the photo, or said aloud to be unknown."""
+"""Whose face it is, for models that have identity tokens (Hallo): read from the photo; a note says if it is unknown."""
 
 from __future__ import annotations
 

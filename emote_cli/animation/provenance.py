@@ -35,7 +35,7 @@ def weights_hash(model: Path | str) -> str:
 
 
 def describe_making(job: Job, model: Path | str, **more: Any) -> dict[str, Any]:
-    """Everything that is needed to make the same video again, but for the two files themselves.
+    """Describe everything that is needed to make the same video again, but for the two files themselves.
 
     Args:
         job: what was asked for.
@@ -70,7 +70,7 @@ def to_tags(making: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_making(path: Path) -> dict[str, Any]:
-    """What a video that emote made says of its making.
+    """Read what a video that emote made says of its making.
 
     Raises:
         InputError: the file cannot be read, or says nothing.
@@ -115,7 +115,7 @@ def settings_of(path: Path) -> dict[str, Any]:
 
 
 def job_like(like: Path | None, asked: Mapping[str, Any], named: Collection[str] = ()) -> Job:
-    """A job as it was asked for, its settings taken from the video `like` where they were not named.
+    """Make a job as it was asked for; settings that were not named come from the video `like`.
 
     Args:
         like: a video that emote made.

@@ -199,7 +199,7 @@ def tuning_of(plan: Plan) -> Tuning:
 
 
 def making(plan: Plan) -> dict[str, Any]:
-    """What the video will say of its making."""
+    """Describe the making that the video will carry."""
     scene = plan.scene
     video = {"fps": str(scene.fps), "frames": scene.n_frames, "size": list(scene.size)}
     return describe_making(plan.job, plan.model, video=video)

@@ -125,7 +125,7 @@ def read_scene(
 
 
 def listen(scene: Scene, options: AnimateOptions) -> Sound:
-    """What the model hears: the recording, or the voice in it."""
+    """Open what the model hears: the recording, or the voice in it."""
     if scene.audio is None or scene.separator is None:
         return scene.speech
     from emote_cli.perception.vocals import RATE_HZ, VocalSeparator, voice_at

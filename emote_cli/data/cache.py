@@ -47,7 +47,7 @@ BATCH = 8
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a clip is looked at.
+    """Which copy of a clip is seen: the clip itself, or an altered one.
 
     Attributes:
         number: of its altered copy (data/variants.py); 0 is the clip itself.
@@ -56,7 +56,7 @@ class View:
     number: int = 0
 
     def name(self, record: ClipRecord) -> str:
-        """Of the clip, so seen."""
+        """The clip's name in this view, as of its cache entry."""
         return f"{record.id}~{self.number}" if self.number else record.id
 
     def variant(self, record: ClipRecord) -> Variant | None:
@@ -209,7 +209,7 @@ class VideoFrames:
 
 
 def map_tensor(path: Path, name: str) -> Float[np.ndarray, "frames layers embed"]:
-    """One fp16 tensor of a safetensors file as an array that reads the disk only where it is looked at."""
+    """Map one fp16 tensor of a safetensors file: an array that reads the disk only where it is looked at."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         entry = json.loads(file.read(length))[name]
@@ -337,7 +337,7 @@ def is_current(path: Path, record: ClipRecord, view: View) -> bool:
 
 
 def describe_origin(record: ClipRecord, view: View) -> dict[str, str]:
-    """What an entry depends on, but for the model: the stretch of video, how it was prepared, how it was altered."""
+    """Describe what an entry depends on, but for the model: the stretch of video, how it was prepared and altered."""
     stretch = [record.start_s, record.end_s, record.crop_px, record.measured.get("sound_late_s", 0.0)]
     return {
         "video": record.sha256,

@@ -16,7 +16,7 @@ _NOT_IN_IDS = frozenset('/\\:*?"<>|')
 
 
 def check_id(text: object) -> str:
-    """The id, where it is the name of a file: data sets come from anywhere, and are read and written by their ids.
+    """Check a clip's id, and give it back: it names files, and data sets come from anywhere.
 
     Raises:
         ValueError: it is a path, hidden, empty, too long, or no text.

@@ -43,14 +43,14 @@ Points3 = Float[np.ndarray, "frames 478 3"]
 
 @cache
 def mirror_pairs() -> Int[np.ndarray, " 478"]:
-    """For each landmark the one on the other side of the face."""
+    """Find for each landmark the one on the other side of the face."""
     face = mean_face()
     away = ((face[:, None] - (face * [-1, 1])[None]) ** 2).sum(-1)
     return np.asarray(away.argmin(1))
 
 
 def hold_head(points: Points3, portrait: Float[np.ndarray, "478 3"]) -> Points3:
-    """The same faces, turned, scaled and moved in space until the skull is where the portrait has it."""
+    """Turn, scale and move faces in space until the skull is where the portrait has it."""
     skull = list(SKULL)
     goal = portrait[skull].astype(np.float64)
     middle = goal.mean(0)
@@ -68,7 +68,7 @@ def hold_head(points: Points3, portrait: Float[np.ndarray, "478 3"]) -> Points3:
 
 
 def alter(points: Points3, variant: Variant, size: int) -> Points3:
-    """The landmarks of an altered copy."""
+    """Move landmarks as an altered copy of the clip has them."""
     affine = variant.affine(size)
     moved = points.copy()
     moved[..., :2] = points[..., :2] @ affine[:, :2].T + affine[:, 2]
@@ -78,7 +78,7 @@ def alter(points: Points3, variant: Variant, size: int) -> Points3:
 
 @cache
 def smiles() -> tuple[Float[np.ndarray, "3 478 2"], Float[np.ndarray, "seen 3"]]:
-    """How smiling moves a face, from 779 portraits in the public domain: portraits smile, speakers do not.
+    """Read how smiling moves a face, from 779 portraits in the public domain: portraits smile, speakers do not.
 
     Returns:
         How the landmarks go with the opening, the width and the corners of a mouth, in distances between the eyes; and
@@ -90,7 +90,7 @@ def smiles() -> tuple[Float[np.ndarray, "3 478 2"], Float[np.ndarray, "seen 3"]]
 
 
 def make_smile(portrait: Float[np.ndarray, "478 3"], rng: np.random.Generator) -> Float[np.ndarray, "478 3"]:
-    """The same face with somebody's smile on it."""
+    """Put somebody's smile on a face."""
     ways, seen = smiles()
     way = np.einsum("k,kpd->pd", seen[int(rng.integers(len(seen)))] * rng.uniform(0.3, 1.1), ways)
     smiling = portrait.copy()
@@ -99,7 +99,7 @@ def make_smile(portrait: Float[np.ndarray, "478 3"], rng: np.random.Generator) -
 
 
 def weights_of(grid: Grid) -> Float[Tensor, "c y x"]:
-    """Loss weights on the latent grid: where each group's landmarks are."""
+    """Weigh the cells of the latent grid for the loss: by where each group's landmarks are."""
     maps = []
     for lookup, weight in zip(grid.lookups, GROUP_WEIGHTS, strict=True):
         share = lookup.sum(0).reshape(grid.cells, grid.cells)

@@ -78,10 +78,10 @@ class PngFolder:
         self._number += 1
 
     def end(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: each frame is whole once it is written."""
 
     def discard(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: each frame is whole once it is written."""
 
     def join(self, n_segments: int, n_frames: int, path: Path, *, whole: bool) -> None:
         """Give the frames their place; a part of them is copied, so that all can go on.

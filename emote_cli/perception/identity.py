@@ -100,7 +100,7 @@ class IdentityReader:
 
 
 def fit(pixels: Pixels, side: int) -> tuple[UInt8[np.ndarray, "{side} {side} 3"], float]:
-    """The picture at the top left of a black square that it just fits into, and by how much it was scaled."""
+    """Fit a picture into the top left of a black square, and tell by how much it was scaled."""
     height, width = pixels.shape[:2]
     if height > width:
         new_height, new_width = side, int(side * width / height)
@@ -170,7 +170,7 @@ def similarity(points: Points, places: Points = PLACES) -> Float[np.ndarray, "2 
 
 
 def align(pixels: Pixels, points: Points) -> UInt8[np.ndarray, "112 112 3"]:
-    """The face at ArcFace's size, its five points at their places; black beyond the picture."""
+    """Bring a face to ArcFace's size, its five points to their places; black beyond the picture."""
     return np.asarray(cv2.warpAffine(pixels, similarity(points), (FACE_SIDE, FACE_SIDE)), np.uint8)
 
 

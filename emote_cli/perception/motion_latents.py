@@ -24,8 +24,6 @@ from torch import Tensor
 
 from emote_cli.perception.landmarks import LOWER_LIP_SKIN, UPPER_LID_SKIN, UPPER_LIP_SKIN
 
-N_GROUPS = 5
-"""Face, upper lip, lower lip, chin and jaw, upper lids."""
 GAIN = 36.0
 """Latents per displacement of a distance between the eyes."""
 SMOOTHNESS, SMALLNESS = 3e-5, 3e-6
@@ -43,7 +41,7 @@ def mean_face() -> Float[np.ndarray, "478 2"]:
 
 @cache
 def groups() -> tuple[Int[np.ndarray, " _"], ...]:
-    """The landmarks of each group."""
+    """Which landmarks are in each group: face, upper lip, lower lip, chin and jaw, upper lids."""
     face, everyone = mean_face(), np.arange(len(mean_face()))
     lips = [np.isin(everyone, lip) for lip in (UPPER_LIP_SKIN, LOWER_LIP_SKIN)]
     lids = np.isin(everyone, UPPER_LID_SKIN)
@@ -106,7 +104,7 @@ class Grid:
             self.spreads.append(spread.float())
 
     def spread(self, values: Float[Tensor, "f 478 2"]) -> Float[Tensor, "f c y x"]:
-        """Values at the landmarks -> maps."""
+        """Spread values at the landmarks over maps, smoothly."""
         maps = [
             torch.einsum("sp,fpd->fds", spread, values[:, torch.from_numpy(which)])
             for which, spread in zip(groups(), self.spreads, strict=True)
@@ -114,7 +112,7 @@ class Grid:
         return rearrange(torch.cat(maps, 1), "f c (y x) -> f c y x", y=self.cells)
 
     def look_up(self, maps: Float[Tensor, "f c y x"]) -> Float[Tensor, "f 478 2"]:
-        """Maps -> values at the landmarks."""
+        """Look values up in maps, at the landmarks."""
         flat = rearrange(maps, "f (g d) y x -> f g (y x) d", d=2)
         values = maps.new_zeros(len(maps), len(self.portrait), 2)
         for number, (which, lookup) in enumerate(zip(groups(), self.lookups, strict=True)):

@@ -33,7 +33,7 @@ _SHOWS = 0.6
 
 
 def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, "height width"]) -> Pixels:
-    """The warped portrait with a sketched mouth where the portrait had none.
+    """Draw a sketched mouth onto the warped portrait where the portrait had none.
 
     Args:
         warped: the moved portrait.

@@ -94,7 +94,7 @@ class Wav2VecFeatureExtractor:
 
     @torch.inference_mode()
     def states(self, samples: Float[Tensor, " samples"]) -> Float[Tensor, "states layers embed"]:
-        """Hidden states of every transformer layer, 50 a second."""
+        """Compute the hidden states of every transformer layer, 50 a second."""
         with torch.autocast(self.device.type, enabled=False):  # whoever listens may have it on
             features = self.model.feature_extractor(samples[None].to(self.device)).transpose(1, 2)
             return self._encode(features)

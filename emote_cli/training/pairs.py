@@ -115,7 +115,7 @@ class Pairs:
 
 
 def cut(pixels: Pixels, view: View) -> UInt8[np.ndarray, "side side 3"]:
-    """The Painter's square of a frame."""
+    """Cut the Painter's square out of a frame."""
     matrix = np.array([[1 / view.scale, 0, view.corner[0]], [0, 1 / view.scale, view.corner[1]]])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return np.asarray(
@@ -124,7 +124,7 @@ def cut(pixels: Pixels, view: View) -> UInt8[np.ndarray, "side side 3"]:
 
 
 def close_mouth(shot: Shot, share: float) -> Shot:
-    """The same face with its mouth closed by a warp: the lower lip goes up, and the chin with it.
+    """Close a mouth by a warp: the lower lip goes up, and the chin with it.
 
     Args:
         shot: of the face.
@@ -156,7 +156,7 @@ def read_pairs(
     on_clip: Callable[[int], object],
     on_bad: Callable[[ClipRecord, str], object],
 ) -> Pairs:
-    """Frames of all clips, in memory.
+    """Read frames of all clips into memory.
 
     Args:
         folder: the prepared data set.
@@ -186,7 +186,7 @@ def read_pairs(
 
 
 def read_shots(folder: Path, record: ClipRecord, count: int) -> list[Shot]:
-    """Some frames of a clip that show a face, evenly spread."""
+    """Read some frames of a clip that show a face, evenly spread."""
     tracks = read_tracks(folder, record)
     points = tracks["landmarks_px"][..., :2].astype(np.float32)
     stride = max(record.frames // count, 1)

@@ -109,7 +109,7 @@ def check_order(stage: StageName, folder: Path | None, start: str) -> None:
 
 
 def apply_changes(model: Emo, changes: list[str]) -> Emo:
-    """The model with other settings and the same weights.
+    """Give a model other settings; its weights stay.
 
     Raises:
         TrainingError: its weights do not fit the changed settings.

@@ -47,7 +47,7 @@ class Articulation:
     far: float
 
     def stretch(self, latents: VideoLatents) -> VideoLatents:
-        """The latents to decode; those of the next chunk's motion frames stay as they are."""
+        """Exaggerate latents before they are decoded; motion frames are taken from those that the model made."""
         way = latents - self.rest
         length = way.square().sum(2, keepdim=True).sqrt()
         return self.rest + (1 + (self.times - 1) / (1 + (length / self.far) ** 2)) * way
@@ -86,7 +86,7 @@ def find_loudest(speech: Sound, chunks: Sequence[Chunk], fps: int) -> Chunk:
 def articulate(
     silent: VideoLatents, loud: VideoLatents, times: float, face: Face, size: int, scale: float
 ) -> Articulation:
-    """From what the model makes of the portrait in silence, and how far it goes from there.
+    """Work out the exaggeration: from what silence gives, and how far loud speech goes from there.
 
     Args:
         silent: a chunk of it.
@@ -104,7 +104,7 @@ def articulate(
 
 
 def scale_stretching(way: VideoLatents, cells: Float[Tensor, "h w"], scale: float) -> float:
-    """How much of the usual stretching this mouth gets: the more, the shorter its way is.
+    """Scale the stretching for this mouth: the shorter its way, the more.
 
     Args:
         way: from silence to loud speech.

@@ -152,7 +152,7 @@ def color_limits(
 def find_usual(
     chroma: Float[Tensor, "1 2 h w"], place: Bool[Tensor, "h w"], rare: float
 ) -> tuple[Float[Tensor, "1 2 1 1"], Float[Tensor, "1 2 1 1"]]:
-    """The least and the greatest there, without that share at either end."""
+    """Find the least and the greatest value at a place, without that share at either end."""
     low, high = (chroma[0, :, place].quantile(share, dim=1).view(1, 2, 1, 1) for share in (rare, 1 - rare))
     return low, high
 

@@ -24,12 +24,12 @@ Liven = Callable[[Enlarged, float], Enlarged]
 
 
 def leave_as_is(square: Enlarged, time_s: float) -> Enlarged:
-    """Nothing else happens."""
+    """Change nothing."""
     return square
 
 
 class Enlarger:
-    """Frames of the model's size to another size; where they stand still they get the photo's detail.
+    """Enlarges frames of the model's size; where they stand still they get the photo's detail.
 
     Args:
         portrait: what the model animates.

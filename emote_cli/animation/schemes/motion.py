@@ -76,7 +76,7 @@ class MotionScheme(EmoScheme):
         return MovingPortrait(picture, rest, self.runtime.model.painter, self.runtime.precision)
 
     def make_finisher(self, scene: Scene, options: AnimateOptions) -> Callable[[Any, float], Pixels]:
-        """The function from landmarks, and their times, to frames of the output."""
+        """Make the function from landmarks, and their times in seconds, to frames of the output."""
         photo, portrait, size = scene.photo, scene.portrait, scene.size
         face = landmarks_of(portrait.face).astype(np.float64)
         if options.frame == "crop":
@@ -99,12 +99,12 @@ class MotionScheme(EmoScheme):
 
 
 def place(points: Float[np.ndarray, "n 2"], matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "n 2"]:
-    """Points through an affine map."""
+    """Move points by an affine map."""
     return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float32)
 
 
 def close_lips(points: Float[np.ndarray, "f 478 2"]) -> Float[np.ndarray, "f 478 2"]:
-    """Lips press on each other, they do not pass through each other."""
+    """Keep lips from passing through each other: each gives way by half."""
     upper, lower = list(UPPER_INNER_LIP[1:-1]), list(LOWER_INNER_LIP[1:-1])
     over = np.maximum(points[:, upper, 1] - points[:, lower, 1], 0) / 2
     closed = points.copy()
@@ -116,7 +116,7 @@ def close_lips(points: Float[np.ndarray, "f 478 2"]) -> Float[np.ndarray, "f 478
 def idle(
     points: Points, face: Float[np.ndarray, "478 3"], time_s: float, head_speed: float, seed: int
 ) -> Points:
-    """The face at a time of the video: its head sways, and its eyes blink.
+    """Let the head sway and the eyes blink, as at a time of the video.
 
     Args:
         points: of the face that speaks, in the portrait's pose.
@@ -137,7 +137,7 @@ def idle(
 
 
 def blink(points: Points, closed: float) -> Points:
-    """The upper lids drawn down: 0 is as they are, 1 is shut."""
+    """Draw the upper lids down: 0 leaves them, 1 shuts the eyes."""
     if not closed:
         return points
     moved = points.copy()

@@ -1,4 +1,4 @@
-"""What a family of checkpoints has to say for itself, beside its network."""
+"""What every family of checkpoints does in its own way, beside its network."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Scheme(ABC):
             yield from made.frames
 
     def make_finisher(self, scene: Scene, options: AnimateOptions) -> Callable[[Any, float], Pixels]:
-        """The function from what chunks hold, and their times in seconds, to frames of the output."""
+        """Make the function from what chunks hold, and their times in seconds, to frames of the output."""
         return make_finisher(scene, options)
 
 
 def to_numpy(motion: Float[Tensor, ...]) -> Float[ndarray, ...]:
-    """Motion frames as they are stored: float32, nothing lost."""
+    """Bring motion frames into the form in which they are stored: float32, nothing lost."""
     return motion.float().cpu().numpy()

@@ -38,7 +38,7 @@ class Denoising(Objective):
 
 
 def disturb_motion(batch: TrainingExample, drawn: Draw, settings: StepSettings) -> Float[Tensor, "b n c h w"]:
-    """The motion frames as an imperfect chunk before would have left them."""
+    """Disturb motion frames as an imperfect chunk before would have left them."""
     motion = batch.motion
     if settings.motion_noise:
         deviation = motion.std(dim=(1, 2, 3, 4), keepdim=True)
