@@ -61,6 +61,10 @@ def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
+    check_device(settings)
+    if torch.cuda.is_available() and settings.device != "cpu":
+        torch.set_float32_matmul_precision("high" if settings.tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = settings.tf32
     if settings.precision == "fp16" and (settings.device == "cpu" or not torch.cuda.is_available()):
         raise TrainingError("training cannot start here: fp16 needs a GPU", "set precision to no or bf16")
     AcceleratorState._reset_state(reset_partial_state=False)
@@ -83,6 +87,18 @@ def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
         ) from error
     check_supported(accelerator)
     return accelerator
+
+
+def check_device(settings: TrainSettings) -> None:
+    """Refuse to train on a CPU what was meant for a GPU.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(
+            "device=cuda, and no GPU is to be had", "look at `emote doctor`, or leave device out"
+        )
 
 
 def tracker_names(settings: TrainSettings) -> list[str]:

@@ -85,7 +85,7 @@ def clips_for(
     """Single frames or windows of the clips, in latents."""
     weights = {record.id: weight for record, weight in zip(chosen.train, chosen.weights, strict=True)}
     records = check_fits(moving(chosen.train), model.settings.fps, needs_sound=settings.stage != "image")
-    gpu = torch.cuda.is_available() and settings.device == "auto"
+    gpu = torch.cuda.is_available() and settings.device != "cpu"
     device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
     autoencoder = model.autoencoder.to(device).eval()
 

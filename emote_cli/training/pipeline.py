@@ -13,6 +13,7 @@ from emote_cli.data.selection import Selection, select
 from emote_cli.model.checkpoint import load_model, save_model
 from emote_cli.model.emo import Emo
 from emote_cli.settings import save_settings
+from emote_cli.training.engine import check_device
 from emote_cli.training.examples import examples_for
 from emote_cli.training.feed import Examples
 from emote_cli.training.latent_scale import measure_latent_scale
@@ -47,6 +48,8 @@ def run_all(stages: Sequence[StageRun], data: Path, records: list[ClipRecord], o
         EmoteError: whatever goes wrong.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, with the state saved.
     """
+    for stage in stages:
+        check_device(stage.settings)
     for stage in stages:
         if len(stages) == 1 or not is_finished(stage.run):
             run_stage(stage, data, records, observer)

@@ -84,7 +84,7 @@ def plan(request: Request, out: Path) -> list[StageRun]:
     name = recipe_name(request.model, request.start)
     stages = stage_names(request.stage, name)
     ours, changes = split_assignments(list(request.assignments))
-    settings = [override(load_recipe(name, stage), ours) for stage in stages]
+    settings = [resolve(name, stage, ours) for stage in stages]
     settings = apply_limits(settings, request)
     first = request.start or (None if request.model in TRAINABLE_MODELS else request.model)
     if len(stages) == 1:
@@ -94,6 +94,18 @@ def plan(request: Request, out: Path) -> list[StageRun]:
         start = str(runs[-1].run) if runs else first
         runs.append(StageRun(each, out / each.stage, request.model, start, changes if not runs else []))
     return runs
+
+
+def resolve(model: str, stage: StageName, assignments: list[str]) -> TrainSettings:
+    """The recipe of a stage with the request's assignments; `device=cuda` takes what the recipe says for GPUs.
+
+    Raises:
+        SettingsError: an assignment is wrong.
+    """
+    settings = override(load_recipe(model, stage), assignments)
+    if settings.device != "cuda":
+        return settings
+    return override(load_recipe(model, stage, gpu=True), assignments)
 
 
 def apply_limits(stages: list[TrainSettings], request: Request) -> list[TrainSettings]:

@@ -40,6 +40,10 @@ class StepSettings(Settings):
         le=1,
         description="share of samples drawn at the last timestep, where few-step sampling begins",
     )
+    noise_on: Literal["cpu", "device"] = Field(
+        "cpu",
+        description="where noise is drawn: cpu, per sample, the same on any number of processes; device, all at once",
+    )
     min_snr: bool = Field(True, description="weight samples by min(SNR + 1, 5)")
 
 
@@ -120,6 +124,9 @@ class TrainSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes a GPU where there is one; cuda ends the run where there is none"
     )
+    tf32: bool = Field(
+        True, description="on a GPU: products of fp32 numbers in TF32, faster and rounded more"
+    )
     workers: int = Field(0, ge=0, description="processes that read examples")
     seed: int = 0
     save_minutes: float = Field(5.0, gt=0)
@@ -147,8 +154,13 @@ class RunSettings(Settings):
     model: ModelSettings
 
 
-def load_recipe(model: str, stage: StageName) -> TrainSettings:
+def load_recipe(model: str, stage: StageName, *, gpu: bool = False) -> TrainSettings:
     """How a model's stage is trained by default: `presets/train-MODEL.yaml`; others train as sd15.
+
+    Args:
+        model: its name.
+        stage: one of its stages.
+        gpu: with what the recipe says under `gpu`, for the stage or for all.
 
     Raises:
         SettingsError: the recipe has no such stage, or does not validate.
@@ -157,6 +169,8 @@ def load_recipe(model: str, stage: StageName) -> TrainSettings:
     if stage not in content:
         raise SettingsError(f"{model} has no stage {stage}", f"it has {', '.join(recipe_stages(model))}")
     values = merge(content.get("common", {}), content[stage])
+    for_gpus = values.pop("gpu", {})
+    values = merge(values, for_gpus) if gpu else values
     return parse_settings(TrainSettings, {"stage": stage, **values}, f"recipe {name}, {stage}")
 
 

@@ -1,6 +1,7 @@
 """Every key that a recipe sets does something: it changes a draw, an example, what trains, or the weights."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,10 +10,12 @@ from small_models import build, make_batch, paper_settings
 from training_runs import examples, recipe, run
 
 from emote_cli.diffusion.schedule import NoiseSchedule
+from emote_cli.errors import TrainingError
 from emote_cli.settings import override
-from emote_cli.training.engine import tracker_names
+from emote_cli.training.engine import make_accelerator, tracker_names
 from emote_cli.training.objectives.denoising import disturb_motion
 from emote_cli.training.objectives.draws import draw
+from emote_cli.training.request import resolve
 from emote_cli.training.settings import DistillSettings, StepSettings
 from emote_cli.training.stages import trainable_names
 from emote_cli.zoo.locate import checkpoint_folders
@@ -67,6 +70,8 @@ ELSEWHERE = {
     "max_minutes": "training/test_cli.py::test_wrong_options_are_told_in_one_line",
     "max_steps": "training/test_state.py::test_resumed_is_uninterrupted_to_the_bit",
     "precision": "training/test_loop.py::test_bf16_stays_close",
+    "step.noise_on": "training/test_step.py::test_noise_is_drawn_where_the_batch_is",
+    "tf32": "training/test_recipes.py::test_a_gpu_has_settings_of_its_own",
     "workers": "training/test_loop.py::test_workers_change_nothing",
 }
 """Key -> the test that shows what it does, where numbers are not all that it changes."""
@@ -86,7 +91,7 @@ def recipe_keys() -> set[str]:
 
     files = (ROOT / "emote_cli" / "presets").glob("train-*.yaml")
     stages = [stage for file in files for stage in yaml.safe_load(file.read_text()).values()]
-    return set().union(*(dotted(stage or {}) for stage in stages))
+    return {key.removeprefix("gpu.") for stage in stages for key in dotted(stage or {})}
 
 
 def test_every_key_of_a_recipe_is_shown_to_matter():
@@ -187,3 +192,29 @@ def test_the_tests_that_are_named_are_there(place):
     file, _, name = place.partition("::")
     text = (ROOT / "tests" / file).read_text()
     assert f"def {name}(" in text if name else text
+
+
+def test_a_gpu_has_settings_of_its_own(monkeypatch):
+    plain = resolve("mini", "image", ["seed=1"])
+    gpu = resolve("mini", "image", ["seed=1", "device=cuda", "workers=2"])
+    assert gpu.batch > plain.batch
+    assert (plain.step.noise_on, gpu.step.noise_on) == ("cpu", "device")
+    assert (plain.step.terminal, plain.data, plain.seed) == (gpu.step.terminal, gpu.data, gpu.seed)
+    assert gpu.workers == 2, "what is asked for counts"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(TrainingError, match="device=cuda, and no GPU"):
+        make_accelerator(gpu, None)
+
+    def fails(**options):
+        raise ValueError("a fake")
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("accelerate.Accelerator", fails)
+    products: list[str] = []
+    monkeypatch.setattr("torch.set_float32_matmul_precision", products.append)
+    for wish in (True, False):
+        monkeypatch.setattr("torch.backends.cudnn", SimpleNamespace())
+        with pytest.raises(TrainingError, match="a fake"):
+            make_accelerator(override(gpu, [f"tf32={wish}"]), None)
+        assert torch.backends.cudnn.allow_tf32 is wish
+    assert products == ["high", "highest"]

@@ -90,3 +90,22 @@ def test_image_stage_uses_no_time():
     assert not told.temporal
     assert not told.motion
     assert told.speed is None
+
+
+def test_noise_is_drawn_where_the_batch_is():
+    settings = paper_settings()
+    batch, schedule = make_batch(settings), NoiseSchedule(settings.diffusion)
+    step = StepSettings(noise_on="device", drop_audio=0.5, motion_patch_drop=0.5, noise_offset=0.1)
+    first, again, other = (draw(batch, schedule, step, 2, number) for number in (7, 7, 8))
+    apart = draw(batch, schedule, step.model_copy(update={"noise_on": "cpu"}), 2, 7)
+    assert first.noise.shape == apart.noise.shape
+    assert first.motion_kept.shape == apart.motion_kept.shape
+    assert first.timestep.shape == apart.timestep.shape
+    assert torch.equal(first.noise, again.noise)
+    assert first.dropped == again.dropped
+    assert not torch.equal(first.noise, other.noise)
+    assert not torch.equal(first.noise, apart.noise)
+    assert 0.9 < first.noise.std() < 1.1
+    assert 0.3 < first.motion_kept.mean() < 0.7
+    often = [draw(batch, schedule, step, 2, number).dropped["audio"] for number in range(60)]
+    assert 0.4 < sum(map(sum, often)) / sum(map(len, often)) < 0.6

@@ -23,7 +23,7 @@ Droppable = Literal["reference", "audio", "face_region", "speed"]
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The randomness of one batch, drawn on the CPU.
+    """The randomness of one batch.
 
     Attributes:
         noise: that is added, and predicted.
@@ -64,6 +64,8 @@ def draw(
         step: number of the optimizer step.
         first: number, within the step, of the batch's first sample.
     """
+    if settings.noise_on == "device":
+        return draw_at_once(batch, schedule, settings, seed, step, first)
     rows = []
     for sample in range(first, first + len(batch.target)):
         generator = sample_generator(seed, step, sample)
@@ -84,6 +86,38 @@ def draw(
         timestep=torch.stack(timesteps),
         motion_noise=torch.stack(motions),
         motion_kept=torch.stack(kepts),
+        dropped={name: tuple(row[name] for row in dropped) for name in get_args(Droppable)},
+    )
+
+
+def draw_at_once(
+    batch: TrainingExample,
+    schedule: NoiseSchedule,
+    settings: StepSettings,
+    seed: int,
+    step: int,
+    first: int = 0,
+) -> Draw:
+    """The same with all noise of the batch in one call, where the batch is: nothing is made on a CPU and brought over.
+
+    It depends on (seed, step, first), and so on how many processes share a step.
+    """
+    here, device, rows = sample_generator(seed, step, first), batch.target.device, len(batch.target)
+    there = torch.Generator(device).manual_seed(here.initial_seed())
+    noise = torch.randn(batch.target.shape, generator=there, device=device)
+    if settings.noise_offset:
+        shared = torch.randn(*noise.shape[:3], 1, 1, generator=there, device=device)
+        noise = noise + settings.noise_offset * shared
+    motion_noise = torch.randn(batch.motion.shape, generator=there, device=device)
+    frames, _, height, width = motion_noise.shape[1:]
+    kept = torch.rand(rows, frames, 1, height, width, generator=there, device=device)
+    chances = torch.rand(rows, 6, generator=here).tolist()
+    dropped = [draw_dropped(row, settings) for row in chances]
+    return Draw(
+        noise=noise,
+        timestep=torch.stack([draw_timestep(schedule, settings, here, row[5]) for row in chances]),
+        motion_noise=motion_noise,
+        motion_kept=(kept >= settings.motion_patch_drop).float(),
         dropped={name: tuple(row[name] for row in dropped) for name in get_args(Droppable)},
     )
 
