@@ -31,17 +31,23 @@ class Settings(BaseModel):
     Attributes:
         retired: keys that older files hold and that mean nothing any more, with the value at which they never did.
             Any other value is told by a warning.
+        moved: keys that older files hold -> where they are now, as `aids.smoothing`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     retired: ClassVar[dict[str, Any]] = {}
+    moved: ClassVar[dict[str, str]] = {}
 
     @model_validator(mode="before")
     @classmethod
-    def _leave_out_retired(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or not cls.retired.keys() & values.keys():
+    def _read_old_form(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not (cls.retired.keys() | cls.moved.keys()) & values.keys():
             return values
+        values = dict(values)
+        for name in cls.moved.keys() & values.keys():
+            folder, _, leaf = cls.moved[name].partition(".")
+            values[folder] = {leaf: values.pop(name), **values.get(folder, {})}
         for name in cls.retired.keys() & values.keys():
             warn_if_retired(cls, name, values[name])
         return {name: value for name, value in values.items() if name not in cls.retired}
@@ -219,8 +225,29 @@ class DiffusionSettings(Settings):
         return self
 
 
+class AidSettings(Settings):
+    """Defaults of the quality aids around the network (animation/aids/)."""
+
+    detail_transfer: bool = Field(
+        False, description="give still places the portrait's own detail back (detail.py)"
+    )
+    lower_face_only: bool = Field(
+        False,
+        description="with detail transfer: all but the lower face, and the mouth's colors, are the portrait's",
+    )
+    articulation: float = Field(
+        1.0, gt=0, le=5, description="how far speech moves the lips away from silence"
+    )
+    smoothing: int = Field(
+        0, ge=0, le=5, description="how many frames on either side each one is averaged with"
+    )
+    idle_motion: bool = Field(False, description="let the head sway and the eyes blink (idle.py)")
+
+
 class ModelSettings(Settings):
     """Everything that says how a model is built; saved as settings.yaml beside its weights."""
+
+    moved: ClassVar[dict[str, str]] = {name: f"aids.{name}" for name in AidSettings.model_fields}
 
     name: str
     image_size: int = Field(512, gt=0, le=4096, description="side of the square picture in pixels")
@@ -233,18 +260,7 @@ class ModelSettings(Settings):
     speed: SpeedSettings = SpeedSettings()
     face_locator: FaceLocatorSettings = FaceLocatorSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
-    detail_transfer: bool = Field(False, description="default of the quality aid in animation/aids/detail.py")
-    lower_face_only: bool = Field(
-        False,
-        description="with detail transfer: all but the lower face, and the mouth's colors, are the portrait's",
-    )
-    articulation: float = Field(
-        1.0, gt=0, le=5, description="default of how far speech moves the lips away from silence (mini)"
-    )
-    smoothing: int = Field(
-        0, ge=0, le=5, description="default of how many frames on either side each one is averaged with"
-    )
-    idle_motion: bool = Field(False, description="default of the quality aid in animation/aids/idle.py")
+    aids: AidSettings = AidSettings()
     head_speed: float = Field(0.4, ge=0, le=2, description="default head speed, degrees per frame at 30 fps")
 
     @model_validator(mode="after")
@@ -381,6 +397,7 @@ def override(settings: S, assignments: list[str]) -> S:
         place, equals, text = assignment.partition("=")
         if not equals:
             raise SettingsError(f"'{assignment}' is not key=value", "for example --set learning_rate=2e-5")
+        place = type(settings).moved.get(place, place)
         *folders, leaf = place.split(".")
         target = values
         for folder in folders:

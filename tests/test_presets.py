@@ -51,12 +51,12 @@ SHAPED = {
 """Key -> another value: it changes the shape of a weight, or which weights there are."""
 
 SEEN = {
-    "articulation": "2.0",
+    "aids.articulation": "2.0",
     "audio.layers": "8",
     "audio.margin": "3",
     "autoencoder.norm_groups": "2",
     "autoencoder.scaling_factor": "0.5",
-    "detail_transfer": "true",
+    "aids.detail_transfer": "true",
     "diffusion.beta_schedule": "linear",
     "diffusion.guidance": "2.0",
     "diffusion.objective": "sample",
@@ -65,7 +65,7 @@ SEEN = {
     "family.audio_ratio": "3.0",
     "fps": "20",
     "head_speed": "1.2",
-    "idle_motion": "true",
+    "aids.idle_motion": "true",
     "image_size": "64",
     "temporal.chunk_frames": "4",
     "temporal.motion_frames": "1",

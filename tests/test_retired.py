@@ -45,3 +45,11 @@ def test_other_unknown_keys_stay_errors(key):
 def test_the_command_says_it_in_one_line(capsys):
     _show_warning(RetiredSetting("the setting crop=6 has no effect"), RetiredSetting, "settings.py", 1)
     assert capsys.readouterr().err == "warning: the setting crop=6 has no effect\n"
+
+
+def test_aids_are_found_where_older_files_have_them():
+    values = load_preset("mini").model_dump()
+    aids = values.pop("aids")
+    assert parse_settings(ModelSettings, {**values, **aids}, "test") == load_preset("mini")
+    asked = override(load_preset("tiny"), ["idle_motion=true", "aids.smoothing=2"])
+    assert (asked.aids.idle_motion, asked.aids.smoothing) == (True, 2)

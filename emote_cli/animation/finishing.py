@@ -89,7 +89,7 @@ def show_frames(animator: MakesFrames, scene: Scene, options: AnimateOptions) ->
 def make_finisher(scene: Scene, options: AnimateOptions) -> Callable[[Pixels, float], Pixels]:
     """Make the function from the model's pictures, and their times in seconds, to frames of the output."""
     photo, portrait, size = scene.photo, scene.portrait, scene.size
-    detail = scene.settings.detail_transfer if options.detail is None else options.detail
+    detail = scene.settings.aids.detail_transfer if options.detail is None else options.detail
     liven = make_livener(scene, options)
     if options.frame == "full":
         paste = Paster(photo, portrait, detail, liven)
@@ -116,7 +116,7 @@ def make_livener(scene: Scene, options: AnimateOptions) -> Liven:
 def idle_speed(scene: Scene, options: AnimateOptions) -> float | None:
     """How fast the idle head turns, in degrees per frame at 30 fps; None: it is still, and no eye blinks."""
     settings = scene.settings
-    if not (settings.idle_motion if options.idle is None else options.idle):
+    if not (settings.aids.idle_motion if options.idle is None else options.idle):
         return None
     return settings.head_speed if options.head_speed is None else options.head_speed
 

@@ -1,4 +1,4 @@
-"""`emote train`: the three stages of the paper, and the mini's own autoencoder."""
+"""`emote train`: the three stages of the paper, and what comes before and behind them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def to_bytes(pixels: Float[Tensor, "f 3 h w"]) -> UInt8[np.ndarray, "f h w 3"]:
 
 
 class Autoencoder(nn.Module):
-    """The frozen VAE of the paper (its posterior mean), or the mini's own."""
+    """The frozen VAE of the paper (its posterior mean), or one of the model's own."""
 
     def __init__(self, settings: AutoencoderSettings) -> None:
         super().__init__()

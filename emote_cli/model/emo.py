@@ -137,7 +137,7 @@ class Emo(nn.Module):
         )
 
     def to_target(self, latents: VideoLatents, reference: ImageLatents) -> VideoLatents:
-        """What is diffused: the latents, or (mini) their change against the reference."""
+        """What is diffused: the latents, or (`family.reference_latents`) their change against the reference."""
         return latents - reference[:, None] if self.settings.family.reference_latents else latents
 
     def from_target(self, target: VideoLatents, reference: ImageLatents) -> VideoLatents:

@@ -70,7 +70,7 @@ def begin_anew(stage: StageName, settings: ModelSettings, seed: int) -> Emo:
 
 
 def with_shipped_autoencoder(model: Emo) -> None:
-    """Stage 1 of the mini needs an autoencoder: the one that ships, unless `--stage vae` has made another.
+    """Give a new mini what ships beside its network, the Painter; `--stage vae` makes another.
 
     Raises:
         TrainingError: the settings ask for another form of autoencoder.

@@ -34,10 +34,10 @@ def defaults(settings: ModelSettings) -> dict[str, Any]:
     """What the options are where nobody sets them: the model's own; None where there is no number to show."""
     own = {
         "head_speed": settings.head_speed,
-        "articulation": settings.articulation,
-        "smoothing": settings.smoothing,
-        "idle": settings.idle_motion,
-        "detail": settings.detail_transfer,
+        "articulation": settings.aids.articulation,
+        "smoothing": settings.aids.smoothing,
+        "idle": settings.aids.idle_motion,
+        "detail": settings.aids.detail_transfer,
     }
     return {name: own.get(name, OPTIONS[name].default) for name in NAMES}
 

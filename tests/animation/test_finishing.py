@@ -10,6 +10,7 @@ import pytest
 from emote_cli.animation import render as render_module
 from emote_cli.animation import scene as scene_module
 from emote_cli.animation.aids.idle import Idle
+from emote_cli.animation.aids.paste import leave_as_is
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.finishing import make_finisher, make_livener, show_chunks, show_frames
 from emote_cli.animation.options import AnimateOptions

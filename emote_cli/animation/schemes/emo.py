@@ -101,7 +101,7 @@ class EmoScheme(Scheme):
     def _sample_chunks(self, told: Told, after: Carry | None) -> Iterator[SmoothChunk]:
         """Latents of chunk after chunk, each frame averaged with its neighbors."""
         settings, options = self.runtime.model.settings, told.options
-        reach = settings.smoothing if options.smoothing is None else options.smoothing
+        reach = settings.aids.smoothing if options.smoothing is None else options.smoothing
         reach = min(reach, settings.temporal.chunk_frames // 2)
         so_far = told.reference.latents[:, None][:, :0] if after is None else torch.from_numpy(after.motion)
         track = Track(reach, settings.temporal.motion_frames, so_far.to(self.runtime.device))
@@ -125,9 +125,9 @@ class EmoScheme(Scheme):
     ) -> Callable[[Float[Tensor, "f 3 h w"]], Float[Tensor, "f 3 h w"]]:
         """The function that applies the quality aids that the model or the options ask for."""
         settings = self.runtime.model.settings
-        if not (settings.detail_transfer if options.detail is None else options.detail):
+        if not (settings.aids.detail_transfer if options.detail is None else options.detail):
             return lambda frames: frames
-        if not settings.lower_face_only:
+        if not settings.aids.lower_face_only:
             return lambda frames: transfer_detail(frames, picture, decoded)
         mask = torch.from_numpy(lower_face(portrait.face, self.runtime.size)).to(self.runtime.device)
         near, lips = (
@@ -145,7 +145,7 @@ class EmoScheme(Scheme):
     def _measure_lips(self, portrait: Portrait, speech: Sound, told: Told) -> Articulation | None:
         """How much farther speech moves the lips than the model says; None: no farther."""
         settings, options = self.runtime.model.settings, told.options
-        times = settings.articulation if options.articulation is None else options.articulation
+        times = settings.aids.articulation if options.articulation is None else options.articulation
         if times == 1 or not settings.family.reference_latents:
             return None
         chunks = plan_chunks(told.features.n_frames, settings.temporal.chunk_frames)

@@ -66,7 +66,7 @@ class MotionScheme(EmoScheme):
         with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
             told = self._tell(portrait, speech, grid.place().to(self.runtime.device), options)
             still = self._sample_silence(told).float().mean(1, keepdim=True)
-        times = settings.articulation if options.articulation is None else options.articulation
+        times = settings.aids.articulation if options.articulation is None else options.articulation
         for chunk in self._sample_chunks(told, after):
             shown = still + times * (chunk.latents - still)
             points = close_lips(grid.decode(shown[0].cpu()).numpy())

@@ -1,4 +1,4 @@
-"""Stage `vae`: the mini's own autoencoder learns to give back random crops of the clips' frames."""
+"""Stage `vae` of a model of pictures: its own autoencoder learns to give back random crops of the clips' frames."""
 
 from __future__ import annotations
 
