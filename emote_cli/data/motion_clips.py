@@ -1,8 +1,8 @@
 """Clips in motion latents: made from the tracks alone, in seconds, without decoding a picture.
 
 Each clip is seen from several portraits (frames of its own), and once more as altered copies: mirrored, larger,
-turned, faster, in another room. The head is held as the portrait holds it: sound tells how the face moves; where the
-head goes is another matter.
+turned, faster, in another room. The head is held as the portrait holds it (`data.hold_heads`): sound tells how the face
+moves; where the head goes is another matter.
 """
 
 from __future__ import annotations
@@ -133,6 +133,7 @@ def motion_clips(
     *,
     variants: int,
     portraits: int,
+    hold_heads: bool = True,
     on_bad: Callable[[ClipRecord, str], None],
 ) -> Iterator[ClipArrays]:
     """Every clip that is not damaged, seen from some portraits, with its altered copies.
@@ -145,6 +146,7 @@ def motion_clips(
         listen: sound -> speech features.
         variants: altered copies of each clip.
         portraits: how many of its frames each copy is seen from.
+        hold_heads: whether the head is held as the portrait holds it, or its own motion is part of the latents.
         on_bad: told of clips that cannot be read.
     """
     for record, weight in zip(records, weights, strict=True):
@@ -161,7 +163,7 @@ def motion_clips(
                 portrait = clip.points[frame]
                 if number and rng.random() < SMILING:
                     portrait = make_smile(portrait, rng)
-                yield _from_portrait(record.id, clip, portrait, share, model)
+                yield _from_portrait(record.id, clip, portrait, share, model, hold_heads)
 
 
 def _see(
@@ -197,11 +199,16 @@ def _portraits(clip: SeenClip, count: int, name: str, number: int) -> list[int]:
 
 
 def _from_portrait(
-    name: str, clip: SeenClip, portrait: Float[np.ndarray, "478 3"], weight: float, model: ModelSettings
+    name: str,
+    clip: SeenClip,
+    portrait: Float[np.ndarray, "478 3"],
+    weight: float,
+    model: ModelSettings,
+    hold: bool,
 ) -> ClipArrays:
     grid = Grid(torch.from_numpy(portrait[:, :2].copy()), model.latent_size, model.image_size)
     known = np.where(clip.found[:, None, None], clip.points, portrait)
-    held = hold_head(known, portrait)
+    held = hold_head(known, portrait) if hold else known
     x, y = portrait[:, 0], portrait[:, 1]
     box = np.array([x.min(), y.min(), x.max(), y.max()], np.float32)
     mouth = portrait[list(LIPS), :2]

@@ -38,6 +38,10 @@ class DataSettings(Settings):
     portraits: int = Field(
         2, gt=0, description="frames of each clip, and of each copy, that its motion latents are seen from"
     )
+    hold_heads: bool = Field(
+        True,
+        description="motion latents hold the head as the portrait holds it; false: they tell where it goes, too",
+    )
     variants: int = Field(
         0,
         ge=0,

@@ -132,7 +132,7 @@ def motion_for(
     made = motion_clips(
         data, records, [weights[record.id] for record in records], model.settings,
         lambda sound: hear(sound, model.settings.audio, model.settings.fps),
-        variants=settings.data.variants, portraits=settings.data.portraits,
+        variants=settings.data.variants, portraits=settings.data.portraits, hold_heads=settings.data.hold_heads,
         on_bad=lambda record, text: observer.on_warning(f"left out: clip {record.id}: {text}"),
     )  # fmt: skip
     clips, total = [], len(records) * (settings.data.variants + 1) * settings.data.portraits

@@ -1,11 +1,18 @@
 """Clips in motion latents: heads held still, copies, smiles."""
 
-import numpy as np
+from pathlib import Path
 
-from emote_cli.data.motion_clips import alter, hold_head, make_smile, mirror_pairs
+import numpy as np
+import pytest
+import torch
+
+from emote_cli.data.manifest import ClipRecord
+from emote_cli.data.motion_clips import alter, hold_head, make_smile, mirror_pairs, motion_clips
 from emote_cli.data.variants import variant_of
 from emote_cli.perception.landmarks import SKULL
-from emote_cli.perception.motion_latents import mean_face
+from emote_cli.perception.motion_latents import Grid, mean_face
+from emote_cli.settings import load_preset
+from emote_cli.types import AudioFeatures, Waveform
 
 
 def face() -> np.ndarray:
@@ -47,3 +54,35 @@ def test_a_smile_widens_the_mouth_and_leaves_the_skull() -> None:
     widths = [s[291, 0] - s[61, 0] for s in smiles]
     assert np.mean(widths) > rest[291, 0] - rest[61, 0] + 1
     assert np.abs(smiles[0][[10, 33, 263]] - rest[[10, 33, 263]]).max() < 0.2
+
+
+def test_heads_are_held_or_tell_where_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, model = 7, load_preset("mini")
+    points = np.stack([turned(face(), 0.05 * k) for k in range(frames)])
+    tracks = {
+        "landmarks_px": points,
+        "found": np.ones(frames, bool),
+        "head_speed_deg_s": np.full(frames, 30.0, np.float32),
+        "pose_4x4": np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1)),
+        "box_px": np.tile(np.array([70, 50, 190, 190], np.float32), (frames, 1)),
+        "jaw_open": np.zeros(frames, np.float32),
+    }
+    monkeypatch.setattr("emote_cli.data.motion_clips.read_tracks", lambda folder, record: tracks)
+    sound = Waveform(np.zeros(16_000, np.float32), 16_000)
+    monkeypatch.setattr("emote_cli.data.motion_clips.read_audio", lambda path: sound)
+    heard = AudioFeatures(np.zeros((frames, model.audio.layers, model.audio.embed), np.float32), 25.0)
+    record = ClipRecord("c", "c.mp4", "", 0, 1, 25.0, frames, 256, True)
+
+    def landmarks(hold: bool) -> np.ndarray:
+        (clip,) = motion_clips(
+            Path(), [record], [1.0], model, lambda sound: heard,
+            variants=0, portraits=1, hold_heads=hold, on_bad=lambda record, text: pytest.fail(text),
+        )  # fmt: skip
+        grid = Grid(torch.from_numpy(points[0, :, :2].copy()), model.latent_size, model.image_size)
+        return grid.decode(clip.latents.float()).numpy()
+
+    held, free = landmarks(True), landmarks(False)
+    skull = list(SKULL)
+    assert np.abs(held[-1, skull] - points[0, skull, :2]).max() < 1
+    assert np.abs(points[-1, skull, :2] - points[0, skull, :2]).max() > 5
+    assert np.abs(free[-1, skull] - points[-1, skull, :2]).max() < 1.5

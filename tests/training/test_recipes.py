@@ -63,6 +63,7 @@ ELSEWHERE = {
     "autoencoder.per_clip": "training/test_painting.py::test_frames_are_read_as_often_as_asked",
     "autoencoder.stride": "training/test_cli.py::test_all_stages_in_one_command",
     "data.cache": "data/test_dataset.py::test_the_disk_gives_what_memory_gives",
+    "data.hold_heads": "data/test_motion_clips.py::test_heads_are_held_or_tell_where_they_go",
     "data.portraits": "data/test_motion_clips.py",
     "data.weights": "training/test_painting.py::test_frames_are_read_as_often_as_asked",
     "data.variants": "data/test_dataset.py::test_altered_copies_stand_beside_the_clips",
