@@ -188,7 +188,7 @@ class EmoScheme(Scheme):
         shape = (settings.autoencoder.latent_channels, cells, cells)
         frames, shared = range(chunk.start, chunk.stop), settings.diffusion.shared_noise
         noise = chunk_noise(options.seed, frames, shape, shared).to(self.runtime.device)
-        null = replace(conditioning.null(1), silent=True)
+        null = conditioning.null(1)
         how = recipe(settings.diffusion, options)
         target = sample(
             guide(
