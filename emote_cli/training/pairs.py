@@ -35,6 +35,8 @@ CLOSED_FIRST, OPEN_FIRST = 0.6, 0.6
 """Share of pairs whose portrait is drawn among closed mouths, and whose frame among open ones."""
 JITTER_PX = 0.35
 """Deviation at most, at 256 x 256, of the landmarks that are told: a network does not know them exactly."""
+LEAST_FACE_PX = 8
+"""Width and height of a face below which there is nothing to see."""
 CHIN_FOLLOWS = 0.9
 """How much of a closing lip's way the chin makes."""
 
@@ -194,5 +196,10 @@ def read_shots(folder: Path, record: ClipRecord, count: int) -> list[Shot]:
     return [
         Shot(frame, points[index])
         for index, frame in frames
-        if index % stride == 0 and index < len(points) and np.isfinite(points[index]).all()
+        if index % stride == 0 and index < len(points) and is_drawable(points[index])
     ]
+
+
+def is_drawable(points: Points) -> bool:
+    """Whether landmarks are known, and of a face that is large enough to be drawn."""
+    return bool(np.isfinite(points).all() and np.ptp(points, 0).min() >= LEAST_FACE_PX)

@@ -11,7 +11,7 @@ from emote_cli.model.painter import HINTS, VIEW
 from emote_cli.perception.motion_latents import mean_face
 from emote_cli.settings import load_preset, override
 from emote_cli.training.objectives.painting import Painting, picture_losses, reverse
-from emote_cli.training.pairs import Pairs, Shot, close_mouth, cut, read_pairs
+from emote_cli.training.pairs import Pairs, Shot, close_mouth, cut, is_drawable, read_pairs
 from emote_cli.training.settings import TrainSettings
 
 MOTION = ["autoencoder.kind=motion", "autoencoder.latent_channels=10", "family.reference_latents=true"]
@@ -101,3 +101,11 @@ def test_frames_are_read_as_often_as_asked(tmp_path, monkeypatch) -> None:
     made = read_pairs(tmp_path, records, [40.0, 120.0], 5, 0, on_clip=lambda done: None, on_bad=pytest.fail)
     assert [len(clip) for clip in made.clips] == [5, 9]
     assert made.weights.tolist() == [0.25, 0.75]
+
+
+def test_faces_of_no_size_are_left_out() -> None:
+    """A damaged track may hold zeros; they ended in an error of OpenCV's."""
+    face = shot(0).points
+    assert is_drawable(face)
+    for points in (np.zeros_like(face), face * 0.01, face * (1, 0), np.full_like(face, np.nan)):
+        assert not is_drawable(points.astype(np.float32))
