@@ -1,18 +1,34 @@
-"""Finish chunks in a second thread while the next one is being sampled, as long as both have memory."""
+"""Two chunks in work at a time: one thread samples, another finishes.
+
+`finish_in_background` finishes in the second thread, as long as both have memory. `run_ahead` samples there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from emote_cli.animation.memory import Guard, is_out_of_memory
 
+Item = TypeVar("Item")
+
+_END = object()
+"""In place of an item: there are no more."""
 _LEFT = object()
 """In place of a result: the chunk is left to the first thread."""
+
+
+def run_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; each is made in a second thread while the caller works on the one before."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        waiting: Future[Any] = pool.submit(next, items, _END)
+        while (item := waiting.result()) is not _END:
+            waiting = pool.submit(next, items, _END)
+            yield item
 
 
 def finish_in_background(

@@ -194,12 +194,16 @@ def _count_work(animator: Animator, options: AnimateOptions) -> float:
     """Multiplications and additions of a video of one chunk; a compiled network is counted as it was written."""
     network: Any = animator.model.backbone
     compiled, network.forward = network.forward, type(network).forward.__get__(network)
+    ahead, animator.scheme.runs_ahead = (
+        animator.scheme.runs_ahead,
+        False,
+    )  # only this thread's work is counted
     try:
         with FlopCounterMode(display=False) as counter:
             for _ in show_frames(animator, invent_scene(animator.model.settings, 1), options):
                 pass
     finally:
-        network.forward = compiled
+        network.forward, animator.scheme.runs_ahead = compiled, ahead
     return float(counter.get_total_flops())
 
 

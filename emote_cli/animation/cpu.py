@@ -27,12 +27,16 @@ def physical_cores() -> int:
     return len(siblings)
 
 
-def set_threads() -> None:
-    """At most one thread per physical core; who has set fewer keeps them."""
+def set_threads(workers: int = 1) -> None:
+    """At most one thread per physical core; who has set fewer keeps them.
+
+    Args:
+        workers: Python's threads that compute at the same time, and share the cores.
+    """
     import torch
 
-    if torch.get_num_threads() > (cores := physical_cores()):
-        torch.set_num_threads(cores)
+    if torch.get_num_threads() > (most := max(physical_cores() // workers, 1)):
+        torch.set_num_threads(most)
 
 
 def sleep_when_idle() -> None:
@@ -40,7 +44,8 @@ def sleep_when_idle() -> None:
 
     OpenMP's threads else spin for milliseconds after each layer.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def bf16_is_faster(folder: Path | None = None) -> bool:

@@ -101,6 +101,8 @@ class Runtime:
             free = free_bytes(chosen)
             tuning.tell(check_fits(settings.name, needed, chosen, tuning.low_memory, free))
         loaded = load_folder(folder, tuning.variant, precision.weights)
+        if chosen.type == "cpu" and settings.autoencoder.kind == "motion":
+            set_threads(workers=2)  # one samples, one draws
         return cls(loaded, chosen, precision, folder, tuning)
 
     @property

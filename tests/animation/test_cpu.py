@@ -1,6 +1,7 @@
 """How this CPU is used: threads, and a number format that is measured once per machine."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -28,6 +29,20 @@ def test_fewer_threads_than_cores_stay(monkeypatch):
         monkeypatch.setattr(torch, "get_num_threads", lambda there=there: there)
         cpu.set_threads()
     assert chosen == [4]
+    cpu.set_threads(workers=2)
+    monkeypatch.setattr(cpu, "physical_cores", lambda: 1)
+    cpu.set_threads(workers=2)
+    assert chosen == [4, 2, 1]
+
+
+def test_a_user_who_says_how_threads_wait_is_obeyed(monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    cpu.sleep_when_idle()
+    assert "GOMP_SPINCOUNT" not in os.environ
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    cpu.sleep_when_idle()
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
 
 
 @pytest.mark.parametrize(("ratio", "faster"), [(1.6, True), (1.05, False)])

@@ -72,6 +72,16 @@ def test_it_goes_on_behind_a_chunk_as_if_it_had_not_stopped(animator: Animator, 
     assert np.array_equal(rest[0].frames, whole[1].frames)
 
 
+def test_chunks_made_ahead_are_the_same(
+    animator: Animator, portrait: Portrait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = list(animator.raw_chunks(portrait, speech(), AnimateOptions()))
+    monkeypatch.setattr(animator.scheme, "runs_ahead", False)
+    in_turn = list(animator.raw_chunks(portrait, speech(), AnimateOptions()))
+    assert len(ahead) > 1
+    assert all(np.array_equal(a.frames, b.frames) for a, b in zip(ahead, in_turn, strict=True))
+
+
 def test_articulation_moves_the_lips_farther(animator: Animator, portrait: Portrait) -> None:
     once, twice = (
         np.concatenate(

@@ -15,11 +15,13 @@ from jaxtyping import Float
 
 from emote_cli.animation.aids.idle import closed_share, sway_deg
 from emote_cli.animation.aids.paste import to_photo
+from emote_cli.animation.background import run_ahead
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.finishing import idle_speed
 from emote_cli.animation.moving_portrait import MovingPortrait
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.portrait import square_of
+from emote_cli.animation.runtime import Runtime
 from emote_cli.animation.scene import Scene
 from emote_cli.animation.schemes.emo import EmoScheme
 from emote_cli.media.image import resize
@@ -49,6 +51,10 @@ def landmarks_of(face: Face) -> Float[np.ndarray, "478 3"]:
 class MotionScheme(EmoScheme):
     """EMO's scheme with chunks that are landmarks, in pixels of the portrait at the model's size."""
 
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
+        self.runs_ahead = runtime.device.type == "cpu"
+
     def raw_frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
         """Frames at the model's size, with nothing but speech in them."""
         moving = self._moving(portrait.pixels, landmarks_of(portrait.face)[:, :2])
@@ -67,7 +73,8 @@ class MotionScheme(EmoScheme):
             told = self._tell(portrait, speech, grid.place().to(self.runtime.device), options)
             still = self._sample_silence(told).float().mean(1, keepdim=True)
         times = settings.aids.articulation if options.articulation is None else options.articulation
-        for chunk in self._sample_chunks(told, after):
+        chunks = self._sample_chunks(told, after)
+        for chunk in run_ahead(chunks) if self.runs_ahead else chunks:
             shown = still + times * (chunk.latents - still)
             points = close_lips(grid.decode(shown[0].cpu()).numpy())
             yield MadeChunk(chunk.start, points, chunk.carry, chunk.is_last)

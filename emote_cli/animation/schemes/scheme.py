@@ -23,7 +23,12 @@ class Scheme(ABC):
 
     Args:
         runtime: with a model of the family.
+
+    Attributes:
+        runs_ahead: whether a chunk is sampled in a second thread while the one before is finished.
     """
+
+    runs_ahead = False
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
