@@ -14,7 +14,7 @@ from emote_cli.animation.retime import count_frames
 from emote_cli.errors import InputError, SettingsError
 from emote_cli.media.audio import open_audio, read_stereo
 from emote_cli.media.image import read_image
-from emote_cli.perception.faces import FaceAnalyzer, find_faces
+from emote_cli.perception.faces import find_all_faces
 from emote_cli.settings import ModelSettings
 from emote_cli.types import Face, Pixels, Portrait, Sound
 from emote_cli.zoo.locate import locate_bundled, separator
@@ -96,8 +96,7 @@ def read_scene(
         )
     check_model_has(settings, options)
     before_faces()
-    with FaceAnalyzer(locate_bundled("face_landmarker.task"), max_faces=20) as analyzer:
-        faces = find_faces(photo, analyzer)
+    faces = find_all_faces(photo, locate_bundled("face_landmarker.task"))
     cut = cut_portrait(
         photo, portrait, settings.image_size, faces, options.face or "largest", square_for(settings)
     )

@@ -8,14 +8,12 @@ from pathlib import Path
 
 from emote_cli.animation.choice import draw_numbers
 from emote_cli.media.image import read_image, resize
-from emote_cli.perception.faces import FaceAnalyzer, find_faces
+from emote_cli.perception.faces import find_all_faces
 from emote_cli.types import Box, Pixels
 from emote_cli.zoo.locate import locate_bundled
 
 SHOWN_PX = 1024
 """The longest side of the picture that is shown."""
-
-MOST_FACES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +36,7 @@ def number_faces(path: Path) -> Faces:
         InputError: the picture cannot be read.
     """
     pixels = read_image(path)
-    with FaceAnalyzer(locate_bundled("face_landmarker.task"), max_faces=MOST_FACES) as analyzer:
-        faces = find_faces(pixels, analyzer)
+    faces = find_all_faces(pixels, locate_bundled("face_landmarker.task"))
     drawn = draw_numbers(pixels, faces)
     height, width = drawn.shape[:2]
     scale = min(1.0, SHOWN_PX / max(height, width))

@@ -1,5 +1,7 @@
 """From the model's frames to those of the video."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +19,7 @@ from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.render import import_ahead
 from emote_cli.animation.scene import Scene, read_scene, shown_size
 from emote_cli.errors import InputError, SettingsError
+from emote_cli.perception import faces as faces_module
 from emote_cli.settings import load_preset, override
 
 
@@ -136,14 +139,45 @@ def test_a_model_must_have_what_is_set(portrait_path, speech_path, options, chan
 def test_time_before_the_search_for_faces_can_be_used(portrait_path, speech_path, monkeypatch):
     """All other checks have passed by then; a job that fails them starts nothing."""
     done = []
-    search = scene_module.find_faces
-    monkeypatch.setattr(scene_module, "find_faces", lambda *given: done.append("search") or search(*given))
+    search = scene_module.find_all_faces
+    monkeypatch.setattr(
+        scene_module, "find_all_faces", lambda *given: done.append("search") or search(*given)
+    )
     settings, options = load_preset("tiny"), AnimateOptions(duration=0.4)
     with pytest.raises(InputError):
         read_scene(portrait_path, Path("missing.wav"), options, settings, None, lambda: done.append("start"))
     assert done == []
     read_scene(portrait_path, speech_path, options, settings, None, lambda: done.append("start"))
     assert done == ["start", "search"]
+
+
+def test_a_second_scene_makes_no_second_face_detector(portrait_path, speech_path, monkeypatch):
+    faces_module._photo_analyzer.cache_clear()
+    made = []
+    make = faces_module.FaceAnalyzer.__init__
+    monkeypatch.setattr(
+        faces_module.FaceAnalyzer, "__init__", lambda self, *a, **k: made.append(self) or make(self, *a, **k)
+    )
+    settings, options = load_preset("tiny"), AnimateOptions(duration=0.4)
+    scenes = [read_scene(portrait_path, speech_path, options, settings, None) for _ in range(2)]
+    assert len(made) == 1
+    first, second = (scene.faces[0].landmarks_px for scene in scenes)
+    assert np.array_equal(first, second)
+
+
+def test_the_face_detector_leaves_quietly(portrait_path):
+    code = """
+import sys
+from pathlib import Path
+from emote_cli.media.image import read_image
+from emote_cli.perception.faces import find_all_faces
+from emote_cli.zoo.locate import locate_bundled
+print(len(find_all_faces(read_image(Path(sys.argv[1])), locate_bundled("face_landmarker.task"))))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(portrait_path)], capture_output=True, text=True, timeout=120
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "1\n", "")
 
 
 def test_what_fails_ahead_fails_again_where_it_is_needed(monkeypatch):
