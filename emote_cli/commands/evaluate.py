@@ -33,6 +33,15 @@ def evaluate(
             "--require", metavar="NAME>=X", help="Exit 1 unless the median keeps it; may be repeated."
         ),
     ] = None,
+    chunk_frames: Annotated[
+        int | None,
+        typer.Option(
+            "--chunk-frames",
+            min=2,
+            metavar="N",
+            help="Frames from seam to seam, where it is known (mini: 12).",
+        ),
+    ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option("--compare", metavar="A.json B.json", help="Show two metrics.json side by side."),
@@ -59,7 +68,9 @@ def evaluate(
     keep, found = (None if out is None else out / "cache"), []
     with console.progress("measuring", len(videos), "videos") as advance:
         for video, true in zip(videos, truths, strict=True):
-            found.append(library.evaluate(video, true, portrait, sface=sface, keep=keep))
+            found.append(
+                library.evaluate(video, true, portrait, chunk_frames=chunk_frames, sface=sface, keep=keep)
+            )
             advance(1)
     summary = report.as_dict(found)["median"]
     for name, value in summary.items():

@@ -15,6 +15,9 @@ Findings = dict[str, float | str]
 
 Curve = Float[np.ndarray, " frames"]
 
+_DEVIATIONS = 2.6
+"""Standard deviations that chance exceeds once in a hundred times."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -64,6 +67,19 @@ def correlate_shifted(ours: Curve, theirs: Curve, reach: int) -> Float[np.ndarra
         return np.full(2 * reach + 1, np.nan)
     mine = ours[reach : n - reach]
     return np.array([correlate(mine, theirs[reach - k : n - reach - k]) for k in range(-reach, reach + 1)])
+
+
+def chance_bound(ours: Curve, theirs: Curve) -> float:
+    """Correlation that two curves as slow as these reach by chance, at most in one case of a hundred.
+
+    Neighboring frames are alike, so there are fewer independent ones than frames (Bartlett's formula, first-order).
+    """
+    n = min(len(ours), len(theirs))
+    mine, true = ours[:n], theirs[:n]
+    known = int((np.isfinite(mine) & np.isfinite(true)).sum())
+    alike = correlate(mine[1:], mine[:-1]) * correlate(true[1:], true[:-1])
+    alike = min(max(alike, 0.0), 0.99) if math.isfinite(alike) else 0.99
+    return min(_DEVIATIONS / math.sqrt(max(known * (1 - alike) / (1 + alike), 1.0)), 1.0)
 
 
 def find_peak(values: Float[np.ndarray, " shifts"]) -> tuple[float, float]:

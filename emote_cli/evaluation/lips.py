@@ -14,6 +14,7 @@ from emote_cli.evaluation.findings import (
     Findings,
     Measure,
     amplitude,
+    chance_bound,
     correlate,
     correlate_shifted,
     find_peak,
@@ -21,8 +22,10 @@ from emote_cli.evaluation.findings import (
 )
 from emote_cli.evaluation.footage import Footage
 
-CLOSED = 0.025
-"""Lip gap over the distance of the eyes below which lips are closed (sealed lips read 0.006, at most 0.015)."""
+CLOSED = (0.015, 0.05)
+"""Lip gaps over the distance of the eyes between which the bound of closed lips lies (sealed lips read 0.006 to 0.015,
+under a beard or when full up to 0.04)."""
+_CLOSED_SHARE = 0.15
 
 SILENT_BELOW = 1.6
 """Sound this many powers of ten below the loud parts (95th percentile) is silence: 32 dB."""
@@ -50,7 +53,7 @@ MEASURES = {
         "lips late against the true ones", "Shift, up to 0.48 s, at which lips.correlation is best.", "ms", "zero"
     ),
     "lips.closed.precision": Measure(
-        "closed lips that should be", "Share of frames with closed lips (gap below 0.025) within 60 ms of a frame where the true"
+        "closed lips that should be", "Share of frames with closed lips (gap in the lowest 15 % of the way between its 5th and 95th percentile; the bound is between 0.015 and 0.05) within 60 ms of a frame where the true"
         " ones are closed, a labelled closure or silence.", better="higher"
     ),
     "lips.closed.recall": Measure(
@@ -116,7 +119,7 @@ def measure_lips(
     """
     ours = lips_of(footage)
     silent = find_silence(footage)
-    closed = ours.gap < CLOSED
+    closed = find_closed(ours.gap)
     found: Findings = {
         "lips.silence.std": number(_deviation(footage.jaw[silent]), "no silence in the sound"),
         "lips.silence.closed": number(_share(closed[silent & footage.found]), "no silence in the sound"),
@@ -141,10 +144,12 @@ def measure_lips(
         found[f"lips.{name}.correlation"] = number(correlate(mine, true), still)
         found[f"lips.{name}.amplitude"] = number(amplitude(mine, true), "the true lips stay still")
     shifts = correlate_shifted(ours.opening, theirs.opening, round(_REACH_S * footage.fps))
-    found["lips.lag_ms"] = number(
-        find_peak(shifts)[0] * 1000 / footage.fps, f"{still}, or it is shorter than a second"
-    )
-    should = theirs.gap < CLOSED
+    place, height = find_peak(shifts)
+    chance = chance_bound(ours.opening, theirs.opening)
+    lag_ms = number(place * 1000 / footage.fps, f"{still}, or it is shorter than a second")
+    lost = f"not found: the best correlation is {height:.2f}, and chance reaches {chance:.2f}"
+    found["lips.lag_ms"] = lost if height < chance else lag_ms
+    should = find_closed(theirs.gap)
     found["lips.closed.precision"] = number(
         _share(widen(should | labelled | silent, near)[closed]), "the lips are never closed"
     )
@@ -152,6 +157,15 @@ def measure_lips(
         _share(widen(closed, near)[should]), "the true lips are never closed"
     )
     return found
+
+
+def find_closed(gap: Curve) -> Bool[np.ndarray, " frames"]:
+    """Frames with closed lips, relative to how this face closes and opens them."""
+    known = gap[np.isfinite(gap)]
+    if not len(known):
+        return np.zeros(len(gap), bool)
+    low, high = np.percentile(known, [5, 95])
+    return gap < min(max(low + _CLOSED_SHARE * (high - low), CLOSED[0]), CLOSED[1])
 
 
 def find_silence(footage: Footage) -> Bool[np.ndarray, " frames"]:

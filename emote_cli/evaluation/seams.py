@@ -16,15 +16,18 @@ PERIODS = range(4, 65)
 _SURE = 4.5
 """A chunk length is believed from this many standard errors on; there are some two thousand ways to be wrong."""
 _LEAST_SEAMS = 4
+_SURE_IN_HALF = 3.0
+"""And from this many in each half of the video by itself: by chance, one in a million pairs of halves has both."""
 
 MEASURES = {
     "seams": Measure(
         "jumps at seams",
         "Mean change from frame to frame (gray values around the face) across seams over that inside chunks, both relative"
-        " to their neighbors. Chunks are as long as said, or as found; 1 where none are found.",
+        " to their neighbors. Chunks are as long as said (--chunk-frames), or as found: the same regular jump stands out in"
+        " both halves of the video. Not known where there is none.",
         better="one",
     ),
-    "seams.period": Measure("chunk length", "Frames from seam to seam; 0 where no regular jump is found.", "frames"),
+    "seams.period": Measure("chunk length", "Frames from seam to seam, as said or found.", "frames"),
 }  # fmt: skip
 
 
@@ -43,8 +46,11 @@ def measure_seams(footage: Footage, chunk_frames: int | None = None) -> Findings
         reason = f"no seam: the video is shorter than two chunks of {chunk_frames} frames, or stands still"
         return {"seams": number(ratio, reason), "seams.period": float(chunk_frames)}
     period, phase = find_period(relative)
-    ratio = compare_seams(relative, period, phase)[0] if period else 1.0
-    return {"seams": ratio, "seams.period": float(period)}
+    if not period:
+        return dict.fromkeys(
+            MEASURES, "not known: no regular jump stands out; --chunk-frames says where seams are"
+        )
+    return {"seams": compare_seams(relative, period, phase)[0], "seams.period": float(period)}
 
 
 def relative_change(footage: Footage) -> Float[np.ndarray, " frames"]:
@@ -87,6 +93,13 @@ def find_period(relative: Float[np.ndarray, " frames"]) -> tuple[int, int]:
             if len(values) < _LEAST_SEAMS or np.percentile(values, 25) < 1.05:
                 continue
             _, sure = compare_seams(relative, period, phase)
-            if sure > best * 1.05:
+            if sure > best * 1.05 and _stands_in_halves(relative, period, phase):
                 best, found = sure, (period, phase)
     return found
+
+
+def _stands_in_halves(relative: Float[np.ndarray, " frames"], period: int, phase: int) -> bool:
+    """Whether the seams show in each half of the video by itself."""
+    middle = len(relative) // 2
+    halves = ((relative[:middle], phase), (relative[middle:], (phase - middle) % period))
+    return all(compare_seams(half, period, shift)[1] >= _SURE_IN_HALF for half, shift in halves)

@@ -6,7 +6,14 @@ import math
 
 import numpy as np
 
-from emote_cli.evaluation.findings import Findings, Measure, correlate_shifted, find_peak, number
+from emote_cli.evaluation.findings import (
+    Findings,
+    Measure,
+    chance_bound,
+    correlate_shifted,
+    find_peak,
+    number,
+)
 from emote_cli.evaluation.footage import Footage
 from emote_cli.evaluation.lips import lips_of
 
@@ -20,7 +27,8 @@ MEASURES = {
         better="higher",
     ),
     "sync.lag_ms": Measure(
-        "lips late against the sound", "The lag, up to 0.6 s, at which they agree best; negative: the lips come first.", "ms", "zero"
+        "lips late against the sound", "The lag, up to 0.6 s, at which they agree best; negative: the lips come first. Not found where they agree no"
+        " better than chance (one case of a hundred, by the number of independent frames).", "ms", "zero"
     ),
     "sync.confidence": Measure(
         "how sure the lag is", "Correlation at the best lag less the median over all lags.", better="higher"
@@ -32,12 +40,16 @@ def measure_sync(footage: Footage) -> Findings:
     """All of `MEASURES`; a lag is told only where lips and sound agree at all."""
     if not len(footage.energy):
         return dict.fromkeys(MEASURES, "the video has no sound")
-    shifts = correlate_shifted(lips_of(footage).opening, footage.heard, round(REACH_S * footage.fps))
+    opening = lips_of(footage).opening
+    shifts = correlate_shifted(opening, footage.heard, round(REACH_S * footage.fps))
     place, height = find_peak(shifts)
     median = float(np.nanmedian(shifts)) if np.isfinite(shifts).any() else math.nan
     reason = "lips or sound stay still, or the video is shorter than 1.5 s"
+    chance = chance_bound(opening, footage.heard)
+    lost = f"not found: the best correlation is {height:.2f}, and chance reaches {chance:.2f}"
+    lag_ms = number(place * 1000 / footage.fps, reason)
     return {
         "sync.correlation": number(height, reason),
-        "sync.lag_ms": number(place * 1000 / footage.fps, reason),
+        "sync.lag_ms": lost if height < chance else lag_ms,
         "sync.confidence": number(height - median, reason),
     }

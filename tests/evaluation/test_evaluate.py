@@ -13,6 +13,7 @@ from emote_cli.evaluation import report
 from emote_cli.evaluation.evaluate import MEASURES, find_truth, measure
 from emote_cli.evaluation.findings import amplitude, correlate, correlate_shifted, find_peak
 from emote_cli.evaluation.footage import Footage
+from emote_cli.evaluation.lips import find_closed
 from emote_cli.evaluation.thresholds import read_threshold
 
 FRAMES, FPS = 250, 25.0
@@ -122,3 +123,30 @@ def test_two_reports_are_compared(tmp_path: Path) -> None:
 def test_without_a_video_the_command_says_so() -> None:
     result = CliRunner().invoke(app, ["evaluate"])
     assert result.exit_code != 0
+
+
+@pytest.mark.parametrize("lag_ms", [-120, 40, 200])
+def test_the_lag_to_the_sound_is_found_within_a_frame_or_not_told(lag_ms: int) -> None:
+    heard = np.roll(footage().heard, -round(lag_ms * FPS / 1000))
+    found = measure(footage(heard=heard))
+    assert abs(float(found["sync.lag_ms"]) - lag_ms) <= 1000 / FPS
+    assert "not found" in str(measure(footage(heard=waves(77)))["sync.lag_ms"])
+
+
+def test_seams_of_unknown_length_are_found_in_both_halves_or_not_known() -> None:
+    change = footage().change.copy()
+    assert "not known" in str(measure(footage())["seams"])
+    change[12:125:12] += 3
+    assert "not known" in str(measure(footage(change=change))["seams"])
+    change[132::12] += 3
+    found = measure(footage(change=change))
+    assert found["seams.period"] == 12
+    assert float(found["seams"]) > 1.5
+
+
+def test_closed_lips_are_relative_to_the_face() -> None:
+    shut = waves(1) < 0.4
+    full = np.where(shut, 0.035, 0.2)  # never below 0.035, as under a beard
+    assert (find_closed(full) == shut).all()
+    assert not find_closed(np.full(FRAMES, 0.2)).any()
+    assert find_closed(np.full(FRAMES, 0.008)).all()
