@@ -24,7 +24,7 @@ from emote_cli.animation.animator import Animator
 from emote_cli.animation.device import LARGE_MODEL, choose_device, choose_precision, runs_in_half
 from emote_cli.animation.finishing import show_frames
 from emote_cli.animation.options import AnimateOptions, DeviceName, DTypeName, Quality, Tuning
-from emote_cli.animation.quality import recipe
+from emote_cli.animation.quality import choose_recipe
 from emote_cli.animation.runtime import Runtime
 from emote_cli.animation.scene import Scene
 from emote_cli.model.emo import Emo
@@ -175,7 +175,7 @@ def _measure(
         on_video()
     peak = peak_bytes(animator.runtime.device)
     work = _count_work(animator, options) / n_warm
-    how, fastest = recipe(settings.diffusion, options), min(seconds)
+    how, fastest = choose_recipe(settings.diffusion, options), min(seconds)
     return Row(
         quality=quality,
         steps=how.steps,

@@ -106,14 +106,14 @@ def make_finisher(scene: Scene, options: AnimateOptions) -> Callable[[Pixels, fl
 
 def make_livener(scene: Scene, options: AnimateOptions) -> Liven:
     """Make the function that lets the finished head sway and blink, where the options or the model say so."""
-    portrait, speed = scene.portrait, idle_speed(scene, options)
+    portrait, speed = scene.portrait, find_idle_speed(scene, options)
     if speed is None:
         return leave_as_is
     side = finished_side(scene, options)
     return Idle(portrait.face, side / portrait.pixels.shape[0], side, speed, options.seed)
 
 
-def idle_speed(scene: Scene, options: AnimateOptions) -> float | None:
+def find_idle_speed(scene: Scene, options: AnimateOptions) -> float | None:
     """How fast the idle head turns, in degrees per frame at 30 fps; None: it is still, and no eye blinks."""
     settings = scene.settings
     if not (settings.aids.idle_motion if options.idle is None else options.idle):

@@ -1,7 +1,7 @@
 """How much memory a model needs, and how it makes do with less.
 
-`need` computes it before a weight is read. `Residence` keeps the large parts on the CPU and moves one of them at a
-time to the device. On the first out-of-memory error `Guard` switches to low-memory mode and retries.
+`estimate_need` computes it before a weight is read. `Residence` keeps the large parts on the CPU and moves one of them
+at a time to the device. On the first out-of-memory error `Guard` switches to low-memory mode and retries.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Need:
     low: float
 
 
-def need(model: Emo, number_bytes: int) -> Need:
+def estimate_need(model: Emo, number_bytes: int) -> Need:
     """Estimate what animating with a model takes at its peak, without what the device itself takes.
 
     Args:
@@ -107,7 +107,7 @@ def check_fits(name: str, needed: Need, device: torch.device, low_memory: bool, 
 
     Args:
         name: of the model.
-        needed: of `need`.
+        needed: of `estimate_need`.
         device: where it shall run.
         low_memory: whether one large part at a time is on the device.
         free: of `free_bytes`.

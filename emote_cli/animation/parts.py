@@ -18,7 +18,7 @@ from emote_cli import stopping
 from emote_cli.animation.batch import load_once
 from emote_cli.animation.job import Job
 from emote_cli.animation.provenance import to_tags
-from emote_cli.animation.render import Plan, check, making, render, tuning_of
+from emote_cli.animation.render import Plan, check, describe_result, render, tuning_of
 from emote_cli.errors import EmoteError, SettingsError
 from emote_cli.files import working_name
 from emote_cli.jobs.ray import map_jobs_ray
@@ -144,7 +144,7 @@ def make_part(job: Job) -> Path:
 
 
 def _join(plan: Plan, folders: list[Path]) -> None:
-    job, made = plan.job, making(plan)
+    job, made = plan.job, describe_result(plan)
     sound = Soundtrack(job.audio, job.options.start, job.options.duration, job.options.audio_stream)
     pictures = [path for folder in folders for path in sorted(folder.glob("*.png"))]
     writing = SegmentedWriter(job.output, plan.scene.fps, job=made, sound=sound, tags=to_tags(made))

@@ -35,7 +35,7 @@ class Recipe:
     guided_from: int = 0
 
 
-def recipe(settings: DiffusionSettings, options: AnimateOptions) -> Recipe:
+def choose_recipe(settings: DiffusionSettings, options: AnimateOptions) -> Recipe:
     """The recipe of a quality; steps, guidance and solver that are named beside it win.
 
     Args:

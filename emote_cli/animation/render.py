@@ -120,7 +120,7 @@ def render(
     """
     job = plan.job
     animator = animator or load_animator(plan, tell)
-    made = making(plan)
+    made = describe_result(plan)
     writing = SegmentedWriter(
         job.output,
         plan.scene.fps,
@@ -198,7 +198,7 @@ def tuning_of(plan: Plan) -> Tuning:
     return replace(plan.job.tuning, variant=plan.variant)
 
 
-def making(plan: Plan) -> dict[str, Any]:
+def describe_result(plan: Plan) -> dict[str, Any]:
     """Describe the making that the video will carry."""
     scene = plan.scene
     video = {"fps": str(scene.fps), "frames": scene.n_frames, "size": list(scene.size)}

@@ -18,7 +18,7 @@ from emote_cli.animation.device import (
     compile_backbone,
     runs_in_half,
 )
-from emote_cli.animation.memory import Guard, Residence, check_fits, forget_unused, free_bytes, need
+from emote_cli.animation.memory import Guard, Residence, check_fits, estimate_need, forget_unused, free_bytes
 from emote_cli.animation.options import Tuning
 from emote_cli.animation.variants import named_variant
 from emote_cli.diffusion.schedule import NoiseSchedule
@@ -97,7 +97,7 @@ class Runtime:
         large = sum(parameter.numel() for parameter in planned.parameters()) >= LARGE_MODEL
         precision = choose_precision(dtype, chosen, stored=large, half=runs_in_half(settings.name))
         if large or tuning.low_memory:
-            needed = need(planned, precision.dtype.itemsize)
+            needed = estimate_need(planned, precision.dtype.itemsize)
             free = free_bytes(chosen)
             tuning.tell(check_fits(settings.name, needed, chosen, tuning.low_memory, free))
         loaded = load_folder(folder, tuning.variant, precision.weights)

@@ -73,7 +73,7 @@ def _mouth(now: Points, rest: Points, box: tuple[slice, slice]) -> Float[np.ndar
     upper, lower = np.broadcast_to(lips[0], x.shape), np.broadcast_to(lips[1], x.shape)
     edge = rest[13, 1] + (EDGE_MM + 0.0016 * -((across / mm) ** 2)) * mm + (across * tilt[1])
     sides = np.clip(1 - (np.abs(across) / (27 * mm)) ** 2, 0.25, 1)
-    white = _soft(edge - y) * _between_teeth(np.abs(across) / mm, mm) * sides
+    white = _soft(edge - y) * _shade_between_teeth(np.abs(across) / mm, mm) * sides
     shade = GUM_SHADE + (1 - GUM_SHADE) * np.clip((y - upper) / (2.5 * mm), 0, 1)
     depth = np.clip((y - upper) / np.maximum(lower - upper, 1), 0, 1)
     tongue = np.clip((depth - 0.55) / 0.4, 0, 1) * np.clip((lower - upper) / (7 * mm) - 0.3, 0, 1) * sides
@@ -103,7 +103,7 @@ def _soft(distance: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     return np.clip(distance + 0.5, 0, 1)
 
 
-def _between_teeth(across_mm: Float[np.ndarray, "h w"], mm: float) -> Float[np.ndarray, "h w"]:
+def _shade_between_teeth(across_mm: Float[np.ndarray, "h w"], mm: float) -> Float[np.ndarray, "h w"]:
     """A little darker where two teeth meet."""
     seams = np.concatenate([[0.0], np.cumsum(TOOTH_WIDTHS_MM)])
     away = np.abs(across_mm[..., None] - seams).min(-1)

@@ -142,7 +142,7 @@ def wav2vec_blocks(
     """
     _check_rate(sound)
     frames = count_frames(sound, fps)
-    loaded = extractor or Wav2VecFeatureExtractor.load(_installed("sd15"))
+    loaded = extractor or Wav2VecFeatureExtractor.load(_find_folder("sd15"))
     statistics = _statistics(sound)
 
     def compute(start: int, stop: int) -> Float[np.ndarray, "frames layers embed"]:
@@ -218,7 +218,7 @@ def hallo_features(
     total = frames + -frames % chunk_frames
     each = SAMPLE_RATE_HZ // fps
     end = sound.n_samples + (total - frames) * each  # silence fills the last chunk
-    loaded = extractor or Wav2VecFeatureExtractor.load(_installed("hallo"))
+    loaded = extractor or Wav2VecFeatureExtractor.load(_find_folder("hallo"))
     context = round(CONTEXT_S * fps)
 
     def compute(start: int, stop: int) -> Float[np.ndarray, "frames layers embed"]:
@@ -234,7 +234,7 @@ def hallo_features(
     return BlockFeatures(total, max(round(HALLO_WHOLE_S * fps), 1), compute), frames
 
 
-def _installed(model: str) -> Path:
+def _find_folder(model: str) -> Path:
     folder = locate(model)
     assert folder is not None, model
     return folder / "wav2vec2"

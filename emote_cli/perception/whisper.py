@@ -70,17 +70,17 @@ def whisper_features(
     if sound.sample_rate_hz != SAMPLE_RATE_HZ:
         raise InputError(f"speech is at {sound.sample_rate_hz} Hz", f"Whisper hears {SAMPLE_RATE_HZ} Hz only")
     frames = count_frames(sound, fps)
-    encoder = encoder or WhisperEncoder.load(_installed(), hint=HINT)
+    encoder = encoder or WhisperEncoder.load(_find_file(), hint=HINT)
     if encoder.width != settings.embed:
         raise WeightsError(
             f"this Whisper gives vectors of {encoder.width}, the model needs {settings.embed}",
             "use whisper-tiny",
         )
     states = encode(encoder, sound)
-    return WhisperStates(states, fps, max(counted_frames(len(states), fps), frames)), frames
+    return WhisperStates(states, fps, max(count_denoised_frames(len(states), fps), frames)), frames
 
 
-def counted_frames(states: int, fps: int) -> int:
+def count_denoised_frames(states: int, fps: int) -> int:
     """How many frames EchoMimic makes of a recording: up to the first one that begins behind the last state."""
     return -(-(states + 1) * fps // STATES_HZ) + 1
 
@@ -100,7 +100,7 @@ def encode(encoder: WhisperEncoder, sound: Sound) -> Float[np.ndarray, "states l
     return np.concatenate(parts)
 
 
-def _installed() -> Path:
+def _find_file() -> Path:
     folder = locate("echomimic")
     assert folder is not None
     return folder / "whisper" / "model.safetensors"

@@ -100,7 +100,7 @@ def train(
     saved_at, saved_step = state.seconds, state.step
     with stopping.saving(), trackers(engine) as log, stop_signals() as stop:
         while state.progress < 1 and not stop.asked:
-            report = timed_step(engine, batches, observer, stop)
+            report = take_step(engine, batches, observer, stop)
             log(report)
             due_s = state.seconds - saved_at >= 60 * settings.save_minutes
             if due_s or (settings.save_steps and state.step % settings.save_steps == 0):
@@ -123,7 +123,7 @@ def check_examples(examples: Examples) -> None:
         )
 
 
-def timed_step(engine: Engine, batches: Iterator[Any], observer: Observer, stop: Stop) -> StepReport:
+def take_step(engine: Engine, batches: Iterator[Any], observer: Observer, stop: Stop) -> StepReport:
     """One step, agreed on by all processes, and its report."""
     state, began = engine.state, time.monotonic()
     outcome: Outcome = engine.step(batches)

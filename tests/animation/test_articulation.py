@@ -11,8 +11,8 @@ from emote_cli.animation.aids.articulation import (
     USUAL,
     Articulation,
     articulate,
+    draw_mouth_mask,
     find_loudest,
-    mouth,
 )
 from emote_cli.animation.aids.detail import CHIN
 from emote_cli.animation.chunks import plan_chunks
@@ -30,7 +30,7 @@ def face(*, found: bool = True) -> Face:
 
 
 def test_the_mask_is_at_the_mouth():
-    mask = mouth(face(), 64)
+    mask = draw_mouth_mask(face(), 64)
     assert mask[44, 32] > 0.95
     assert mask[52, 32] > 0.9
     assert mask[20].max() < 0.01
@@ -39,7 +39,7 @@ def test_the_mask_is_at_the_mouth():
 
 
 def test_a_drawn_box_says_nothing_of_the_mouth():
-    assert np.array_equal(mouth(face(found=False), 64), np.ones((64, 64)))
+    assert np.array_equal(draw_mouth_mask(face(found=False), 64), np.ones((64, 64)))
 
 
 @pytest.mark.parametrize("times", [1.0, 2.5])

@@ -9,9 +9,9 @@ from emote_cli.animation.aids.detail import (
     JAW,
     LEEWAY,
     color_limits,
+    draw_lower_face_mask,
     keep_portrait,
     lock_colors,
-    lower_face,
     luma_and_chroma,
 )
 from emote_cli.types import Box, Face
@@ -35,7 +35,7 @@ def face(turn_deg: float = 0.0, drawn: bool = False) -> Face:
 
 @pytest.mark.parametrize("drawn", [False, True])
 def test_the_mask_covers_the_mouth_and_a_dropping_chin_only(drawn):
-    mask = lower_face(face(drawn=drawn), SIZE)
+    mask = draw_lower_face_mask(face(drawn=drawn), SIZE)
     assert mask.shape == (SIZE, SIZE)
     assert mask[80, 64] > 0.95  # the mouth
     assert mask[102, 64] > 0.5  # below the chin
@@ -46,7 +46,7 @@ def test_the_mask_covers_the_mouth_and_a_dropping_chin_only(drawn):
 
 
 def test_the_mask_turns_with_the_head():
-    mask = lower_face(face(90), SIZE)  # lying on its side: down is to the left
+    mask = draw_lower_face_mask(face(90), SIZE)  # lying on its side: down is to the left
     assert mask[64, 48] > 0.9
     assert mask[64, 26] > 0.5
     assert mask[64, 100] < 0.02

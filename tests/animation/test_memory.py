@@ -12,7 +12,15 @@ from emote_cli.animation import memory, runtime
 from emote_cli.animation.animator import AnimateOptions, Animator, Tuning
 from emote_cli.animation.background import finish_in_background
 from emote_cli.animation.device import Precision, choose_precision
-from emote_cli.animation.memory import LARGE, Guard, Need, Residence, check_fits, is_out_of_memory, need
+from emote_cli.animation.memory import (
+    LARGE,
+    Guard,
+    Need,
+    Residence,
+    check_fits,
+    estimate_need,
+    is_out_of_memory,
+)
 from emote_cli.animation.runtime import Runtime
 from emote_cli.errors import DeviceError, SettingsError
 from emote_cli.model.checkpoint import random_model
@@ -50,12 +58,12 @@ def test_what_cannot_fit_is_refused(low: bool, free: float, hint: str):
 
 def test_need_counts_weights_and_work():
     model = build()
-    needed = need(model, 4)
+    needed = estimate_need(model, 4)
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
     largest = 4 * max(sum(p.numel() for p in getattr(model, name).parameters()) for name in LARGE)
     assert needed.whole > weights
     assert largest < needed.low < needed.whole
-    assert need(model, 2).whole == needed.whole / 2
+    assert estimate_need(model, 2).whole == needed.whole / 2
 
 
 def test_free_memory_of_this_machine():

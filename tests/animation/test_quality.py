@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emote_cli.animation.options import AnimateOptions
-from emote_cli.animation.quality import Recipe, recipe
+from emote_cli.animation.quality import Recipe, choose_recipe
 from emote_cli.animation.schemes.overlap import plan_windows
 from emote_cli.animation.variants import find_variant
 from emote_cli.diffusion.sampler import guide
@@ -22,8 +22,8 @@ SIX_STEP = "echomimic-6step"
 
 def test_paper_is_the_models_own_way():
     assert (
-        recipe(HALLO, AnimateOptions())
-        == recipe(HALLO, AnimateOptions(quality="paper"))
+        choose_recipe(HALLO, AnimateOptions())
+        == choose_recipe(HALLO, AnimateOptions(quality="paper"))
         == Recipe("ddim", 40, 3.5, 0)
     )
 
@@ -33,21 +33,23 @@ def test_each_quality_costs_less_than_the_one_before():
     schedule = NoiseSchedule(HALLO)
     passes = []
     for quality in ("paper", "balanced", "fast"):
-        how = recipe(HALLO, AnimateOptions(quality=quality))
+        how = choose_recipe(HALLO, AnimateOptions(quality=quality))
         timesteps = make_solver(how.solver, schedule, how.steps).timesteps
         passes.append(len(timesteps) + sum(timestep >= how.guided_from for timestep in timesteps))
     assert passes == [80, 35, 15]
 
 
 def test_what_is_named_wins():
-    how = recipe(HALLO, AnimateOptions(quality="fast", steps=17, guidance=1.5, solver="ddim"))
+    how = choose_recipe(HALLO, AnimateOptions(quality="fast", steps=17, guidance=1.5, solver="ddim"))
     assert (how.solver, how.steps, how.guidance) == ("ddim", 17, 1.5)
 
 
 def test_models_made_for_few_steps_are_left_alone():
     for name in ("mini", SIX_STEP):
         settings = load_preset(name).diffusion
-        assert recipe(settings, AnimateOptions(quality="fast")) == recipe(settings, AnimateOptions())
+        assert choose_recipe(settings, AnimateOptions(quality="fast")) == choose_recipe(
+            settings, AnimateOptions()
+        )
 
 
 def test_guidance_ends_at_its_timestep():

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from emote_cli.animation.memory import DECODE_UNITS, STEP_UNITS, need
+from emote_cli.animation.memory import DECODE_UNITS, STEP_UNITS, estimate_need
 from emote_cli.model import loading
 from emote_cli.model.adapters.hallo import condition, encode_video
 from emote_cli.model.conditioning import RegionWeights
@@ -178,7 +178,7 @@ class LiveBytes(TorchDispatchMode):
 
 @torch.no_grad()
 def test_peak_of_a_step(monkeypatch):
-    """What `memory.need` says of activations is what a step and a decoding hold; fused attention holds no matrix."""
+    """What `estimate_need` says of activations is what a step and a decoding hold; fused attention holds no matrix."""
     model = meta("hallo").to(torch.bfloat16)
     monkeypatch.setattr(functional, "scaled_dot_product_attention", lambda q, *_, **__: torch.empty_like(q))
     video = encode_video(model, **hallo_inputs(model))
@@ -194,7 +194,7 @@ def test_peak_of_a_step(monkeypatch):
         model.decode(noisy(model)[0][:, :2], 2)
     said = DECODE_UNITS * 2 * 2 * settings.autoencoder.block_channels[0] * settings.image_size**2
     assert 0.85 < live.peak / said <= 1
-    needed = need(model, 2)
+    needed = estimate_need(model, 2)
     WORST["GB that hallo needs in bf16, and with --low-memory"] = (needed.whole / 1e9, needed.low / 1e9)
     assert 6e9 < needed.whole < 8e9
     assert needed.low < needed.whole - 1.5e9

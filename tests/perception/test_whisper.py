@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from emote_cli.errors import InputError, WeightsError
 from emote_cli.perception import whisper_encoder
-from emote_cli.perception.whisper import counted_frames, encode, whisper_features
+from emote_cli.perception.whisper import count_denoised_frames, encode, whisper_features
 from emote_cli.perception.whisper_encoder import WhisperEncoder, log_mel
 from emote_cli.settings import AudioSettings, load_preset
 from emote_cli.types import Waveform
@@ -114,7 +114,9 @@ def test_a_frame_hears_the_states_around_its_beginning(encoder):
 @pytest.mark.parametrize("states", [1, 49, 50, 51, 238])
 def test_counted_frames(states: int, fps: int):
     begins = (frame * 50 // fps for frame in range(10_000))
-    assert counted_frames(states, fps) == next(i for i, state in enumerate(begins) if state > states) + 1
+    assert (
+        count_denoised_frames(states, fps) == next(i for i, state in enumerate(begins) if state > states) + 1
+    )
 
 
 def test_fifty_vectors_reach_the_attention_of_each_frame():

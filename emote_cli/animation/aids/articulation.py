@@ -53,7 +53,7 @@ class Articulation:
         return self.rest + (1 + (self.times - 1) / (1 + (length / self.far) ** 2)) * way
 
 
-def mouth(face: Face, size: int, *, chin: bool = True) -> Float[np.ndarray, "size size"]:
+def draw_mouth_mask(face: Face, size: int, *, chin: bool = True) -> Float[np.ndarray, "size size"]:
     """A soft mask: 1 over lips and chin; everywhere, where a person drew the face's box.
 
     Args:
@@ -96,7 +96,7 @@ def articulate(
         size: of the portrait's side in pixels.
         scale: of the latents: the autoencoder's scaling factor.
     """
-    place = torch.from_numpy(mouth(face, size))[None, None]
+    place = torch.from_numpy(draw_mouth_mask(face, size))[None, None]
     cells = functional.adaptive_avg_pool2d(place, (silent.shape[-2], silent.shape[-1]))[0, 0].to(silent)
     rest = silent.mean(1, keepdim=True)
     share = scale_stretching(loud - rest, cells, scale) if face.blendshapes else 1.0

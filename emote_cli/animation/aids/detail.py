@@ -96,7 +96,7 @@ def soft_hull(
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(soft_px, 0.5)), np.float32)
 
 
-def lower_face(face: Face, size: int) -> Float[np.ndarray, "size size"]:
+def draw_lower_face_mask(face: Face, size: int) -> Float[np.ndarray, "size size"]:
     """A soft mask: 1 over mouth, jaw and the room that a dropping chin needs, 0 over eyes, hair and background."""
     height = face.box_px.height
     return soft_hull(lower_outline(face, DROP * height), size, SOFT * height)

@@ -10,7 +10,7 @@ import torch
 
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.options import AnimateOptions
-from emote_cli.animation.quality import recipe
+from emote_cli.animation.quality import choose_recipe
 from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, sample_video
 from emote_cli.animation.schemes.scheme import Scheme
 from emote_cli.diffusion.sampler import chunk_noise
@@ -54,7 +54,8 @@ class EchoMimicScheme(Scheme):
         return WhisperEncoder.load(self.runtime.folder / "whisper" / "model.safetensors", hint=WHISPER_HINT)
 
     def _latents(self, portrait: Portrait, features: SpeechFeatures, options: AnimateOptions) -> VideoLatents:
-        settings, how = self.runtime.model.settings, recipe(self.runtime.model.settings.diffusion, options)
+        settings = self.runtime.model.settings
+        how = choose_recipe(settings.diffusion, options)
         shape = (settings.autoencoder.latent_channels, settings.latent_size, settings.latent_size)
         inputs = EchoMimicInputs(
             to_tensor(portrait.pixels[None])[0].to(self.runtime.device), self._mask(portrait), features

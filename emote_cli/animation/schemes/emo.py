@@ -12,18 +12,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.animation.aids.articulation import Articulation, articulate, find_loudest, mouth
+from emote_cli.animation.aids.articulation import Articulation, articulate, draw_mouth_mask, find_loudest
 from emote_cli.animation.aids.detail import (
     color_limits,
+    draw_lower_face_mask,
     keep_portrait,
     lock_colors,
-    lower_face,
     transfer_detail,
 )
 from emote_cli.animation.aids.smoothing import Track
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.options import REGION_SCALES, AnimateOptions
-from emote_cli.animation.quality import recipe
+from emote_cli.animation.quality import choose_recipe
 from emote_cli.animation.schemes.scheme import Scheme, to_numpy
 from emote_cli.diffusion.sampler import chunk_noise, guide, sample
 from emote_cli.model.autoencoder import to_bytes, to_tensor
@@ -129,9 +129,13 @@ class EmoScheme(Scheme):
             return lambda frames: frames
         if not settings.aids.lower_face_only:
             return lambda frames: transfer_detail(frames, picture, decoded)
-        mask = torch.from_numpy(lower_face(portrait.face, self.runtime.size)).to(self.runtime.device)
+        mask = torch.from_numpy(draw_lower_face_mask(portrait.face, self.runtime.size)).to(
+            self.runtime.device
+        )
         near, lips = (
-            torch.from_numpy(mouth(portrait.face, self.runtime.size, chin=chin)).to(self.runtime.device)
+            torch.from_numpy(draw_mouth_mask(portrait.face, self.runtime.size, chin=chin)).to(
+                self.runtime.device
+            )
             for chin in (True, False)
         )
         limits = color_limits(picture, near, lips)
@@ -189,7 +193,7 @@ class EmoScheme(Scheme):
         frames, shared = range(chunk.start, chunk.stop), settings.diffusion.shared_noise
         noise = chunk_noise(options.seed, frames, shape, shared).to(self.runtime.device)
         null = conditioning.null(1)
-        how = recipe(settings.diffusion, options)
+        how = choose_recipe(settings.diffusion, options)
         target = sample(
             guide(
                 lambda noisy, timestep: self.runtime.model(noisy, timestep, conditioning),

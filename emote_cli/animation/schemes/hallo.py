@@ -10,7 +10,7 @@ import torch
 from emote_cli.animation.background import finish_in_background
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.options import AnimateOptions
-from emote_cli.animation.quality import recipe
+from emote_cli.animation.quality import choose_recipe
 from emote_cli.animation.schemes.hallo_chunks import (
     HalloInputs,
     SampledChunk,
@@ -46,7 +46,7 @@ class HalloScheme(Scheme):
         )
         stream = torch.Generator().manual_seed(options.seed)
         inputs, share = self._inputs(portrait, features), settings.family.motion_mask
-        cells, how = settings.latent_size, recipe(settings.diffusion, options)
+        cells, how = settings.latent_size, choose_recipe(settings.diffusion, options)
         chunks = sample_chunks(
             self.runtime.model,
             inputs,

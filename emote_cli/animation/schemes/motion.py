@@ -17,7 +17,7 @@ from emote_cli.animation.aids.idle import closed_share, sway_deg
 from emote_cli.animation.aids.paste import to_photo
 from emote_cli.animation.background import run_ahead
 from emote_cli.animation.chunks import Carry, MadeChunk
-from emote_cli.animation.finishing import idle_speed
+from emote_cli.animation.finishing import find_idle_speed
 from emote_cli.animation.moving_portrait import MovingPortrait
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.portrait import square_of
@@ -95,7 +95,7 @@ class MotionScheme(EmoScheme):
             matrix[:, :2] *= portrait.crop_px.width / self.runtime.size
             matrix *= size[0] / photo.shape[1]
         moving = self._moving(picture, place(face[:, :2], matrix))
-        speed = idle_speed(scene, options)
+        speed = find_idle_speed(scene, options)
 
         def finish(points: Points, time_s: float) -> Pixels:
             if speed is not None:
