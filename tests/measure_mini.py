@@ -1,9 +1,10 @@
 """Measures a model on the held-out clips of the shared folder, and writes the table of its card.
 
-    python -m tests.measure_mini --out FOLDER [--model mini] [--only GROUP ...] [--limit N]
+    python -m tests.measure_mini --out FOLDER [--model mini] [--only GROUP ...] [--limit N] [--card README.md]
 
 Each clip is made again by the plain `emote animate` from its first frame and its sound, then measured beside the
 true one. Renders are kept in FOLDER/renders and made once; metrics.json and card.md are written anew each time.
+With --card weights/mini/README.md the table between the card's two marks is replaced.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 GROUPS = ("address", "grid", "grid-hq", "synth", "silence")
 SILENCE_S = 5.0
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 @dataclass(frozen=True)
@@ -125,38 +128,58 @@ CARD = {
     "b* inside": "mouth.inside_b_difference",
     "SFace": "identity.median",
     "seams": "seams",
+    "lips keep to the sound": "sync.correlation",
+    "lips late against the sound, ms": "sync.lag_ms",
     "unrest in silence": "lips.silence.std",
 }
 
 
-def write_card(clips: Sequence[Clip], out: Path, sface: Path | None) -> None:
-    """Measure every render, and write metrics.json and the card's table (means of each group)."""
-    import numpy as np
-
+def measure(clips: Sequence[Clip], out: Path, sface: Path | None) -> None:
+    """Measure every render, and write metrics.json and the card's table."""
     from emote_cli.evaluation import report
     from emote_cli.evaluation.evaluate import evaluate
 
     shared = shared_folder() / "models/face_recognition_sface_2021dec.onnx"
     network = sface or (shared if shared.is_file() else None)
-    rows, found = [], []
-    for group in dict.fromkeys(clip.group for clip in clips):
-        measured = [
-            evaluate(
-                clip.render, clip.truth, clip.portrait, chunk_frames=12, sface=network, keep=out / "cache"
-            )
-            for clip in clips
-            if clip.group == group
-        ]
-        found += measured
-        cells = []
-        for name in CARD.values():
-            values = [e.numbers[name] for e in measured if name in e.numbers]
-            cells.append(f"{np.mean(values):.3f}" if values else "")
-        rows.append(f"| {group} ({len(measured)}) | " + " | ".join(cells) + " |")
-    table = [f"| clips | {' | '.join(CARD)} |", "|---" * (len(CARD) + 1) + "|", *rows]
-    (out / "card.md").write_text("\n".join(table) + "\n")
-    (out / "metrics.json").write_text(json.dumps(report.as_dict(found), indent=1) + "\n")
-    print("\n".join(table))  # noqa: T201
+    found = [
+        evaluate(clip.render, clip.truth, clip.portrait, chunk_frames=12, sface=network, keep=out / "cache")
+        for clip in clips
+    ]
+    measured = report.as_dict(found)
+    table = card_table(measured)
+    (out / "metrics.json").write_text(json.dumps(measured, indent=1) + "\n")
+    (out / "card.md").write_text(table)
+    print(table)  # noqa: T201
+
+
+def card_table(measured: Mapping[str, Any]) -> str:
+    """A row for each number of `CARD`, a column for each group (the renders' folder): mean (lowest to highest)."""
+    groups: dict[str, list[Mapping[str, float]]] = {}
+    for row in measured["videos"]:
+        groups.setdefault(Path(row["video"]).parent.name, []).append(row["numbers"])
+    head = [f"{name} ({len(rows)})" for name, rows in groups.items()]
+    lines = [f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+    for title, name in CARD.items():
+        cells = [told([row[name] for row in rows if name in row]) for rows in groups.values()]
+        lines.append(f"| {title} (`{name}`) | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def told(values: Sequence[float]) -> str:
+    """Mean and range, for a cell; a dash without any value."""
+    if not values:
+        return "-"
+    mean = f"{sum(values) / len(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3f} to {max(values):.3f})"
+
+
+def fill_card(card: Path, table: str) -> None:
+    """Put the table between the two marks of the card; every other line stays as somebody wrote it."""
+    text = card.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise SystemExit(f"{card} needs one line '{BEGIN}' and, below it, one line '{END}'")
+    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
+    card.write_text(f"{before}\n{table}{after}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -168,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", choices=GROUPS, default=GROUPS, help="groups of clips")
     parser.add_argument("--limit", type=int, help="at most so many clips of each group")
     parser.add_argument("--sface", type=Path, help="SFace's ONNX file; the shared folder's by default")
+    parser.add_argument("--card", type=Path, help="README.md of a model, whose marked table is replaced")
     parser.add_argument("--render-only", action="store_true", help="make the videos and stop")
     args = parser.parse_args(arguments)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -176,7 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     render(clips, args.model, args.out)
     if args.render_only:
         return
-    write_card(clips, args.out, args.sface)
+    measure(clips, args.out, args.sface)
+    if args.card:
+        fill_card(args.card, (args.out / "card.md").read_text())
 
 
 if __name__ == "__main__":

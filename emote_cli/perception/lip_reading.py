@@ -1,19 +1,29 @@
 """What the lips should do, told by the sound alone: a read-out to measure how well a video's lips keep to its speech.
 
-The read-out is the energy of the voice above 700 Hz: vowels let it out, closed lips and silence do not. It knows nothing of
-words, but its timing is sharp, and its delay to real lips is known.
+The bundled ears (`whisper_ears`) hear the speech; a linear read-out of their states, fitted once by ridge regression on the
+training clips of `mini` (`tests/fit_lip_reading.py`), tells how far the lips are open. On people whom it has never seen it
+correlates with their lips by 0.79 (10 clips), within a frame of their timing in each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float
+from safetensors.numpy import load_file
 
 from emote_cli.media.audio import SPEECH_RATE_HZ
+from emote_cli.perception.features import speech_gain
+from emote_cli.perception.whisper_ears import EARS, KEPT_S, listen_once, load_bundled_ears
+from emote_cli.perception.whisper_encoder import STATES_HZ
 from emote_cli.types import Sound
+from emote_cli.zoo.locate import check_folder, locate_bundled
 
-LIPS_FOLLOW_S = 0.02
-"""Real lips, as MediaPipe sees them, follow the read-out by this much (GRID: 12 clips, 10 to 30 ms)."""
+READ_OUT = "lips.safetensors"
+AROUND = (-4, 0, 4)
+"""States (of 20 ms) that the read-out sees, counted from its moment."""
 
 _FROM_HZ, _TO_HZ = 700, 7000
 _WINDOW_S, _STEP_S = 0.04, 0.01
@@ -27,17 +37,39 @@ def read_lips_from_sound(sound: Sound, fps: float, n_frames: int) -> Float[np.nd
     """How far open the lips should be in each frame, in units of no meaning: only its ups and downs count.
 
     Args:
-        sound: at 16 kHz; read in parts, so that its length takes no memory.
+        sound: at 16 kHz; heard in parts, so that its length takes no memory.
         fps: frames per second of the video.
         n_frames: how many; silence is assumed where the sound has ended.
 
     Raises:
-        ValueError: the sample rate is another.
+        WeightsError: the bundled weights are missing or damaged.
     """
-    steps = voice_energy(sound, n_frames / fps + 1.0)
-    middles_s = (np.arange(n_frames) + 0.5) / fps - LIPS_FOLLOW_S
-    smooth = np.convolve(np.pad(steps, 2, "edge"), np.array([1, 2, 3, 2, 1]) / 9, "valid")
-    return np.interp(middles_s, (np.arange(len(smooth)) + 0.5) * _STEP_S, smooth).astype(np.float32)
+    weights, edge = load_read_out(), max(AROUND)
+    told = np.concatenate([states @ weights.T for states in hear_states(sound, n_frames / fps)])
+    padded = np.pad(told, ((edge, edge), (0, 0)), "edge")
+    steps = np.sum([padded[edge + shift :][: len(told), k] for k, shift in enumerate(AROUND)], axis=0)
+    between = (steps[1:] + steps[:-1]) / 2
+    middles_s = (np.arange(n_frames) + 0.5) / fps
+    return np.interp(middles_s, (np.arange(len(between)) + 1) / STATES_HZ, between).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def load_read_out() -> Float[np.ndarray, "around embed"]:
+    """The fitted weights that ship.
+
+    Raises:
+        WeightsError: they are missing or damaged.
+    """
+    folder = locate_bundled(EARS)
+    check_folder(folder)
+    return load_file(folder / READ_OUT)["weight"]
+
+
+def hear_states(sound: Sound, seconds: float) -> Iterator[Float[np.ndarray, "states embed"]]:
+    """The ears' states, 50 a second, in parts of 2 s until `seconds` are over; silence past the sound's end."""
+    ears, gain = load_bundled_ears(), np.float32(speech_gain(sound))
+    for part in range(int(seconds / KEPT_S) + 1):
+        yield listen_once(ears, sound, part * KEPT_S * SPEECH_RATE_HZ, gain)
 
 
 def voice_energy(sound: Sound, seconds: float) -> Float[np.ndarray, " steps"]:

@@ -68,14 +68,14 @@ def whisper_ears(
     )
 
     def compute(start: int, stop: int) -> Float[np.ndarray, "frames layers embed"]:
-        states = _listen_once(ears, sound, round(start / fps * SAMPLE_RATE_HZ), gain)
+        states = listen_once(ears, sound, round(start / fps * SAMPLE_RATE_HZ), gain)
         return states[: (stop - start) * settings.layers].reshape(stop - start, settings.layers, -1)
 
     return BlockFeatures(frames, KEPT_S * fps, compute)
 
 
 @torch.inference_mode()
-def _listen_once(
+def listen_once(
     encoder: WhisperEncoder, sound: Sound, begin: int, gain: np.float32
 ) -> Float[np.ndarray, "states embed"]:
     """The states of KEPT_S seconds from sample `begin`, heard with what is around them; silence beyond the ends."""

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import measure_mini
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -150,3 +151,22 @@ def test_closed_lips_are_relative_to_the_face() -> None:
     assert (find_closed(full) == shut).all()
     assert not find_closed(np.full(FRAMES, 0.2)).any()
     assert find_closed(np.full(FRAMES, 0.008)).all()
+
+
+def test_the_cards_table_alone_is_replaced(tmp_path: Path) -> None:
+    rows = [
+        {"video": f"renders/grid/{n}.mp4", "numbers": {"seams": value}}
+        for n, value in (("a", 1.0), ("b", 1.2))
+    ]
+    card = tmp_path / "README.md"
+    card.write_text(f"by hand\n{measure_mini.BEGIN}\nold\n{measure_mini.END}\nalso by hand\n")
+    for _ in range(2):
+        measure_mini.fill_card(card, measure_mini.card_table({"videos": rows}))
+    text = card.read_text()
+    assert text.startswith("by hand\n")
+    assert text.endswith("also by hand\n")
+    assert "old" not in text
+    assert text.count("| seams (`seams`) | 1.100 (1.000 to 1.200) |") == 1
+    card.write_text("no marks\n")
+    with pytest.raises(SystemExit, match="needs one line"):
+        measure_mini.fill_card(card, "")
