@@ -234,7 +234,10 @@ class _Notes:
         row.eyes_sharpness = _sharpness(gray, face_box(flat[_EYES]).scaled(1.1))
         box = face_box(flat)
         skin = Box(
-            box.x0 + 0.2 * box.width, box.y0 + 0.1 * box.height, box.x1 - 0.2 * box.width, flat[NOSE_TIP, 1]
+            box.x0 + 0.2 * box.width,
+            box.y0 + 0.1 * box.height,
+            box.x1 - 0.2 * box.width,
+            float(flat[NOSE_TIP, 1]),
         )
         row.skin_lab = _mean_lab(_part(window, skin))
         if row.gap > _OPEN:
@@ -277,7 +280,7 @@ def _describe(row: _Row, face: Face) -> None:
     row.width_of_mouth = distance(*_MOUTH_CORNERS) / eyes
 
 
-def _cut(frame: Pixels, window: Box | None) -> Pixels:
+def _cut(frame: Pixels, window: Box | None) -> UInt8[np.ndarray, "side side 3"]:
     """The square as 256x256; black where it reaches over the picture's edge."""
     assert window is not None
     x0, y0, x1, y1 = (int(v) for v in (window.x0, window.y0, window.x1, window.y1))

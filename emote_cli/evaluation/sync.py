@@ -23,7 +23,8 @@ REACH_S = 0.6
 MEASURES = {
     "sync.correlation": Measure(
         "lips keep to the sound",
-        "Correlation of the lips' opening (as in lips.correlation) with what the sound tells of it, at the best lag.",
+        "Correlation of the lips' opening (as in lips.correlation) with what the sound tells of it, at the best lag. The bundled ears tell it, and `mini` hears by the same:"
+        " compare its number with other editions', not with other models'.",
         better="higher",
     ),
     "sync.lag_ms": Measure(

@@ -36,12 +36,17 @@ class SFace:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise WeightsError(f"no SFace model at {path}", "emote download metrics, or name its ONNX file")
+        level = cv2.utils.logging.setLogLevel(
+            cv2.utils.logging.LOG_LEVEL_ERROR
+        )  # errors only: OpenCV warns of a choice of its own
         try:
             self._net = cv2.FaceRecognizerSF.create(str(path), "")
         except cv2.error as error:
             raise WeightsError(
                 f"{path} is no SFace model", "name face_recognition_sface's ONNX file"
             ) from error
+        finally:
+            cv2.utils.logging.setLogLevel(level)
 
     def embed(self, pixels: Pixels, face: Face) -> Float[np.ndarray, " d"]:
         """A vector of length 1."""
