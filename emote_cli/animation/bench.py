@@ -80,6 +80,7 @@ class Report:
         dtype: number format.
         compiled: whether the network was compiled.
         low_memory: whether one large part at a time was on the device.
+        cuda_graphs: whether steps were recorded and replayed.
         device_tflops: how fast the device multiplies large matrices in that format.
         versions: of what took part.
         rows: one per quality.
@@ -91,6 +92,7 @@ class Report:
     dtype: str
     compiled: bool
     low_memory: bool
+    cuda_graphs: bool
     device_tflops: float
     versions: dict[str, str]
     rows: list[Row]
@@ -147,6 +149,7 @@ def bench(
         dtype=str(animator.runtime.precision.dtype).removeprefix("torch."),
         compiled=tuning.compile,
         low_memory=tuning.low_memory,
+        cuda_graphs=tuning.cuda_graphs,
         device_tflops=rate / 1e12,
         versions=versions(),
         rows=rows,
@@ -191,19 +194,17 @@ def _measure(
 
 
 def _count_work(animator: Animator, options: AnimateOptions) -> float:
-    """Multiplications and additions of a video of one chunk; a compiled network is counted as it was written."""
+    """Multiplications and additions of a video of one chunk; compiled or recorded steps are counted as written."""
     network: Any = animator.model.backbone
-    compiled, network.forward = network.forward, type(network).forward.__get__(network)
-    ahead, animator.scheme.runs_ahead = (
-        animator.scheme.runs_ahead,
-        False,
-    )  # only this thread's work is counted
+    forward, network.forward = network.forward, type(network).forward.__get__(network)
+    ahead = animator.scheme.runs_ahead
+    animator.scheme.runs_ahead = False  # only this thread's work is counted
     try:
-        with FlopCounterMode(display=False) as counter:
+        with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
             for _ in show_frames(animator, invent_scene(animator.model.settings, 1), options):
                 pass
     finally:
-        network.forward, animator.scheme.runs_ahead = compiled, ahead
+        network.forward, animator.scheme.runs_ahead = forward, ahead
     return float(counter.get_total_flops())
 
 

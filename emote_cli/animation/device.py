@@ -9,8 +9,11 @@ from typing import Any
 import torch
 
 from emote_cli.animation.cpu import bf16_is_faster
+from emote_cli.animation.options import Tuning
 from emote_cli.errors import DeviceError
+from emote_cli.model.audio_module import AudioModuleBlock
 from emote_cli.model.emo import Emo
+from emote_cli.model.layers import TemporalBlock, TransformerBlock
 from emote_cli.zoo.catalog import PUBLISHED_MODELS
 
 DTYPES = {
@@ -65,6 +68,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def check_tuning(tuning: Tuning, device: torch.device) -> None:
+    """Refuse what a device cannot do.
+
+    Raises:
+        DeviceError: says what.
+    """
+    if tuning.cuda_graphs and device.type != "cuda":
+        raise DeviceError(
+            f"--cuda-graphs needs a CUDA device, this is {device.type}", hint="leave --cuda-graphs out"
+        )
+
+
 def runs_in_half(name: str) -> bool:
     """Whether a model's authors run it in fp16, which lies closer to fp32 than bf16: the public talking heads."""
     return name in PUBLISHED_MODELS
@@ -93,20 +108,32 @@ def choose_precision(name: str, device: torch.device, stored: bool = False, half
     return Precision(DTYPES[name], stored)
 
 
-def compile_backbone(model: Emo) -> None:
-    """Have torch compile the network that takes nearly all of the time, at its first call.
+COMPILED = (TransformerBlock, TemporalBlock, AudioModuleBlock)
+"""Blocks that are compiled: few forms, each of which serves many sites, so it takes seconds and not minutes."""
+
+FORMS = 64
+"""Most forms of one block: widths, sizes of maps, with a reference and without."""
+
+
+def compile_blocks(model: Emo) -> None:
+    """Have torch compile the blocks that repeat in the network, each form at its first call.
 
     Raises:
         DeviceError: (at that call) there is no compiler for this device.
     """
+    import torch._dynamo
     from torch._dynamo.exc import TorchDynamoException
     from torch._inductor.exc import InductorError
 
-    compiled = torch.compile(model.backbone.forward, dynamic=False)
+    torch._dynamo.config.recompile_limit = max(FORMS, torch._dynamo.config.recompile_limit)
+    for block in model.backbone.modules():
+        if isinstance(block, COMPILED):
+            block.compile(dynamic=False)
+    step = model.backbone.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         try:
-            return compiled(*args, **kwargs)
+            return step(*args, **kwargs)
         except (TorchDynamoException, InductorError) as error:
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise DeviceError(

@@ -250,7 +250,7 @@ class Tuning(Options):
 
     compile: bool = option(
         False,
-        "Compile the network first: minutes, then faster frames.",
+        "Compile the blocks of the network first: about a minute, then faster frames.",
         "Model",
         flags=("--compile",),
     )
@@ -260,10 +260,22 @@ class Tuning(Options):
         "Model",
         flags=("--low-memory",),
     )
+    cuda_graphs: bool = option(
+        False,
+        "Record a denoising step on the GPU and replay it. More memory, less waiting for the host; experimental.",
+        "Model",
+        flags=("--cuda-graphs",),
+    )
     variant: str | None = None
     tell: Callable[[str], object] = _say_nothing
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.compile and self.low_memory:
-            raise SettingsError("--compile and --low-memory exclude each other", hint="leave one out")
+        asked = {
+            "--compile": self.compile,
+            "--low-memory": self.low_memory,
+            "--cuda-graphs": self.cuda_graphs,
+        }
+        both = [name for name, wanted in asked.items() if wanted]
+        if len(both) > 1:
+            raise SettingsError(f"{both[0]} and {both[1]} exclude each other", hint="leave one out")

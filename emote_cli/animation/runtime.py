@@ -13,11 +13,13 @@ from emote_cli.animation.cpu import set_threads
 from emote_cli.animation.device import (
     LARGE_MODEL,
     Precision,
+    check_tuning,
     choose_device,
     choose_precision,
-    compile_backbone,
+    compile_blocks,
     runs_in_half,
 )
+from emote_cli.animation.graphs import CudaRecorder, RecordedStep, record_steps
 from emote_cli.animation.memory import Guard, Residence, check_fits, estimate_need, forget_unused, free_bytes
 from emote_cli.animation.options import Tuning
 from emote_cli.animation.variants import named_variant
@@ -51,6 +53,7 @@ class Runtime:
         folder: Path | None = None,
         tuning: Tuning = PLAIN,
     ) -> None:
+        check_tuning(tuning, device)
         set_threads()
         self.folder, self.device, self.precision = folder, device, precision
         self.ears: Any = None
@@ -63,7 +66,10 @@ class Runtime:
         self.guard = Guard(self._lower if can_lower else None, tuning.tell)
         self.guard(self._settle)
         if tuning.compile:
-            compile_backbone(model)
+            compile_blocks(model)
+        self.recorded: RecordedStep | None = None
+        if tuning.cuda_graphs:
+            self.recorded = record_steps(model, CudaRecorder(device), self.guard.busy, tuning.tell)
 
     def _settle(self) -> None:
         """Bring the whole model to the device, unless its large parts wait elsewhere."""
@@ -71,6 +77,8 @@ class Runtime:
             self.model.to(self.device)
 
     def _lower(self) -> None:
+        if self.recorded is not None:  # it knows weights by their addresses, which change now
+            self.recorded.stop()
         forget_unused(self.device)
         self.residence = Residence(self.model, self.device)
         forget_unused(self.device)
@@ -86,6 +94,7 @@ class Runtime:
             DeviceError: the device is not there, or the model does not fit.
         """
         chosen = choose_device(device)
+        check_tuning(tuning, chosen)
         folder = locate(str(model))
         tuning = replace(tuning, variant=tuning.variant or named_variant(str(model)))
         if folder is None:

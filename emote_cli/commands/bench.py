@@ -40,9 +40,12 @@ def bench(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the JSON file.")] = False,
     device: Annotated[DeviceName, typer.Option("--device", help="Where to run.")] = "auto",
     dtype: Annotated[DTypeName, typer.Option("--dtype", help="Number format of the network.")] = "auto",
-    compile: Annotated[bool, typer.Option("--compile", help="Compile the network first.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the network's blocks first.")] = False,
     low_memory: Annotated[
         bool, typer.Option("--low-memory", help="Keep one large part of the model at a time on the GPU.")
+    ] = False,
+    cuda_graphs: Annotated[
+        bool, typer.Option("--cuda-graphs", help="Record a denoising step on the GPU and replay it.")
     ] = False,
 ) -> None:
     """Time a model on this machine: print a table, write it with the versions of everything as JSON."""
@@ -56,7 +59,7 @@ def bench(
     file = output or Path(f"bench-{Path(model).name}.json")
     if file.exists() and not force:
         raise OutputError(f"{file} already exists", hint="--force overwrites it; -o chooses another name")
-    tuning = Tuning(compile=compile, low_memory=low_memory, tell=console.say)
+    tuning = Tuning(compile=compile, low_memory=low_memory, cuda_graphs=cuda_graphs, tell=console.say)
     from emote_cli.animation import bench as library
 
     chosen: list[Quality] = [each.value for each in quality or QualityName]

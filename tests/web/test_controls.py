@@ -21,7 +21,7 @@ def test_every_option_of_a_job_is_on_the_page_or_left_out_on_purpose():
     left_out = {
         "model", "face",  # have fields of their own
         "force", "resume", "keep_partial",  # of files and terminals
-        "compile", "solver", "audio_stream",  # rare
+        "compile", "cuda_graphs", "solver", "audio_stream",  # rare
     }  # fmt: skip
     assert set(controls.NAMES) | left_out == set(OPTIONS)
     assert set(texts.LABELS) == set(controls.NAMES)

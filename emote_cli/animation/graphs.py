@@ -1,0 +1,202 @@
+"""Record a step of the network on a GPU once, and replay it: the host then starts one thing instead of thousands.
+
+A recording is a list of kernels with the addresses that they read and write. So inputs are copied to where the
+recording reads them, and only those that changed. Nothing in a step may depend on the host, which is tested on a CPU
+(tests/animation/test_graphs.py). What cannot be recorded, or replays to something else, runs as before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from emote_cli.animation.memory import is_out_of_memory
+from emote_cli.model.emo import Emo
+
+MOST_RECORDINGS = 6
+"""Each keeps the memory that a step works in; further forms of inputs run as before."""
+WARM_UPS = 2
+"""Steps before a recording: libraries choose their kernels, and what is tried once is tried."""
+NEAR = 0.02
+"""How far a replay may lie from the step itself, over the largest number in it; kernels may differ, to rounding."""
+
+Replay = Callable[[], object]
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """Runs work, and can then run it again without the host's part in it."""
+
+    def record(self, work: Callable[[], Tensor]) -> tuple[Replay, Tensor]:
+        """What runs it again, and the tensor that then holds the result."""
+
+
+class CudaRecorder:
+    """CUDA graphs; all recordings share their working memory, since only one of them runs at a time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.pool: Any = None
+
+    def record(self, work: Callable[[], Tensor]) -> tuple[Replay, Tensor]:
+        """See `Recorder`; other threads may use the device meanwhile."""
+        stream: Any = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UPS):
+                work()
+        torch.cuda.current_stream(self.device).wait_stream(stream)
+        graph: Any = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool, stream=stream, capture_error_mode="thread_local"):
+            out = work()
+        self.pool = graph.pool()
+        return graph.replay, out
+
+
+class Recording:
+    """A step with the places that it reads its inputs from."""
+
+    def __init__(self, kept: list[Tensor], replay: Replay, out: Tensor) -> None:
+        self.kept, self.replay, self.out = kept, replay, out
+        self.given: list[Tensor | None] = [None] * len(kept)
+        """What was copied last; held, so that no other tensor can pass for it."""
+
+    def play(self, given: list[Tensor], fresh: int) -> Tensor:
+        """The step on other inputs of the same form.
+
+        Args:
+            given: the inputs.
+            fresh: how many of the first ones are copied in any case; the others, if they are not the last ones.
+        """
+        for index, (kept, tensor) in enumerate(zip(self.kept, given, strict=True)):
+            if index < fresh or self.given[index] is not tensor:
+                kept.copy_(tensor)
+                self.given[index] = tensor
+        self.replay()
+        return self.out.clone()  # the next replay writes there
+
+
+class RecordedStep:
+    """A network's step that is recorded once for each form of its inputs.
+
+    Args:
+        step: noisy latents, timestep, conditioning -> prediction.
+        recorder: how.
+        busy: held while recording: nobody else uses the model then.
+        tell: is told why it goes on without.
+    """
+
+    FRESH = 2
+    """Latents and timestep: other ones in each step."""
+
+    def __init__(
+        self,
+        step: Callable[..., Tensor],
+        recorder: Recorder,
+        busy: threading.Lock,
+        tell: Callable[[str], object],
+    ) -> None:
+        self.step, self.recorder, self.busy, self.tell = step, recorder, busy, tell
+        self.recordings: dict[Hashable, Recording] = {}
+        self.stopped = False
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        """One step."""
+        if self.stopped or torch.is_grad_enabled():
+            return self.step(*inputs)
+        found = list(leaves(inputs))
+        form = tuple(_form(leaf) for leaf in found)
+        recording = self.recordings.get(form)
+        if recording is None:
+            if len(self.recordings) == MOST_RECORDINGS:
+                return self.step(*inputs)
+            return self._record(form, inputs)
+        return recording.play(_tensors(found), self.FRESH)
+
+    def stop(self) -> None:
+        """Forget all recordings: from now on every step runs as it is written."""
+        self.stopped = True
+        self.recordings.clear()
+
+    def _record(self, form: Hashable, inputs: tuple[Any, ...]) -> Tensor:
+        with torch.inference_mode(False):
+            kept = mapped(inputs, torch.clone)
+        cached = torch.is_autocast_cache_enabled()
+        torch.set_autocast_cache_enabled(False)  # its copies of weights would be gone at the replay
+        try:
+            expected = self.step(*inputs)
+            with self.busy:
+                recording = Recording(_tensors(leaves(kept)), *self.recorder.record(lambda: self.step(*kept)))
+            out = recording.play(_tensors(leaves(inputs)), self.FRESH)
+            apart = float((out.float() - expected.float()).abs().max())
+            if not apart <= NEAR * float(expected.float().abs().max()):
+                raise RuntimeError(f"the replay is {apart:.2g} away from the step itself")
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            self.stop()
+            self.tell(f"no CUDA graphs here, going on without: {str(error).splitlines()[0]}")
+            return self.step(*inputs)
+        finally:
+            torch.set_autocast_cache_enabled(cached)
+        self.recordings[form] = recording
+        return out
+
+
+def record_steps(
+    model: Emo, recorder: Recorder, busy: threading.Lock, tell: Callable[[str], object]
+) -> RecordedStep:
+    """Have the steps of a model's network recorded and replayed."""
+    recorded = RecordedStep(model.backbone.forward, recorder, busy, tell)
+    model.backbone.forward = recorded  # type: ignore[method-assign]
+    return recorded
+
+
+def leaves(value: object) -> Iterator[object]:
+    """The tensors of nested inputs, and whatever else is in them, in a fixed order."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield name
+            yield from leaves(part)
+    elif isinstance(value, tuple):
+        yield len(value)
+        for part in value:
+            yield from leaves(part)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from leaves(getattr(value, field.name))
+    else:
+        yield value
+
+
+def mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The same nested inputs with other tensors."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {name: mapped(part, function) for name, part in value.items()}
+    if isinstance(value, tuple):
+        parts = [mapped(part, function) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{field.name: mapped(getattr(value, field.name), function) for field in fields(value)}
+        )
+    return value
+
+
+def _tensors(found: Any) -> list[Tensor]:
+    return [leaf for leaf in found if isinstance(leaf, Tensor)]
+
+
+def _form(leaf: object) -> Hashable:
+    """What two inputs have in common that one recording serves."""
+    if isinstance(leaf, Tensor):
+        return tuple(leaf.shape), leaf.dtype, leaf.device
+    assert isinstance(leaf, Hashable)
+    return leaf
