@@ -61,13 +61,13 @@ class Runtime:
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         lay_together(model)
         self.schedule = NoiseSchedule(model.settings.diffusion)
+        self.recorded: RecordedStep | None = None
         self.residence = Residence(model, device) if tuning.low_memory else None
         can_lower = device.type != "cpu" and not (tuning.low_memory or tuning.compile)
         self.guard = Guard(self._lower if can_lower else None, tuning.tell)
         self.guard(self._settle)
         if tuning.compile:
             compile_blocks(model)
-        self.recorded: RecordedStep | None = None
         if tuning.cuda_graphs:
             self.recorded = record_steps(model, CudaRecorder(device), self.guard.busy, tuning.tell)
 

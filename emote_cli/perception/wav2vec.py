@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils import parametrize
 
 from emote_cli.errors import InputError, WeightsError
 from emote_cli.perception.features import SAMPLE_RATE_HZ, BlockFeatures, count_frames, pieces
@@ -64,6 +65,9 @@ class Wav2VecFeatureExtractor:
 
     def __init__(self, model: Any, device: torch.device | str = "cpu") -> None:
         self.model = model.eval().to(device)
+        place = self.model.encoder.pos_conv_embed.conv
+        if parametrize.is_parametrized(place, "weight"):  # computed once, not for every piece of sound
+            parametrize.remove_parametrizations(place, "weight")
         self.device = torch.device(device)
         self._states: list[Tensor] = []
         for layer in self.model.encoder.layers:

@@ -15,11 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from emote_cli.animation.animator import Animator
-from emote_cli.animation.bench import made_up_scene
+from emote_cli.animation.bench import invent_scene
 from emote_cli.animation.device import Precision
 from emote_cli.animation.finishing import show_frames
 from emote_cli.animation.graphs import MOST_RECORDINGS, RecordedStep, leaves, record_steps
 from emote_cli.animation.options import AnimateOptions, Tuning
+from emote_cli.animation.runtime import Runtime
 from emote_cli.errors import DeviceError
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.conditioning import Conditioning
@@ -124,9 +125,8 @@ def test_a_replay_is_the_step_on_other_inputs(family, rows, in_turn):
                 out = replayed(noisy, time, conditioning)
                 expected = model.backbone(noisy, time, conditioning)
                 torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
-        asked_so_far = asked if chunk else asked.copy()
         if chunk == 0:
-            first = len(asked_so_far)
+            first = len(asked)
     assert said == []
     assert len(replayed.recordings) == 2
     assert len(asked) == first, "later chunks and steps only replay"
@@ -223,13 +223,13 @@ def test_gradients_go_the_usual_way():
 
 
 def video(animator: Animator, options: AnimateOptions) -> np.ndarray:
-    return np.stack(list(show_frames(animator, made_up_scene(animator.model.settings, 2), options)))
+    return np.stack(list(show_frames(animator, invent_scene(animator.model.settings, 2), options)))
 
 
 def test_a_video_is_the_same():
     frames = []
     for records in (False, True):
-        animator = Animator(random_model(load_preset("tiny")), CPU, Precision(torch.float32))
+        animator = Animator(Runtime(random_model(load_preset("tiny")), CPU, Precision(torch.float32)))
         recorder = FakeRecorder()
         if records:
             record_steps(animator.model, recorder, animator.runtime.guard.busy, print)

@@ -11,16 +11,8 @@ from small_models import build, paper_settings
 from emote_cli.animation import memory, runtime
 from emote_cli.animation.animator import AnimateOptions, Animator, Tuning
 from emote_cli.animation.background import finish_in_background
-from emote_cli.animation.device import Precision, choose_precision
+from emote_cli.animation.device import COMPILED, Precision, choose_precision
 from emote_cli.animation.memory import (
-    LARGE,
-    Guard,
-    Need,
-    Residence,
-    check_fits,
-    estimate_need,
-    is_out_of_memory,
-)
 from emote_cli.animation.runtime import Runtime
 from emote_cli.errors import DeviceError, SettingsError
 from emote_cli.model.checkpoint import random_model
@@ -258,14 +250,18 @@ def test_compiling_is_asked_for_and_its_failure_is_named(monkeypatch, speech, po
 
     asked = []
 
-    def fake(function, **how):
-        asked.append(how)
-        return failing if len(asked) > 1 else function
+    def compile(block, **how):
+        asked.append((type(block), how))
+        if len(asked) > n_blocks:
+            block.forward = failing
 
     def failing(*args, **kwargs):
         raise TorchDynamoException("no Triton here\nand more")
 
-    monkeypatch.setattr(torch, "compile", fake)
+    network = random_model(load_preset("tiny")).backbone
+    n_blocks = sum(isinstance(block, COMPILED) for block in network.modules())
+    assert n_blocks > 4
+    monkeypatch.setattr(torch.nn.Module, "compile", compile)
     frames = []
     for _ in range(2):
         animator = Animator(
@@ -277,7 +273,9 @@ def test_compiling_is_asked_for_and_its_failure_is_named(monkeypatch, speech, po
     assert next(frames[0]).shape == (32, 32, 3)
     with pytest.raises(DeviceError, match="cannot be compiled here: no Triton here"):
         next(frames[1])
-    assert asked == [{"dynamic": False}] * 2
+    assert len(asked) == 2 * n_blocks
+    assert {kind for kind, _ in asked} <= set(COMPILED)
+    assert all(how == {"dynamic": False} for _, how in asked)
 
 
 def test_parts_can_be_moved_in_inference_mode():
