@@ -6,8 +6,8 @@ process of its own with a time limit, so that one that fails or hangs costs no o
 (default gpu-results) as NAME.json or NAME.txt, and the table of all benches is printed at the end. Names of sections
 behind FOLDER choose some of them (two or more). With `--tiny` the script tries itself on a CPU, in a minute.
 
-Sections: which ways are taken; normalization; speed and peak memory in all qualities, eager, recorded, compiled and with
---low-memory; where the time of one step goes; recorded steps beside others; a provoked out-of-memory back-off; fp16 and
+Sections: which ways are taken; normalization; speed and peak memory in all qualities, eager, recorded, compiled and
+with --low-memory; where the time of one step goes; recorded steps beside others; a provoked out-of-memory back-off; fp16 and
 bf16 against fp32 on the golden cases.
 """
 
