@@ -13,6 +13,14 @@ from emote_cli.animation.animator import AnimateOptions, Animator, Tuning
 from emote_cli.animation.background import finish_in_background
 from emote_cli.animation.device import COMPILED, Precision, choose_precision
 from emote_cli.animation.memory import (
+    LARGE,
+    Guard,
+    Need,
+    Residence,
+    check_fits,
+    estimate_need,
+    is_out_of_memory,
+)
 from emote_cli.animation.runtime import Runtime
 from emote_cli.errors import DeviceError, SettingsError
 from emote_cli.model.checkpoint import random_model
