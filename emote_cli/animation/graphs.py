@@ -153,7 +153,7 @@ def record_steps(
 ) -> RecordedStep:
     """Have the steps of a model's network recorded and replayed."""
     recorded = RecordedStep(model.backbone.forward, recorder, busy, tell)
-    model.backbone.forward = recorded  # type: ignore[method-assign]
+    model.backbone.forward = recorded  # type: ignore[method-assign, assignment]
     return recorded
 
 

@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from emote_cli.shapes import Maps
 
-
 LARGE = 16_000_000
 """Numbers in a map from which on our way is faster on an H200 (320 channels at 64x64: 0.42 ms against 0.58 ms, with the
 convolution behind it; 640 at 32x32: 0.40 against 0.37). A recorded step has no launches to wait for."""
