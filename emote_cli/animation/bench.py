@@ -237,9 +237,9 @@ def _random_ears(settings: ModelSettings) -> Any:
     if settings.audio.encoder == "wav2vec2":
         from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-        from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor
+        from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, fix_places
 
-        return Wav2VecFeatureExtractor(Wav2Vec2Model(Wav2Vec2Config()))
+        return Wav2VecFeatureExtractor(fix_places(Wav2Vec2Model(Wav2Vec2Config())))
     return None
 
 

@@ -55,6 +55,14 @@ def _quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def fix_places(model: Any) -> Any:
+    """The same Wav2Vec2Model, whose weights for places are computed once and not for every piece of sound."""
+    convolution = model.encoder.pos_conv_embed.conv
+    if parametrize.is_parametrized(convolution, "weight"):
+        parametrize.remove_parametrizations(convolution, "weight")
+    return model
+
+
 class Wav2VecFeatureExtractor:
     """A loaded wav2vec 2.0 model and its preprocessing.
 
@@ -65,9 +73,6 @@ class Wav2VecFeatureExtractor:
 
     def __init__(self, model: Any, device: torch.device | str = "cpu") -> None:
         self.model = model.eval().to(device)
-        place = self.model.encoder.pos_conv_embed.conv
-        if parametrize.is_parametrized(place, "weight"):  # computed once, not for every piece of sound
-            parametrize.remove_parametrizations(place, "weight")
         self.device = torch.device(device)
         self._states: list[Tensor] = []
         for layer in self.model.encoder.layers:
@@ -91,7 +96,7 @@ class Wav2VecFeatureExtractor:
             raise WeightsError(
                 f"the wav2vec2 model at {folder} is damaged: {error}", "download it again"
             ) from error
-        return cls(model, device)
+        return cls(fix_places(model), device)
 
     def _remember(self, layer: object, inputs: object, output: Any) -> None:
         self._states.append(output[0] if isinstance(output, tuple) else output)
