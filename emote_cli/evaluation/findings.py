@@ -57,7 +57,9 @@ def amplitude(ours: Curve, theirs: Curve) -> float:
     return float(ours[known].std() / theirs[known].std())
 
 
-def correlate_shifted(ours: Curve, theirs: Curve, reach: int) -> Float[np.ndarray, " shifts"]:
+def correlate_shifted(
+    ours: Curve, theirs: Float[np.ndarray, " true_frames"], reach: int
+) -> Float[np.ndarray, " shifts"]:
     """Correlations with the other curve moved by -reach ... reach frames; positive: ours comes after theirs.
 
     All shifts use the same stretch of ours, so that none has more frames to agree on than another.

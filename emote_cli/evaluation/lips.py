@@ -88,14 +88,14 @@ def lips_of(footage: Footage) -> Lips:
     return Lips(footage.jaw, footage.gap, footage.width_of_mouth)
 
 
-def lips_at(footage: Footage, times_s: Curve) -> Lips:
+def lips_at(footage: Footage, times_s: Float[np.ndarray, " times"]) -> Lips:
     """The lips of a video at other moments; NaN after its end and in gaps without a face."""
     return Lips(
         *(at(curve, footage.fps, times_s) for curve in (footage.jaw, footage.gap, footage.width_of_mouth))
     )
 
 
-def at(curve: Curve, fps: float, times_s: Curve) -> Curve:
+def at(curve: Curve, fps: float, times_s: Float[np.ndarray, " times"]) -> Float[np.ndarray, " times"]:
     """Values of a curve between its frames; NaN past its end and beside unknown values."""
     return np.interp(times_s * fps, np.arange(len(curve)), curve, right=np.nan)
 

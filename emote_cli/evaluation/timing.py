@@ -45,5 +45,5 @@ def measure_timing(footage: Footage, truth: Footage | None = None) -> Findings:
     return found
 
 
-def _sound_late_ms(ours: Float[np.ndarray, " steps"], theirs: Float[np.ndarray, " steps"]) -> float:
+def _sound_late_ms(ours: Float[np.ndarray, " steps"], theirs: Float[np.ndarray, " true_steps"]) -> float:
     return find_peak(correlate_shifted(ours, theirs, _REACH_STEPS))[0] * _STEP_MS
