@@ -18,6 +18,10 @@ from emote_cli.errors import DataError, InputError, SettingsError
 from emote_cli.settings import Settings, read_yaml
 
 
+THE_REST = "all other"
+"""A part of a split that begins so ("all other files") means every clip that no other part lists."""
+
+
 class DataSettings(Settings):
     """Which clips are read, and how. Clips are named by id, source, or a pattern (`*.mpg`) over either."""
 
@@ -85,6 +89,8 @@ def matches(record: ClipRecord, patterns: Sequence[str]) -> bool:
 def read_split(path: Path) -> dict[str, list[str]]:
     """Lists of a split file by their last key, `train` or `synth: {train: ...}` alike.
 
+    A name or pattern may stand alone, without a list; "all other files" means what no other part lists.
+
     Raises:
         InputError: the file is missing or neither JSON nor YAML.
     """
@@ -106,6 +112,8 @@ def _lists(content: Any) -> Iterator[tuple[str, list[str]]]:
         for key, value in content.items():
             if isinstance(value, list):
                 yield str(key), [str(entry) for entry in value]
+            elif isinstance(value, str):
+                yield str(key), ["*" if value.casefold().startswith(THE_REST) else value]
             else:
                 yield from _lists(value)
 
@@ -139,7 +147,7 @@ def select(records: list[ClipRecord], settings: DataSettings) -> Selection:
     """
     lists = read_split(Path(settings.split)) if settings.split else {}
     wanted = [*lists.get(settings.part, []), *settings.include]
-    others = [name for part, names in lists.items() if part != settings.part for name in names]
+    others = [name for part, names in lists.items() if part != settings.part for name in names if name != "*"]
     barred = [*others, *settings.exclude]
     everything = not settings.split and not settings.include
     train = [r for r in records if (everything or matches(r, wanted)) and not matches(r, barred)]

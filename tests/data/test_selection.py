@@ -52,12 +52,13 @@ def test_all_clips_train_by_default():
 
 def test_a_split_names_ids_sources_and_stems(split):
     names, found = chosen(split=split)
-    assert names == ["c0000"]
+    assert names == ["c0000", "bob"], "all other files: what is not held out"
     assert [r.id for r in found.held_out] == ["c0001", "eve"]
 
 
 def test_patterns_add_but_never_what_is_held_out(split):
     assert chosen(split=split, include=("*.mpg",))[0] == ["c0000", "bob"]
+    assert chosen(split=split, exclude=("bob",))[0] == ["c0000"]
     assert chosen(include=("c00*",), exclude=("c0001",))[0] == ["c0000"]
 
 
@@ -67,7 +68,7 @@ def test_weights_count_frames_and_factors():
 
 def test_nothing_chosen_is_an_error(split):
     with pytest.raises(DataError, match="none of the 4 clips") as caught:
-        chosen(split=split, exclude=("c0000",))
+        chosen(split=split, exclude=("c0000", "bob"))
     assert "c0000" in caught.value.hint
 
 
