@@ -17,7 +17,6 @@ from emote_cli.data.parts import unpack
 from emote_cli.errors import DataError, InputError, SettingsError
 from emote_cli.settings import Settings, read_yaml
 
-
 THE_REST = "all other"
 """A part of a split that begins so ("all other files") means every clip that no other part lists."""
 

@@ -72,7 +72,7 @@ def correlate_shifted(
 
 
 def chance_bound(ours: Curve, theirs: Curve) -> float:
-    """Correlation that two curves as slow as these reach by chance, at most in one case of a hundred.
+    """Correlation that two curves as slow as these reach by chance, at most in one case of a hundred, at a single lag.
 
     Neighboring frames are alike, so there are fewer independent ones than frames (Bartlett's formula, first-order).
     """

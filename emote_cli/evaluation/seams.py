@@ -17,7 +17,7 @@ _SURE = 4.5
 """A chunk length is believed from this many standard errors on; there are some two thousand ways to be wrong."""
 _LEAST_SEAMS = 4
 _SURE_IN_HALF = 3.0
-"""And from this many in each half of the video by itself: by chance, one in a million pairs of halves has both."""
+"""And from this many in each half of the video by itself."""
 
 MEASURES = {
     "seams": Measure(
