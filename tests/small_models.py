@@ -1,5 +1,6 @@
 """Small models and made-up batches with prime-sized axes, for tests of the network and of training."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -10,6 +11,17 @@ from emote_cli.settings import FamilySettings, ModelSettings, load_preset
 ROWS, FRAMES = 3, 5
 HEIGHT, WIDTH = 6, 10  # of latents: even, since the small U-Net halves them once
 MASK_SCALE = 4
+
+FAMILIES = pytest.mark.parametrize(
+    ("family", "rows", "in_turn"),
+    [
+        ({"reference": "own_attention", "reference_latents": False}, 1, False),
+        ({"reference": "joined", "reference_latents": False}, 1, False),
+        ({"reference": "joined", "reference_latents": False}, 2, True),
+    ],
+    ids=["paper", "echomimic", "hallo"],
+)
+"""Runs a test once per way of using the reference: the family, rows of the reference, in turn or at once."""
 
 
 def tiny_settings(**family: object) -> ModelSettings:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_models import build, tiny_settings
+from small_models import FAMILIES, build, tiny_settings
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -68,17 +68,6 @@ class FakeRecorder:
             out = work()
         self.tapes.append(tape)
         return tape.replay, out
-
-
-FAMILIES = pytest.mark.parametrize(
-    ("family", "rows", "in_turn"),
-    [
-        ({"reference": "own_attention", "reference_latents": False}, 1, False),
-        ({"reference": "joined", "reference_latents": False}, 1, False),
-        ({"reference": "joined", "reference_latents": False}, 2, True),
-    ],
-    ids=["paper", "echomimic", "hallo"],
-)
 
 
 def told(model, rows: int = 1, in_turn: bool = False) -> Conditioning:

@@ -15,7 +15,19 @@ from emote_cli.zoo.locate import locate_bundled
 from .conftest import LOOSE
 
 BAD = [
-    *("../evil", "/tmp/evil", "a/../../evil", "..", ".", "", ".hidden", "a\\b", "C:evil", "a\0b", "a\nb"),
+    *(
+        "../evil",
+        "/elsewhere/evil",
+        "a/../../evil",
+        "..",
+        ".",
+        "",
+        ".hidden",
+        "a\\b",
+        "C:evil",
+        "a\0b",
+        "a\nb",
+    ),
     *("x" * 300, 7, None, ["a"]),
 ]
 

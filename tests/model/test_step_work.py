@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_models import build, tiny_settings
+from small_models import FAMILIES, build, tiny_settings
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -68,17 +68,6 @@ def told(model: Emo, rows: int, in_turn: bool = False) -> Conditioning:
     return Conditioning(
         reference=model.backbone.project_reference(reference), reference_in_turn=in_turn, audio=tokens
     )
-
-
-FAMILIES = pytest.mark.parametrize(
-    ("family", "rows", "in_turn"),
-    [
-        ({"reference": "own_attention", "reference_latents": False}, 1, False),
-        ({"reference": "joined", "reference_latents": False}, 1, False),
-        ({"reference": "joined", "reference_latents": False}, 2, True),
-    ],
-    ids=["paper", "echomimic", "hallo"],
-)
 
 
 @FAMILIES
