@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from emote_cli.data.dataset import DAMAGE, DEGREES_PER_FRAME_FPS, ClipArrays, pose_key
+from emote_cli.data.layout import audio_path
 from emote_cli.data.lips import lip_values
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.tracks import read_tracks
@@ -179,7 +180,7 @@ def _see(
     found = tracks["found"] & np.isfinite(points).all((1, 2))
     speed = tracks["head_speed_deg_s"] / DEGREES_PER_FRAME_FPS
     pose = pose_key(tracks["pose_4x4"], tracks["box_px"], record.size)
-    lips, sound = lip_values(tracks), read_audio(folder / "audio" / f"{record.id}.flac")
+    lips, sound = lip_values(tracks), read_audio(audio_path(folder, record.id))
     if variant is not None:
         order = variant.order(len(points))
         points, sound = alter(points, variant, size)[order], variant.alter_sound(sound)

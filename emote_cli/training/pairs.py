@@ -20,6 +20,7 @@ from torch import Tensor
 
 from emote_cli.animation.moving_portrait import FIELD_BLUR, View, look, view_of
 from emote_cli.data.dataset import DAMAGE
+from emote_cli.data.layout import clip_path
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.tracks import read_tracks
 from emote_cli.errors import DataError
@@ -192,7 +193,7 @@ def read_shots(folder: Path, record: ClipRecord, count: int) -> list[Shot]:
     tracks = read_tracks(folder, record)
     points = tracks["landmarks_px"][..., :2].astype(np.float32)
     stride = max(record.frames // count, 1)
-    frames = enumerate(read_frames(folder / "clips" / f"{record.id}.mp4"))
+    frames = enumerate(read_frames(clip_path(folder, record.id)))
     return [
         Shot(frame, points[index])
         for index, frame in frames

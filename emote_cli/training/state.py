@@ -84,10 +84,13 @@ class TrainingState:
 
     @property
     def progress(self) -> float:
-        """How much of the run is done, 0 ... 1, by steps or by minutes, whichever is further."""
+        """How much of the run is done, 0 ... 1, by steps or by minutes, whichever is further.
+
+        The last step may take longer than the time that was left: the run is done then, and no more than done.
+        """
         limit = self.settings.max_minutes
         by_time = 0.0 if limit is None else self.seconds / (60 * limit)
-        return max(self.step / self.settings.max_steps, by_time)
+        return min(max(self.step / self.settings.max_steps, by_time), 1.0)
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

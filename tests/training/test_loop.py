@@ -136,6 +136,14 @@ def test_learning_rate_rises_then_falls():
     assert learning_rate_at(100, 1.0, flat) == 1.0
 
 
+def test_no_time_is_left_when_the_last_step_runs_over(tmp_path):
+    """A run of 0.06 s ends in its first step, which takes longer: all of it is done, and not less than nothing left."""
+    _, heard = run(tmp_path, recipe(max_minutes=1e-3, max_steps=1000))
+    last = heard.reports[-1]
+    assert last.step < 1000
+    assert (last.progress, last.seconds_left) == (1.0, 0.0)
+
+
 def test_a_batch_is_divided_evenly():
     settings = recipe(batch=12, accumulation=3)
     seen = sorted(
