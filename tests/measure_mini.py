@@ -145,7 +145,7 @@ def measure(clips: Sequence[Clip], out: Path, sface: Path | None) -> None:
         evaluate(clip.render, clip.truth, clip.portrait, chunk_frames=12, sface=network, keep=out / "cache")
         for clip in clips
     ]
-    measured = report.as_dict(found)
+    measured = report.as_dict(found, out)
     table = card_table(measured)
     (out / "metrics.json").write_text(json.dumps(measured, indent=1) + "\n")
     (out / "card.md").write_text(table)

@@ -52,14 +52,14 @@ def evaluate(
 ) -> None:
     """Measure videos: lips, sync, identity, head, seams, drift, sharpness, timing."""
     from emote_cli import console
+    from emote_cli.commands.evaluate_table import show_comparison, show_numbers
     from emote_cli.errors import SettingsError
     from emote_cli.evaluation import evaluate as library
     from emote_cli.evaluation import report
     from emote_cli.evaluation.thresholds import read_threshold
 
     if compare is not None:
-        for name, first, second in report.compare(*compare):
-            console.result(f"{name:28s} {first:10.3f} {second:10.3f} {second - first:+10.3f}")
+        show_comparison(report.compare(*compare))
         return
     if not videos:
         raise SettingsError("no video to measure", hint="emote evaluate VIDEO, or --compare A.json B.json")
@@ -72,12 +72,10 @@ def evaluate(
                 library.evaluate(video, true, portrait, chunk_frames=chunk_frames, sface=sface, keep=keep)
             )
             advance(1)
-    summary = report.as_dict(found)["median"]
-    for name, value in summary.items():
-        console.say(f"{name:28s} {value:10.3f}")
+    show_numbers(found)
     for path in report.write_reports(found, out) if out is not None else ():
         console.result(path)
-    reasons = found[0].not_measured
+    summary, reasons = report.medians(found), found[0].not_measured
     failures = [line for each in wanted if (line := each.failure(summary, reasons)) is not None]
     for line in failures:
         console.say(line)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from emote_cli.evaluation.findings import Findings, Measure, median_known, number, split_windows
 from emote_cli.evaluation.footage import Footage
-from emote_cli.evaluation.identity import MISSING, compare_with
+from emote_cli.evaluation.identity import MISSING, compare_with, median_per_stretch
 
 MEASURES = {
     "flicker.background": Measure(
@@ -29,9 +29,9 @@ MEASURES = {
 
 def measure_drift(footage: Footage, reference: Float[np.ndarray, " d"] | None = None) -> Findings:
     """All of `MEASURES`; see `measure_identity` for the reference."""
-    windows = split_windows(footage.n_frames, footage.fps)
-    lab = np.array([[median_known(footage.skin_lab[part, k]) for k in range(3)] for part in windows])
-    eyes = np.array([median_known(footage.eyes_sharpness[part]) for part in windows])
+    series = follow_stretches(footage, compare_with(footage, reference))
+    lab = np.stack([series[f"skin.{axis}"] for axis in ("L", "a", "b")], axis=1)
+    eyes = series["sharpness.eyes"]
     no_face = "a stretch of the video shows no face"
     found: Findings = {
         "flicker.background": number(
@@ -43,9 +43,27 @@ def measure_drift(footage: Footage, reference: Float[np.ndarray, " d"] | None = 
         "drift.identity": MISSING,
     }
     if footage.identity.size:
-        cosines, looked = compare_with(footage, reference), footage.looked
-        medians = np.array(
-            [median_known(cosines[(looked >= part.start) & (looked < part.stop)]) for part in windows]
-        )
+        medians = series["identity"]
         found["drift.identity"] = number(float((medians[0] - medians).max()), no_face)
     return found
+
+
+def follow_stretches(
+    footage: Footage, cosines: Float[np.ndarray, " looks"]
+) -> dict[str, Float[np.ndarray, " stretches"]]:
+    """Medians of each stretch of 10 s (thirds of shorter videos); NaN where nothing is known.
+
+    Args:
+        footage: the video.
+        cosines: its identity (`compare_with`); empty where that was not measured.
+
+    Returns:
+        `start_s` of each stretch; `identity` (cosine), `skin.L`, `skin.a`, `skin.b` (CIELAB of the upper face),
+        `sharpness.eyes` and `sharpness.mouth` (variance of the Laplacian).
+    """
+    parts = split_windows(footage.n_frames, footage.fps)
+    curves = {f"skin.{axis}": footage.skin_lab[:, k] for k, axis in enumerate("Lab")}
+    curves |= {"sharpness.eyes": footage.eyes_sharpness, "sharpness.mouth": footage.mouth_sharpness}
+    series = {name: np.array([median_known(curve[part]) for part in parts]) for name, curve in curves.items()}
+    start_s = np.array([part.start / footage.fps for part in parts])
+    return {"start_s": start_s, "identity": median_per_stretch(footage, cosines), **series}

@@ -47,14 +47,18 @@ class Evaluation:
         numbers: by name; see `MEASURES`.
         not_measured: reasons, by name.
         footage: the curves behind them.
-        truth: the true video's curves, where there is one.
+        cosines: identity at each of `footage.looked`; empty where it was not measured.
+        chunk_frames: frames from seam to seam, as said.
+        truth: the true video, measured by itself by the same recipes: what a real video reaches.
     """
 
     video: Path
     numbers: dict[str, float]
     not_measured: dict[str, str]
     footage: Footage
-    truth: Footage | None = None
+    cosines: Float[np.ndarray, " looks"]
+    chunk_frames: int | None = None
+    truth: Evaluation | None = None
 
 
 def evaluate(
@@ -91,10 +95,26 @@ def evaluate(
     seen = watch_or_load(Path(video), network, keep, on_frame)
     true = None if truth is None else watch_or_load(Path(truth), network, keep, on_frame)
     person = find_reference(None if portrait is None else Path(portrait), true, network)
+    alone = None
+    if truth is not None and true is not None:
+        alone = _judge(Path(truth), true, person, chunk_frames, closures_s)
+    return _judge(Path(video), seen, person, chunk_frames, closures_s, alone)
+
+
+def _judge(
+    video: Path,
+    seen: Footage,
+    person: Float[np.ndarray, " d"] | None,
+    chunk_frames: int | None,
+    closures_s: Sequence[float],
+    truth: Evaluation | None = None,
+) -> Evaluation:
+    true = None if truth is None else truth.footage
     found = measure(seen, true, person, chunk_frames, closures_s)
     numbers = {name: value for name, value in found.items() if not isinstance(value, str)}
     reasons = {name: value for name, value in found.items() if isinstance(value, str)}
-    return Evaluation(Path(video), numbers, reasons, seen, true)
+    cosines = identity.compare_with(seen, person)
+    return Evaluation(video, numbers, reasons, seen, cosines, chunk_frames, truth)
 
 
 def measure(

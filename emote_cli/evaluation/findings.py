@@ -28,12 +28,20 @@ class Measure:
         recipe: how it is measured, in a sentence or two.
         unit: of the number; empty for pure numbers.
         better: which direction is good; `truth` means: near the true video's own.
+        notable: a difference, in the number's unit, that people notice; smaller ones are not worth a word.
     """
 
     title: str
     recipe: str
     unit: str = ""
     better: Literal["higher", "lower", "zero", "one", "truth"] = "truth"
+    notable: float = 0.1
+
+    @property
+    def good(self) -> str:
+        """Which numbers are good, in a word or two that can be read without colors."""
+        told = {"zero": "near 0", "one": "near 1", "truth": "near the truth"}
+        return told.get(self.better, self.better)
 
 
 def number(value: float, reason: str) -> float | str:

@@ -36,20 +36,27 @@ def measure_identity(footage: Footage, reference: Float[np.ndarray, " d"] | None
     if not footage.identity.size:
         return dict.fromkeys(MEASURES, MISSING)
     cosines = compare_with(footage, reference)
-    windows = split_windows(footage.n_frames, footage.fps)
-    medians = [
-        median_known(cosines[(footage.looked >= part.start) & (footage.looked < part.stop)])
-        for part in windows
-    ]
+    medians = median_per_stretch(footage, cosines)
     return {
         "identity.median": float(np.median(cosines)),
         "identity.p5": float(np.percentile(cosines, 5)),
         "identity.worst_10s": number(
-            min((m for m in medians if math.isfinite(m)), default=math.nan), "no face"
+            min((float(m) for m in medians if math.isfinite(m)), default=math.nan), "no face"
         ),
     }
 
 
 def compare_with(footage: Footage, reference: Float[np.ndarray, " d"] | None) -> Float[np.ndarray, " looks"]:
-    """Cosine of each look with the reference, or with the first look."""
+    """Cosine of each look with the reference, or with the first look; empty without any look."""
+    if not footage.identity.size:
+        return np.zeros(0)
     return footage.identity @ (footage.identity[0] if reference is None else reference)
+
+
+def median_per_stretch(
+    footage: Footage, cosines: Float[np.ndarray, " looks"]
+) -> Float[np.ndarray, " stretches"]:
+    """The median of each stretch of 10 s (`split_windows`); NaN where no frame was looked at."""
+    parts = split_windows(footage.n_frames, footage.fps)
+    looks = [(footage.looked >= part.start) & (footage.looked < part.stop) for part in parts]
+    return np.array([median_known(cosines[look]) for look in looks])

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emote_cli.errors import InputError
+from emote_cli.evaluation.drift import follow_stretches
 from emote_cli.evaluation.evaluate import MEASURES, PROTOCOL, Evaluation
 from emote_cli.evaluation.findings import median_known
 from emote_cli.files import make_folder, write_text
@@ -25,21 +27,61 @@ _WIDTH, _HEIGHT = 640, 90
 Curve = Float[np.ndarray, " frames"]
 
 
-def as_dict(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """All numbers, with the recipe of each and the medians over the videos."""
-    rows = [
-        {"video": str(e.video), "numbers": e.numbers, "not_measured": e.not_measured} for e in evaluations
-    ]
+def as_dict(evaluations: Sequence[Evaluation], folder: Path | None = None) -> dict[str, Any]:
+    """All numbers, with the recipe of each and the medians over the videos.
+
+    Args:
+        evaluations: of the videos.
+        folder: where the report lies; paths are told as seen from there.
+    """
     return {
         "protocol": PROTOCOL,
-        "median": {name: value for name in MEASURES if math.isfinite(value := _median(evaluations, name))},
-        "videos": rows,
+        "median": medians(evaluations),
+        "median_truth": medians(truths_of(evaluations)),
+        "videos": [_entry(each, folder) for each in evaluations],
         "recipes": {name: measure.recipe for name, measure in MEASURES.items()},
     }
 
 
-def _median(evaluations: Sequence[Evaluation], name: str) -> float:
-    return median_known([e.numbers.get(name, math.nan) for e in evaluations])
+def _entry(evaluation: Evaluation, folder: Path | None) -> dict[str, Any]:
+    """One video, and within it the true one."""
+    series = follow_stretches(evaluation.footage, evaluation.cosines)
+    entry: dict[str, Any] = {
+        "video": seen_from(evaluation.video, folder),
+        "numbers": evaluation.numbers,
+        "not_measured": evaluation.not_measured,
+        "per_10_s": {name: [_rounded(value) for value in values] for name, values in series.items()},
+    }
+    if evaluation.truth is not None:
+        entry["truth"] = _entry(evaluation.truth, folder)
+    return entry
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 4) if math.isfinite(value) else None
+
+
+def medians(evaluations: Sequence[Evaluation]) -> dict[str, float]:
+    """The median over the videos, for each measure that any of them has."""
+    found = {name: median_known([e.numbers.get(name, math.nan) for e in evaluations]) for name in MEASURES}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def truths_of(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """The true videos, each once."""
+    return list({e.truth.video: e.truth for e in evaluations if e.truth is not None}.values())
+
+
+def seen_from(path: Path, folder: Path | None = None) -> str:
+    """A path as seen from a folder (by default: the current one).
+
+    Where the two have nothing in common, only its last two parts are told: a report goes to other people, and how
+    a machine's folders are named is none of their business.
+    """
+    here, there = Path(os.path.abspath(folder or "")), Path(os.path.abspath(path))
+    if here.anchor != there.anchor or len(Path(os.path.commonpath([here, there])).parts) < 2:
+        return Path(*there.parts[-2:]).as_posix()
+    return Path(os.path.relpath(there, here)).as_posix()
 
 
 def write_reports(evaluations: Sequence[Evaluation], folder: Path) -> list[Path]:
@@ -51,21 +93,23 @@ def write_reports(evaluations: Sequence[Evaluation], folder: Path) -> list[Path]
     make_folder(folder)
     contents = {
         HTML_NAME: as_html(evaluations),
-        JSON_NAME: json.dumps(as_dict(evaluations), indent=1) + "\n",
-        CSV_NAME: as_csv(evaluations),
+        JSON_NAME: json.dumps(as_dict(evaluations, folder), indent=1) + "\n",
+        CSV_NAME: as_csv(evaluations, folder),
     }
     for name, text in contents.items():
         write_text(folder / name, text)
     return [folder / name for name in contents]
 
 
-def as_csv(evaluations: Sequence[Evaluation]) -> str:
-    """A row for each video, a column for each measure; empty where there is no number."""
+def as_csv(evaluations: Sequence[Evaluation], folder: Path | None = None) -> str:
+    """A row for each video, then one for each true video; a column for each measure, empty where there is no number."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["video", *MEASURES])
-    for e in evaluations:
-        writer.writerow([str(e.video), *(e.numbers.get(name, "") for name in MEASURES)])
+    writer.writerow(["video", "kind", *MEASURES])
+    for kind, rows in (("video", evaluations), ("truth", truths_of(evaluations))):
+        for e in rows:
+            values = (e.numbers.get(name, "") for name in MEASURES)
+            writer.writerow([seen_from(e.video, folder), kind, *values])
     return text.getvalue()
 
 
@@ -76,7 +120,7 @@ def as_html(evaluations: Sequence[Evaluation]) -> str:
     rows = []
     for name, measure in MEASURES.items():
         cells = "".join(f"<td>{_cell(e, name)}</td>" for e in order)
-        median = _median(order, name)
+        median = medians(order).get(name, math.nan)
         told = "" if math.isnan(median) else f"{median:.3f}"
         unit = f" ({measure.unit})" if measure.unit else ""
         label = f"{html.escape(measure.title)}{unit}<br><code>{name}</code>"
@@ -103,7 +147,7 @@ def _cell(evaluation: Evaluation, name: str) -> str:
 def _curves(evaluation: Evaluation) -> str:
     lines = [_line(evaluation.footage.gap, "#c33")]
     if evaluation.truth is not None:
-        lines.insert(0, _line(evaluation.truth.gap, "#999"))
+        lines.insert(0, _line(evaluation.truth.footage.gap, "#999"))
     name = html.escape(evaluation.video.name)
     label = f"Lip gap over time of {name}, and of the true video in gray"
     return (
@@ -133,11 +177,11 @@ def compare(first: Path, second: Path) -> list[tuple[str, float, float]]:
             f"(protocol {reports[0]['protocol']} and {reports[1]['protocol']})",
             "measure both again",
         )
-    medians = [report["median"] for report in reports]
+    first_medians, second_medians = (report["median"] for report in reports)
     return [
-        (name, medians[0].get(name, math.nan), medians[1].get(name, math.nan))
+        (name, first_medians.get(name, math.nan), second_medians.get(name, math.nan))
         for name in MEASURES
-        if name in medians[0] or name in medians[1]
+        if name in first_medians or name in second_medians
     ]
 
 

@@ -1,0 +1,97 @@
+"""What `emote evaluate` writes: the true video's own numbers, and paths that tell nothing of the machine."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_footage import FRAMES, footage, waves
+
+from emote_cli.commands import evaluate_table
+from emote_cli.evaluation import report
+from emote_cli.evaluation.evaluate import MEASURES, PROTOCOL, Evaluation, measure
+from emote_cli.evaluation.footage import Footage
+from emote_cli.evaluation.identity import compare_with
+
+
+def evaluation(video: Path, seen: Footage, truth: Evaluation | None = None) -> Evaluation:
+    found = measure(seen, truth.footage if truth else None, np.eye(1, 7)[0], chunk_frames=12)
+    numbers = {name: value for name, value in found.items() if isinstance(value, float)}
+    reasons = {name: value for name, value in found.items() if isinstance(value, str)}
+    return Evaluation(video, numbers, reasons, seen, compare_with(seen, np.eye(1, 7)[0]), 12, truth)
+
+
+@pytest.fixture
+def evaluations(tmp_path: Path) -> list[Evaluation]:
+    """Two renders of the same true clip; the second's lips are another's."""
+    truth = evaluation(tmp_path / "true/a.mp4", footage())
+    other = footage(jaw=waves(5) * 0.4, gap=waves(5) * 0.3)
+    return [
+        evaluation(tmp_path / "renders/a.mp4", footage(), truth),
+        evaluation(tmp_path / "renders/<b>&.mp4", other, truth),
+    ]
+
+
+def test_each_video_has_the_numbers_of_its_true_one(evaluations: list[Evaluation], tmp_path: Path) -> None:
+    told = json.loads(json.dumps(report.as_dict(evaluations, tmp_path / "out")))
+    assert told["protocol"] == PROTOCOL
+    assert [row["video"] for row in told["videos"]] == ["../renders/a.mp4", "../renders/<b>&.mp4"]
+    for row in told["videos"]:
+        assert row["truth"]["video"] == "../true/a.mp4"
+        assert row["truth"]["numbers"]["sync.correlation"] == pytest.approx(1)
+        assert not any("ratio" in name or name == "lips.correlation" for name in row["truth"]["numbers"])
+    assert told["median_truth"]["sync.correlation"] == pytest.approx(1)
+    assert told["median"]["sync.correlation"] < 0.9
+    assert str(tmp_path) not in json.dumps(told)
+
+
+def test_identity_color_and_sharpness_are_told_per_10_s() -> None:
+    frames = 4 * FRAMES
+    names = "found boxes_px turn jaw gap width_of_mouth blink change heard still_change mouth_sharpness inside_lab"
+    longer = {name: np.concatenate([getattr(footage(), name)] * 4) for name in [*names.split(), "identity"]}
+    longer["skin_lab"] = np.linspace([60, 15, 20], [50, 15, 20], frames)
+    longer["eyes_sharpness"] = np.where(np.arange(frames) < FRAMES, 80.0, np.nan)
+    seen = footage(looked=np.arange(0, frames, 5), **longer)
+    series = report.as_dict([evaluation(Path("a.mp4"), seen)])["videos"][0]["per_10_s"]
+    assert series["start_s"] == [0, 10, 20, 30]
+    assert series["identity"] == [1, 1, 1, 1]
+    assert np.allclose(series["skin.L"], [58.75, 56.25, 53.75, 51.25], atol=0.01)
+    assert series["sharpness.eyes"] == [80, None, None, None]
+
+
+def test_the_table_of_numbers_is_read_back(evaluations: list[Evaluation], tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(report.as_csv(evaluations, tmp_path))))
+    assert [(row["video"], row["kind"]) for row in rows] == [
+        ("renders/a.mp4", "video"),
+        ("renders/<b>&.mp4", "video"),
+        ("true/a.mp4", "truth"),
+    ]
+    for row, each in zip(rows, [*evaluations, evaluations[0].truth], strict=True):
+        assert each is not None
+        assert {name: float(row[name]) for name in MEASURES if row[name]} == each.numbers
+
+
+def test_paths_are_told_from_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert report.seen_from(Path("a/b.mp4")) == "a/b.mp4"
+    assert report.seen_from(tmp_path / "a/b.mp4", Path("out")) == "../a/b.mp4"
+    assert report.seen_from(Path("/elsewhere/of/mine/b.mp4")) == "mine/b.mp4"
+
+
+def test_the_printed_table_has_the_true_ones_column(
+    evaluations: list[Evaluation], capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate_table.show_numbers(evaluations)
+    lines = capsys.readouterr().out.splitlines()
+    head = next(line for line in lines if "truth" in line)
+    row = next(line for line in lines if "sync.correlation" in line)
+    assert head.split() == ["measure", "unit", "median", "truth", "good", "is"]
+    assert row[: head.index("truth") + 5].endswith("1.000")
+    assert row.split()[-1] == "higher"
+    evaluate_table.show_comparison([("seams", 1.0, 1.2), ("sync.lag_ms", math.nan, 40.0)])
+    out = capsys.readouterr().out
+    assert "+0.200" in out
+    assert "nan" not in out
