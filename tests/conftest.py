@@ -33,6 +33,11 @@ ASSETS = Path(__file__).parent / "assets"
 _LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes `pytest -n auto` starts; each loads all libraries for itself."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _network_is_off():
     """Refuse every connection but those to this machine."""
