@@ -12,17 +12,17 @@ from emote_cli.evaluation.identity import MISSING, compare_with, median_per_stre
 MEASURES = {
     "flicker.background": Measure(
         "flicker of the background",
-        "Median over frames of the mean change of gray values (0..255) beside the head and above the chin, in a picture of 256 pixels.",
+        "Median over frames of the mean change of gray values (0..255) beside the head and above the chin, in a picture of 256 pixels.", notable=0.2,
     ),
     "drift.identity": Measure(
-        "the face changes", "Largest fall of the identity's median from the first stretch of 10 s to a later one (thirds of shorter videos).", better="zero"
+        "the face changes", "Largest fall of the identity's median from the first stretch of 10 s to a later one (thirds of shorter videos).", better="zero", notable=0.05
     ),
     "drift.brightness": Measure(
-        "brightness changes", "Largest change of the upper face's median L* (0..100) from the first stretch to another.", "L*", "zero"
+        "brightness changes", "Largest change of the upper face's median L* (0..100) from the first stretch to another.", "L*", "zero", notable=2
     ),
-    "drift.color": Measure("color changes", "The same in the plane of a* and b*.", "a*b*", "zero"),
+    "drift.color": Measure("color changes", "The same in the plane of a* and b*.", "a*b*", "zero", notable=2),
     "drift.sharpness": Measure(
-        "sharpness changes", "The same of the sharpness around the eyes, as a share of the first stretch's.", better="zero"
+        "sharpness changes", "The same of the sharpness around the eyes, as a share of the first stretch's.", better="zero", notable=0.2
     ),
 }  # fmt: skip
 

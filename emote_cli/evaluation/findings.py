@@ -28,14 +28,15 @@ class Measure:
         recipe: how it is measured, in a sentence or two.
         unit: of the number; empty for pure numbers.
         better: which direction is good; `truth` means: near the true video's own.
-        notable: a difference, in the number's unit, that people notice; smaller ones are not worth a word.
+        notable: a difference, in the number's unit, that people notice; smaller ones are not worth a word. None: neither good nor bad
+            by itself.
     """
 
     title: str
     recipe: str
     unit: str = ""
     better: Literal["higher", "lower", "zero", "one", "truth"] = "truth"
-    notable: float = 0.1
+    notable: float | None = 0.1
 
     @property
     def good(self) -> str:

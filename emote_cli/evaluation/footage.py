@@ -52,6 +52,7 @@ class Footage:
         sound_s: length of the sound, 0 without any.
         found: whether there is a face.
         boxes_px: x0, y0, x1, y1 of the face.
+        mouths_px: the same of the outer lips.
         turn: rotation of the head.
         jaw: MediaPipe's jawOpen, 0..1.
         gap: between the inner lips, over the distance of the outer eye corners.
@@ -75,6 +76,7 @@ class Footage:
     sound_s: float
     found: Bool[np.ndarray, " frames"]
     boxes_px: Float[np.ndarray, "frames 4"]
+    mouths_px: Float[np.ndarray, "frames 4"]
     turn: Float[np.ndarray, "frames 3 3"]
     jaw: Float[np.ndarray, " frames"]
     gap: Float[np.ndarray, " frames"]
@@ -146,6 +148,7 @@ class _Row:
 
     found: bool = False
     boxes_px: tuple[float, ...] = (math.nan,) * 4
+    mouths_px: tuple[float, ...] = (math.nan,) * 4
     turn: np.ndarray = field(default_factory=lambda: np.full((3, 3), np.nan, np.float32))
     jaw: float = math.nan
     gap: float = math.nan
@@ -266,6 +269,7 @@ def _same_face(faces: list[Face], last: Face | None) -> Face | None:
 
 def _describe(row: _Row, face: Face) -> None:
     points, box, shapes = face.landmarks_px, face.box_px, face.blendshapes
+    mouth = mouth_box(points)
 
     def distance(a: int, b: int) -> float:
         return float(np.linalg.norm(points[a] - points[b]))
@@ -273,6 +277,7 @@ def _describe(row: _Row, face: Face) -> None:
     eyes = max(distance(*EYE_CORNERS), 1e-6)
     row.found = True
     row.boxes_px = (box.x0, box.y0, box.x1, box.y1)
+    row.mouths_px = (mouth.x0, mouth.y0, mouth.x1, mouth.y1)
     row.turn = rotation(face.pose_4x4)
     row.jaw = shapes["jawOpen"]
     row.blink = (shapes["eyeBlinkLeft"] + shapes["eyeBlinkRight"]) / 2

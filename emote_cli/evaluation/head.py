@@ -19,12 +19,12 @@ _LONGEST_BLINK_S = 0.7
 
 MEASURES = {
     "head.speed_deg_s": Measure(
-        "head speed", "Mean angle per second between smoothed head rotations (MediaPipe; Gaussian of 60 ms).", "deg/s"
+        "head speed", "Mean angle per second between smoothed head rotations (MediaPipe; Gaussian of 60 ms).", "deg/s", notable=3
     ),
-    "head.speed_p95_deg_s": Measure("head speed, fast moments", "Its 95th percentile.", "deg/s"),
-    "head.bucket": Measure("EMO's speed bucket", "Number of EMO's ten speeds (0 to 1.8 degrees per frame of 30 fps) that is nearest to the mean."),
+    "head.speed_p95_deg_s": Measure("head speed, fast moments", "Its 95th percentile.", "deg/s", notable=6),
+    "head.bucket": Measure("EMO's speed bucket", "Number of EMO's ten speeds (0 to 1.8 degrees per frame of 30 fps) that is nearest to the mean.", notable=1),
     "blinks.per_minute": Measure(
-        "blinks", "Times per minute at which MediaPipe's eyeBlink rises by 0.25 above its median and falls again within 0.7 s.", "1/min"
+        "blinks", "Times per minute at which MediaPipe's eyeBlink rises by 0.25 above its median and falls again within 0.7 s.", "1/min", notable=8
     ),
 }  # fmt: skip
 

@@ -18,10 +18,11 @@ MEASURES = {
         "Median cosine of SFace's vectors of every fifth frame with that of the portrait (without a portrait: the true"
         " video's first frame with a face; without either: the video's own).",
         better="higher",
+        notable=0.05,
     ),
-    "identity.p5": Measure("same person, worst frames", "The 5th percentile of these cosines.", better="higher"),
+    "identity.p5": Measure("same person, worst frames", "The 5th percentile of these cosines.", better="higher", notable=0.05),
     "identity.worst_10s": Measure(
-        "same person, worst stretch", "The lowest median of a stretch of 10 s (a third of shorter videos).", better="higher"
+        "same person, worst stretch", "The lowest median of a stretch of 10 s (a third of shorter videos).", better="higher", notable=0.05
     ),
 }  # fmt: skip
 

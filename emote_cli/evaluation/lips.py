@@ -46,11 +46,11 @@ MEASURES = {
         "lip gap", "The same of the gap between the inner lips over the distance of the outer eye corners.", better="higher"
     ),
     "lips.width.correlation": Measure("mouth width", "The same of the distance of the mouth's corners.", better="higher"),
-    "lips.jaw.amplitude": Measure("how far the jaw goes", "Standard deviation of jawOpen over the true one.", better="one"),
-    "lips.gap.amplitude": Measure("how far lips part", "Standard deviation of the lip gap over the true one.", better="one"),
-    "lips.width.amplitude": Measure("how far corners go", "Standard deviation of the mouth's width over the true one.", better="one"),
+    "lips.jaw.amplitude": Measure("how far the jaw goes", "Standard deviation of jawOpen over the true one.", better="one", notable=0.2),
+    "lips.gap.amplitude": Measure("how far lips part", "Standard deviation of the lip gap over the true one.", better="one", notable=0.2),
+    "lips.width.amplitude": Measure("how far corners go", "Standard deviation of the mouth's width over the true one.", better="one", notable=0.2),
     "lips.lag_ms": Measure(
-        "lips late against the true ones", "Shift, up to 0.48 s, at which lips.correlation is best.", "ms", "zero"
+        "lips late against the true ones", "Shift, up to 0.48 s, at which lips.correlation is best.", "ms", "zero", notable=40
     ),
     "lips.closed.precision": Measure(
         "closed lips that should be", "Share of frames with closed lips (gap in the lowest 15 % of the way between its 5th and 95th percentile; the bound is between 0.015 and 0.05) within 60 ms of a frame where the true"
@@ -63,9 +63,9 @@ MEASURES = {
         "labelled closures that are made", "Share of labelled closures (p, b, m) within 60 ms of which the lips are closed.", better="higher"
     ),
     "lips.silence.closed": Measure(
-        "closed in silence", "Share of silent frames (0.25 s or longer, 32 dB below the speech) with closed lips."
+        "closed in silence", "Share of silent frames (0.25 s or longer, 32 dB below the speech) with closed lips.", notable=0.2
     ),
-    "lips.silence.std": Measure("unrest in silence", "Standard deviation of jawOpen over silent frames.", better="lower"),
+    "lips.silence.std": Measure("unrest in silence", "Standard deviation of jawOpen over silent frames.", better="lower", notable=0.02),
 }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ MEASURES = {
         " both halves of the video. Not known where there is none.",
         better="one",
     ),
-    "seams.period": Measure("chunk length", "Frames from seam to seam, as said or found.", "frames"),
+    "seams.period": Measure("chunk length", "Frames from seam to seam, as said or found.", "frames", notable=None),
 }  # fmt: skip
 
 

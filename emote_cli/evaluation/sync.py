@@ -29,7 +29,7 @@ MEASURES = {
     ),
     "sync.lag_ms": Measure(
         "lips late against the sound", "The lag, up to 0.6 s, at which they agree best; negative: the lips come first. Not found where they agree no"
-        " better than a single lag does by chance in one case of a hundred; the best of all lags passes by chance more often.", "ms", "zero"
+        " better than a single lag does by chance in one case of a hundred; the best of all lags passes by chance more often.", "ms", "zero", notable=40
     ),
     "sync.confidence": Measure(
         "how sure the lag is", "Correlation at the best lag less the median over all lags.", better="higher"

@@ -12,15 +12,15 @@ _STEP_MS = 10
 _REACH_STEPS = 100
 
 MEASURES = {
-    "face.found": Measure("frames with a face", "Share of frames in which MediaPipe finds a face.", better="higher"),
-    "timing.fps": Measure("frame rate", "As the container says.", "1/s"),
-    "timing.seconds": Measure("length", "Number of frames over the frame rate.", "s"),
+    "face.found": Measure("frames with a face", "Share of frames in which MediaPipe finds a face.", better="higher", notable=0.01),
+    "timing.fps": Measure("frame rate", "As the container says.", "1/s", notable=None),
+    "timing.seconds": Measure("length", "Number of frames over the frame rate.", "s", notable=None),
     "timing.sound_longer_ms": Measure(
-        "sound longer than picture", "Length of the sound less that of the picture.", "ms", "zero"
+        "sound longer than picture", "Length of the sound less that of the picture.", "ms", "zero", notable=40
     ),
-    "timing.fps_ratio": Measure("frame rate over the true one", "timing.fps over the true video's.", better="one"),
+    "timing.fps_ratio": Measure("frame rate over the true one", "timing.fps over the true video's.", better="one", notable=0.001),
     "timing.sound_late_ms": Measure(
-        "sound late against the true video's", "Shift, up to 1 s, at which the energies of both sounds agree best.", "ms", "zero"
+        "sound late against the true video's", "Shift, up to 1 s, at which the energies of both sounds agree best.", "ms", "zero", notable=40
     ),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,9 @@ def test_each_video_has_the_numbers_of_its_true_one(evaluations: list[Evaluation
 
 def test_identity_color_and_sharpness_are_told_per_10_s() -> None:
     frames = 4 * FRAMES
-    names = "found boxes_px turn jaw gap width_of_mouth blink change heard still_change mouth_sharpness inside_lab"
-    longer = {name: np.concatenate([getattr(footage(), name)] * 4) for name in [*names.split(), "identity"]}
+    once = {each.name: np.asarray(getattr(footage(), each.name)) for each in fields(Footage)}
+    longer = {name: np.concatenate([a] * 4) for name, a in once.items() if a.shape[:1] == (FRAMES,)}
+    longer["identity"] = np.concatenate([once["identity"]] * 4)
     longer["skin_lab"] = np.linspace([60, 15, 20], [50, 15, 20], frames)
     longer["eyes_sharpness"] = np.where(np.arange(frames) < FRAMES, 80.0, np.nan)
     seen = footage(looked=np.arange(0, frames, 5), **longer)
