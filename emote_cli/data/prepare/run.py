@@ -21,7 +21,7 @@ from emote_cli.data.prepare.still import prepare_still
 from emote_cli.data.prepare.video import Work, blank_record, prepare_video, reject
 from emote_cli.errors import EmoteError, OutputError
 from emote_cli.files import only_writer, write_file
-from emote_cli.jobs.pool import map_jobs
+from emote_cli.jobs.spread import spread
 
 _BOOKS_EVERY_S = 60.0
 """The manifest of an unfinished run is brought up to date this often."""
@@ -158,12 +158,7 @@ class _Tally:
 def _results(todo: Plan, sources: list[Source]) -> Iterator[tuple[Source, list[ClipRecord]]]:
     """What becomes of each source. One that fails is no stop, and is tried again by the next run."""
     job = _Job(todo.work)
-    if todo.ray is not None:
-        from emote_cli.jobs.ray import map_jobs_ray
-
-        answers = map_jobs_ray(job, sources, todo.ray)
-    else:
-        answers = map_jobs(job, sources, max(1, min(todo.workers, len(sources))))
+    answers = spread(job, sources, max(1, min(todo.workers, len(sources))), todo.ray)
     with contextlib.closing(answers):
         for source, answer in answers:
             if isinstance(answer, EmoteError):

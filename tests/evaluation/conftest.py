@@ -1,0 +1,29 @@
+"""Short made-up videos of a face, with sound."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emote_cli.media.video import VideoWriter
+
+FRAMES, FPS, SIDE = 6, 25, 256
+
+
+def write_face(path: Path, portrait: Path, speech: Path, seed: int = 0, frames: int = FRAMES) -> Path:
+    """A face that drifts to the right, with the beginning of a recording."""
+    face = np.asarray(Image.open(portrait).convert("RGB").resize((SIDE, SIDE)))
+    with VideoWriter(path, FPS, audio=speech, audio_duration_s=frames / FPS, preset="ultrafast") as writer:
+        for number in range(frames):
+            writer.write(np.roll(face, number + seed, axis=1))
+    return path
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory, portrait_path: Path, speech_path: Path) -> Path:
+    """A folder with two such videos, one.mp4 and two.mp4."""
+    folder = tmp_path_factory.mktemp("faces")
+    for seed, name in enumerate(("one", "two")):
+        write_face(folder / f"{name}.mp4", portrait_path, speech_path, seed)
+    return folder
