@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from emote_cli.zoo.catalog import HubModel
-    from emote_cli.zoo.install import Plan
+    from emote_cli.zoo.install import DownloadPlan
     from emote_cli.zoo.transfer import Hub
 
 
@@ -105,7 +105,7 @@ def _show_licences(model: HubModel, folder: Path | None, accepted: bool) -> None
             console.warn(f"{licence_text(key)} Left out now; to accept and fetch them add --accept-licence")
 
 
-def _carry_out(plan: Plan, hub: Hub) -> None:
+def _carry_out(plan: DownloadPlan, hub: Hub) -> None:
     from emote_cli import console
     from emote_cli.zoo.catalog import human_size
     from emote_cli.zoo.install import install

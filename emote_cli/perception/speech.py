@@ -11,6 +11,7 @@ from emote_cli.perception.features import FRAME, SAMPLE_RATE_HZ, BlockFeatures, 
 from emote_cli.perception.mel import mel_filters, spectra
 from emote_cli.settings import AudioSettings
 from emote_cli.types import AudioFeatures, Sound, Waveform
+from emote_cli.zoo.locate import locate_speech_model
 
 _FFT = 512
 _BAND_HZ = (60.0, 7600.0)
@@ -59,6 +60,7 @@ def listen(sound: Sound, settings: AudioSettings, fps: int, ears: Any = None) ->
 
     Raises:
         InputError: the recording is shorter than one video frame.
+        WeightsError: the speech model is not installed, damaged, or of other sizes than the settings say.
     """
     if settings.encoder == "mel":
         return mel_blocks(sound, settings, fps)
@@ -66,9 +68,11 @@ def listen(sound: Sound, settings: AudioSettings, fps: int, ears: Any = None) ->
         from emote_cli.perception.whisper_ears import whisper_ears
 
         return whisper_ears(sound, settings, fps, ears)
-    from emote_cli.perception.wav2vec import wav2vec_blocks
+    from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, wav2vec_blocks
 
-    return wav2vec_blocks(sound, settings, fps, ears)
+    count_frames(sound, fps)  # a recording that is too short is told before a model is loaded
+    extractor = ears or Wav2VecFeatureExtractor.load(locate_speech_model("wav2vec2"))
+    return wav2vec_blocks(sound, settings, fps, extractor)
 
 
 def hear(waveform: Waveform, settings: AudioSettings, fps: int, ears: Any = None) -> AudioFeatures:

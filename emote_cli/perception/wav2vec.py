@@ -26,7 +26,6 @@ from emote_cli.errors import InputError, WeightsError
 from emote_cli.perception.features import SAMPLE_RATE_HZ, BlockFeatures, count_frames, pieces
 from emote_cli.settings import AudioSettings
 from emote_cli.types import AudioFeatures, Sound, Waveform
-from emote_cli.zoo.locate import locate
 
 WINDOW_S = 20.0
 """Length of what is heard at once, without its context."""
@@ -135,7 +134,7 @@ def _statistics(sound: Sound) -> tuple[np.float32, np.float32]:
 
 
 def wav2vec_blocks(
-    sound: Sound, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor | None = None
+    sound: Sound, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor
 ) -> BlockFeatures:
     """The last `settings.layers` hidden states per video frame, interpolated in time to the frames' middles.
 
@@ -143,19 +142,18 @@ def wav2vec_blocks(
         sound: 16 kHz.
         settings: layers and embed are used.
         fps: of the video.
-        extractor: a loaded model; by default the one that comes with `sd15`.
+        extractor: a loaded model.
 
     Raises:
         InputError: the recording is shorter than one video frame, or not at 16 kHz.
-        WeightsError: the model is not installed, or has other sizes than the settings say.
+        WeightsError: the model has other sizes than the settings say.
     """
     _check_rate(sound)
     frames = count_frames(sound, fps)
-    loaded = extractor or Wav2VecFeatureExtractor.load(_find_folder("sd15"))
     statistics = _statistics(sound)
 
     def compute(start: int, stop: int) -> Float[np.ndarray, "frames layers embed"]:
-        hidden = _window(loaded, sound, statistics, np.arange(start, stop), fps)[:, -settings.layers :]
+        hidden = _window(extractor, sound, statistics, np.arange(start, stop), fps)[:, -settings.layers :]
         _check_sizes(hidden, settings)
         return hidden
 
@@ -163,7 +161,7 @@ def wav2vec_blocks(
 
 
 def wav2vec_features(
-    waveform: Waveform, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor | None = None
+    waveform: Waveform, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor
 ) -> AudioFeatures:
     """The same of the whole recording at once; see `wav2vec_blocks`."""
     blocks = wav2vec_blocks(waveform, settings, fps, extractor)
@@ -199,7 +197,7 @@ def hallo_features(
     settings: AudioSettings,
     fps: int,
     chunk_frames: int,
-    extractor: Wav2VecFeatureExtractor | None = None,
+    extractor: Wav2VecFeatureExtractor,
 ) -> tuple[BlockFeatures, int]:
     """Hallo's features: padded to whole chunks, stretched to the frame rate before the transformer.
 
@@ -211,14 +209,14 @@ def hallo_features(
         settings: layers and embed are used.
         fps: of the video.
         chunk_frames: f; the features last a multiple of it.
-        extractor: a loaded model; by default the one that comes with `hallo`.
+        extractor: a loaded model.
 
     Returns:
         The features, and how many of their frames belong to the recording.
 
     Raises:
         InputError: the recording is shorter than one video frame, or not at 16 kHz.
-        WeightsError: the model is not installed, or has other sizes than the settings say.
+        WeightsError: the model has other sizes than the settings say.
     """
     _check_rate(sound)
     count_frames(sound, fps)
@@ -227,7 +225,6 @@ def hallo_features(
     total = frames + -frames % chunk_frames
     each = SAMPLE_RATE_HZ // fps
     end = sound.n_samples + (total - frames) * each  # silence fills the last chunk
-    loaded = extractor or Wav2VecFeatureExtractor.load(_find_folder("hallo"))
     context = round(CONTEXT_S * fps)
 
     def compute(start: int, stop: int) -> Float[np.ndarray, "frames layers embed"]:
@@ -235,18 +232,12 @@ def hallo_features(
         begin, limit = first * each, end if last == total else last * each
         heard = (sound.read(begin, limit).astype(np.float32) - mean) / deviation
         heard = np.pad(heard, (0, limit - begin - len(heard)))
-        states = loaded.stretched_states(torch.from_numpy(heard), last - first).numpy()
+        states = extractor.stretched_states(torch.from_numpy(heard), last - first).numpy()
         hidden = states[start - first : stop - first, -settings.layers :]
         _check_sizes(hidden, settings)
         return hidden
 
     return BlockFeatures(total, max(round(HALLO_WHOLE_S * fps), 1), compute), frames
-
-
-def _find_folder(model: str) -> Path:
-    folder = locate(model)
-    assert folder is not None, model
-    return folder / "wav2vec2"
 
 
 def _check_rate(sound: Sound) -> None:

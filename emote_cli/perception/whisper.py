@@ -7,8 +7,6 @@ norm behind the last.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -19,11 +17,9 @@ from emote_cli.perception.features import SAMPLE_RATE_HZ, count_frames
 from emote_cli.perception.whisper_encoder import STATES_HZ, WhisperEncoder, log_mel
 from emote_cli.settings import AudioSettings
 from emote_cli.types import Sound
-from emote_cli.zoo.locate import locate
 
 STATES_PER_FRAME = 2
 """A window of 2m + 1 frames holds this many 20 ms states for each."""
-HINT = "emote download echomimic"
 
 
 class WhisperStates:
@@ -50,7 +46,7 @@ class WhisperStates:
 
 
 def whisper_features(
-    sound: Sound, settings: AudioSettings, fps: int, encoder: WhisperEncoder | None = None
+    sound: Sound, settings: AudioSettings, fps: int, encoder: WhisperEncoder
 ) -> tuple[WhisperStates, int]:
     """All that EchoMimic hears of a recording.
 
@@ -58,19 +54,18 @@ def whisper_features(
         sound: 16 kHz.
         settings: `embed` is checked; how many layers there are is Whisper's own matter.
         fps: of the video.
-        encoder: a loaded one; by default the one that comes with `echomimic`.
+        encoder: Whisper, all blocks of it.
 
     Returns:
         The states, and how many of their frames belong to the recording: EchoMimic denoises one or two more.
 
     Raises:
         InputError: the recording is shorter than one video frame, or not at 16 kHz.
-        WeightsError: the model is not installed, or has another width than the settings say.
+        WeightsError: Whisper has another width than the settings say.
     """
     if sound.sample_rate_hz != SAMPLE_RATE_HZ:
         raise InputError(f"speech is at {sound.sample_rate_hz} Hz", f"Whisper hears {SAMPLE_RATE_HZ} Hz only")
     frames = count_frames(sound, fps)
-    encoder = encoder or WhisperEncoder.load(_find_file(), hint=HINT)
     if encoder.width != settings.embed:
         raise WeightsError(
             f"this Whisper gives vectors of {encoder.width}, the model needs {settings.embed}",
@@ -98,9 +93,3 @@ def encode(encoder: WhisperEncoder, sound: Sound) -> Float[np.ndarray, "states l
             states = torch.stack([layer[0] for layer in encoder(filled[None].to(device))], 1)
             parts.append(states[: max(part.shape[1] // 2, 1)].cpu().numpy())
     return np.concatenate(parts)
-
-
-def _find_file() -> Path:
-    folder = locate("echomimic")
-    assert folder is not None
-    return folder / "whisper" / "model.safetensors"

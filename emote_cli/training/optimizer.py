@@ -84,7 +84,7 @@ class Average:
 
 
 @dataclass
-class Guard:
+class GradientGuard:
     """Judges every step by the size of its gradient, before it is taken.
 
     Attributes:

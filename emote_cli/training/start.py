@@ -12,7 +12,7 @@ from emote_cli.settings import ModelSettings, load_preset, load_settings, overri
 from emote_cli.training.run_folder import stage_that_made
 from emote_cli.training.settings import ORDER, StageName
 from emote_cli.training.stages import NUMBERS
-from emote_cli.zoo.catalog import TRAINABLE_MODELS
+from emote_cli.zoo.catalog import BUNDLED_MODELS, MODELS_OF_OTHERS, TRAINABLE_MODELS
 from emote_cli.zoo.locate import SETTINGS_NAME, locate
 
 NUMBER = {stage: stage for stage in ORDER} | {stage: number for number, stage in NUMBERS.items()}
@@ -36,7 +36,7 @@ def begin(stage: StageName, model: str, start: str | None, changes: list[str], s
     """
     if model not in TRAINABLE_MODELS:
         start, model = start or model, ""
-    if start is None or start == "sd15":  # SD 1.5 and AnimateDiff are a beginning, not a stage
+    if start is None or start in MODELS_OF_OTHERS:  # SD 1.5 and AnimateDiff are a beginning, not a stage
         return begin_anew(stage, override(load_preset(model), changes), seed)
     folder = locate(start)
     settings = load_preset(start) if folder is None else load_settings(folder / SETTINGS_NAME)
@@ -57,27 +57,31 @@ def begin_anew(stage: StageName, settings: ModelSettings, seed: int) -> Emo:
         raise TrainingError(
             f"stage {NUMBER[stage]} starts from stage {before}, and no checkpoint was given",
             f"--from RUN of stage {before}"
-            + (f", or --from {settings.name} for the weights that ship" if settings.name == "mini" else ""),
+            + (
+                f", or --from {settings.name} for the weights that ship"
+                if settings.name in BUNDLED_MODELS
+                else ""
+            ),
         )
-    if settings.name == "sd15":
-        folder = locate("sd15")
-        assert folder is not None, "sd15 has files"
+    if settings.name in MODELS_OF_OTHERS:
+        folder = locate(settings.name)
+        assert folder is not None, f"{settings.name} has files"
         return start_from_sd15(settings, folder)
     model = random_model(settings, seed)
-    if stage == "image" and settings.name == "mini":
-        with_shipped_autoencoder(model)
+    if stage == "image" and settings.name in BUNDLED_MODELS:
+        take_shipped_autoencoder(model)
     return model
 
 
-def with_shipped_autoencoder(model: Emo) -> None:
-    """Give a new mini what ships beside its network, the Painter; `--stage vae` makes another.
+def take_shipped_autoencoder(model: Emo) -> None:
+    """Give a new bundled model what ships beside its network (`mini`: the Painter); `--stage vae` makes another.
 
     Raises:
         TrainingError: the settings ask for another form of autoencoder.
-        WeightsError: the installation lacks the mini.
+        WeightsError: the installation lacks the model.
     """
-    folder = locate("mini")
-    assert folder is not None, "mini has files"
+    folder = locate(model.settings.name)
+    assert folder is not None, f"{model.settings.name} has files"
     shipped = load_model(folder)
     ours = model.settings.autoencoder.model_copy(
         update={"scaling_factor": shipped.settings.autoencoder.scaling_factor}

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from emote_cli.errors import TrainingError
 from emote_cli.model.emo import Emo
 from emote_cli.settings import save_settings
-from emote_cli.training.optimizer import Average, Guard
+from emote_cli.training.optimizer import Average, GradientGuard
 from emote_cli.training.run_folder import (
     EMA,
     SETTINGS,
@@ -72,7 +72,7 @@ class TrainingState:
     ema: Average
     optimizer: Remembers
     settings: TrainSettings
-    guard: Guard = field(default_factory=Guard)
+    guard: GradientGuard = field(default_factory=GradientGuard)
     step: int = 0
     seconds: float = 0.0
     helper: nn.Module | None = None
@@ -228,7 +228,7 @@ def load_state(state: TrainingState, folder: Path) -> None:
     if state.helper is not None:
         state.helper.load_state_dict(saved["helper"])
     load_optimizer(state, saved["optimizer"])
-    state.guard = Guard(**saved["guard"])
+    state.guard = GradientGuard(**saved["guard"])
     set_random_state(saved["random"])
     state.step, state.seconds = saved["step"], saved["seconds"]
 

@@ -62,7 +62,7 @@ class Refused(Exception):
         self.status, self.reason = status, reason
 
 
-class Guard:
+class RequestGuard:
     """ASGI middleware around the whole page.
 
     Args:

@@ -123,7 +123,7 @@ def page_app(root: Path, model: str, run: RunFolder | None = None, share: bool =
     import gradio
 
     from emote_cli.web import texts
-    from emote_cli.web.guard import UPLOAD_BYTES, Guard
+    from emote_cli.web.guard import UPLOAD_BYTES, RequestGuard
     from emote_cli.web.page import build
     from emote_cli.web.renders import Renders
 
@@ -148,7 +148,7 @@ def page_app(root: Path, model: str, run: RunFolder | None = None, share: bool =
             ),
             css=(Path(__file__).parent / "page.css").read_text("utf-8"),
         )
-        yield Guard(app, visits.uploads, hosts=_tunnel_hosts if share else (), room=visits.room)
+        yield RequestGuard(app, visits.uploads, hosts=_tunnel_hosts if share else (), room=visits.room)
     finally:
         renders.close()
 

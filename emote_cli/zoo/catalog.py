@@ -21,6 +21,7 @@ class Model:
         name: of the model.
         bundled: whether its weights come with the package.
         trainable: whether training can begin with it at stage 1, without --from.
+        others_weights: whether its files are others' weights that stage 1 begins with, and no trained talking head.
         published: whether its folder holds its makers' files as they are (model/published/).
         faster: name of the same model with weights that take fewer steps; they lie in the same folder.
     """
@@ -28,6 +29,7 @@ class Model:
     name: str
     bundled: bool = False
     trainable: bool = False
+    others_weights: bool = False
     published: bool = False
     faster: str = ""
 
@@ -35,7 +37,7 @@ class Model:
 MODELS = (
     Model("tiny", trainable=True),
     Model("mini", bundled=True, trainable=True),
-    Model("sd15", trainable=True),
+    Model("sd15", trainable=True, others_weights=True),
     Model("hallo", published=True),
     Model("echomimic", published=True, faster="echomimic-6step"),
     Model("echomimic-6step", published=True),
@@ -44,7 +46,9 @@ MODELS = (
 """Every model by name; `tiny` is built with random weights and has no files."""
 
 KNOWN_MODELS = tuple(model.name for model in MODELS)
+BUNDLED_MODELS = tuple(model.name for model in MODELS if model.bundled)
 TRAINABLE_MODELS = tuple(model.name for model in MODELS if model.trainable)
+MODELS_OF_OTHERS = tuple(model.name for model in MODELS if model.others_weights)
 FASTER_MODELS = {model.name: model.faster for model in MODELS if model.faster}
 PUBLISHED_MODELS = tuple(model.name for model in MODELS if model.published)
 

@@ -29,7 +29,7 @@ _HALF = ".incomplete"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class WantedFile:
     """One file that is still to come.
 
     Attributes:
@@ -44,7 +44,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DownloadPlan:
     """What a download will do.
 
     Attributes:
@@ -61,7 +61,7 @@ class Plan:
     cached: bool
     offline: bool
     kept: tuple[str, ...]
-    jobs: tuple[Job, ...]
+    jobs: tuple[WantedFile, ...]
 
     @property
     def fetch_bytes(self) -> int:
@@ -70,10 +70,10 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class DownloadStep:
     """A step of a plan: `n_bytes` more of a file have arrived, or it is being converted (bytes 0)."""
 
-    job: Job
+    job: WantedFile
     doing: Literal["fetch", "convert"]
     n_bytes: int = 0
 
@@ -85,7 +85,7 @@ def plan_install(
     revision: str | None = None,
     offline: bool = False,
     restricted: bool = False,
-) -> Plan:
+) -> DownloadPlan:
     """Find out what is there, what is to come, and whether it fits on the disk.
 
     Args:
@@ -117,12 +117,12 @@ def plan_install(
             f"offline, and {len(missing)} files of {model.name} are not on this disk: {some}",
             hint=f"run `emote download {model.name}` where there is a network",
         )
-    plan = Plan(model, target, folder is None, offline, tuple(kept), tuple(jobs))
+    plan = DownloadPlan(model, target, folder is None, offline, tuple(kept), tuple(jobs))
     _check_space(plan)
     return plan
 
 
-def install(plan: Plan, hub: Hub) -> Iterator[Progress]:
+def install(plan: DownloadPlan, hub: Hub) -> Iterator[DownloadStep]:
     """Carry out a plan.
 
     Yields:
@@ -154,14 +154,14 @@ def _survey(
     commits: dict[str, str],
     moved: str,
     hub: Hub | None,
-) -> tuple[list[str], list[Job], list[str]]:
+) -> tuple[list[str], list[WantedFile], list[str]]:
     """Sort files into those that are whole, those to bring, and those that nobody (hub None: offline) has.
 
     New files of one repository come from one commit: the first answer fixes it, in `commits` too. Whole files
     are only asked about where another revision of their repository (`moved`) is wanted.
     """
     kept: list[str] = []
-    jobs: list[Job] = []
+    jobs: list[WantedFile] = []
     missing: list[str] = []
     for file in files:
         locked = lock.get(file.to)
@@ -178,7 +178,7 @@ def _survey(
         if whole and locked is not None and locked.source_hash == remote.etag:
             kept.append(file.to)
         else:
-            jobs.append(Job(file, remote, asked))
+            jobs.append(WantedFile(file, remote, asked))
     return kept, jobs, missing
 
 
@@ -207,18 +207,18 @@ def _from_cache(file: HubFile, revision: str) -> Remote | None:
     return Remote(file.repo, file.path, commit, blob.name, blob.stat().st_size)
 
 
-def _bring(plan: Plan, job: Job, hub: Hub) -> Iterator[Progress]:
+def _bring(plan: DownloadPlan, job: WantedFile, hub: Hub) -> Iterator[DownloadStep]:
     """Fetch one file, verify it, and put it at its place in the model's folder."""
     source, place = _source(plan, job), plan.folder / job.file.to
     if source.is_file() and matches(source, job.remote.etag):
-        yield Progress(job, "fetch", 0)
+        yield DownloadStep(job, "fetch", 0)
     else:
         for n_bytes in fetch(hub, job.remote, source):
-            yield Progress(job, "fetch", n_bytes)
+            yield DownloadStep(job, "fetch", n_bytes)
     pointer = _enter_cache(job, hub, plan.offline) if plan.cached else source
     place.parent.mkdir(parents=True, exist_ok=True)
     if job.file.pickled:
-        yield Progress(job, "convert")
+        yield DownloadStep(job, "convert")
         convert(
             source,
             place,
@@ -232,7 +232,7 @@ def _bring(plan: Plan, job: Job, hub: Hub) -> Iterator[Progress]:
         os.replace(source, place)
 
 
-def _locked(plan: Plan, job: Job) -> Locked:
+def _locked(plan: DownloadPlan, job: WantedFile) -> Locked:
     """The lock entry of a file that has just been put in place and verified."""
     place, remote = plan.folder / job.file.to, job.remote
     known = len(remote.etag) == 64 and not job.file.pickled
@@ -249,7 +249,7 @@ def _cache() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
-def _source(plan: Plan, job: Job) -> Path:
+def _source(plan: DownloadPlan, job: WantedFile) -> Path:
     """Where the hub's bytes of a file come to lie."""
     if not plan.cached:
         return plan.folder / _HALF / job.remote.etag
@@ -266,7 +266,7 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _enter_cache(job: Job, hub: Hub, offline: bool) -> Path:
+def _enter_cache(job: WantedFile, hub: Hub, offline: bool) -> Path:
     """Let huggingface-hub enter a fetched blob into its cache; returns the file under its revision."""
     from huggingface_hub import errors, hf_hub_download
 
@@ -308,7 +308,7 @@ def _present(source: Path) -> int:
     return 0
 
 
-def _check_space(plan: Plan) -> None:
+def _check_space(plan: DownloadPlan) -> None:
     """Raise OutputError if the disk cannot hold what is to come, conversions included."""
     if not plan.jobs:
         return

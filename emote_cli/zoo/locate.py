@@ -129,6 +129,29 @@ def _locate_installed(model: HubModel) -> Path:
     return folder
 
 
+SPEECH_MODELS = {
+    "wav2vec2": ("sd15", "wav2vec2"),
+    "whisper": ("echomimic", "whisper/model.safetensors"),
+}
+"""Speech model -> the model that it is downloaded with, and where it lies in that model's folder."""
+
+
+def locate_speech_model(name: str, folder: Path | None = None) -> Path:
+    """Find a speech model that is downloaded together with a model.
+
+    Args:
+        name: a key of `SPEECH_MODELS`.
+        folder: of the model that has it; None: the installed model that it is downloaded with.
+
+    Raises:
+        WeightsError: `folder` is None, and that model is not installed or damaged.
+    """
+    owner, inside = SPEECH_MODELS[name]
+    home_of_it = folder or locate(owner)
+    assert home_of_it is not None, f"{owner} has files"
+    return home_of_it / inside
+
+
 def separator(folder: Path | None) -> Path:
     """The vocal separator: in a model's folder, or where `emote download hallo-vocals` puts it.
 

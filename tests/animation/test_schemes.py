@@ -16,6 +16,8 @@ from emote_cli.animation.schemes.emo import EmoScheme
 from emote_cli.animation.schemes.find import find_scheme
 from emote_cli.animation.schemes.motion import MotionScheme
 from emote_cli.model.checkpoint import random_model
+from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor
+from emote_cli.perception.whisper_encoder import WhisperEncoder
 from emote_cli.settings import ModelSettings, load_preset
 from emote_cli.types import AudioFeatures, Box, Face, Portrait, Waveform
 
@@ -69,8 +71,11 @@ def portrait() -> Portrait:
 
 
 def animator(settings: ModelSettings) -> Animator:
-    model = random_model(settings)
-    return Animator(Runtime(model, torch.device("cpu"), Precision(torch.float32)))
+    """Its ears are of the right kind and hear nothing: tests say what is heard."""
+    runtime = Runtime(random_model(settings), torch.device("cpu"), Precision(torch.float32))
+    kind = WhisperEncoder if settings.audio.encoder == "whisper" else Wav2VecFeatureExtractor
+    runtime.ears = object.__new__(kind)
+    return Animator(runtime)
 
 
 def features(frames: int, settings: ModelSettings) -> AudioFeatures:

@@ -11,7 +11,7 @@ from emote_cli.errors import DataError, TrainingError
 from emote_cli.settings import load_preset
 from emote_cli.training.engine import make_accelerator
 from emote_cli.training.feed import divide
-from emote_cli.training.optimizer import Guard, learning_rate_at
+from emote_cli.training.optimizer import GradientGuard, learning_rate_at
 from emote_cli.training.settings import ValidationSettings
 
 
@@ -74,7 +74,7 @@ def test_too_many_bad_steps_end_the_run(tmp_path):
 
 
 def test_the_guard_knows_a_spike_from_the_usual():
-    guard, settings = Guard(), recipe(spike=10.0, max_skipped=2)
+    guard, settings = GradientGuard(), recipe(spike=10.0, max_skipped=2)
     assert guard.allows(1e6, settings)  # it has seen nothing yet
     for _ in range(40):
         assert guard.allows(1.0, settings)

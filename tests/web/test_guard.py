@@ -6,7 +6,7 @@ import json
 import pytest
 
 from emote_cli.web import guard
-from emote_cli.web.guard import Guard
+from emote_cli.web.guard import RequestGuard
 
 
 class Inner:
@@ -63,7 +63,7 @@ def guarded(inner, tmp_path):
     (tmp_path / "uploads/own.png").write_bytes(b"own")
     (tmp_path / "secret.txt").write_bytes(b"secret")
     (tmp_path / "uploads/link.txt").symlink_to(tmp_path / "secret.txt")
-    return Guard(inner, tmp_path / "uploads", hosts={"tunnel.example"}, room=lambda: 5_000_000)
+    return RequestGuard(inner, tmp_path / "uploads", hosts={"tunnel.example"}, room=lambda: 5_000_000)
 
 
 def test_own_tabs_are_answered_with_headers_that_bind_the_page_to_this_server(guarded):
@@ -175,7 +175,7 @@ def test_what_is_too_large_is_refused_whether_it_says_so_or_not(guarded, inner):
 
 
 def test_an_upload_has_a_limit_where_there_is_room(inner, tmp_path):
-    guarded = Guard(inner, tmp_path, room=lambda: 10**12)
+    guarded = RequestGuard(inner, tmp_path, room=lambda: 10**12)
     too_much = str(guard.UPLOAD_BYTES + guard.CALL_BYTES + 1)
     assert ask(guarded, "/gradio_api/upload", "POST", b"", content_length=too_much)[0] == 413
 

@@ -17,11 +17,11 @@ from emote_cli.diffusion.sampler import chunk_noise
 from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.perception.echomimic_box import echomimic_mask_box
 from emote_cli.perception.regions import box_mask, resize_mask
-from emote_cli.perception.whisper import HINT as WHISPER_HINT
 from emote_cli.perception.whisper import whisper_features
 from emote_cli.perception.whisper_encoder import WhisperEncoder
 from emote_cli.shapes import VideoLatents
 from emote_cli.types import Portrait, Sound, SpeechFeatures
+from emote_cli.zoo.locate import locate_speech_model
 
 
 class EchoMimicScheme(Scheme):
@@ -46,12 +46,13 @@ class EchoMimicScheme(Scheme):
             carry = Carry(chunk.stop, np.zeros(0, np.float32))
             yield MadeChunk(chunk.start, to_bytes(pixels), carry, chunk.stop >= count)
 
-    def _encoder(self) -> WhisperEncoder | None:
+    def _encoder(self) -> WhisperEncoder:
         """The speech model that lies in the model's own folder."""
-        if self.runtime.ears is not None or self.runtime.folder is None:
-            heard: WhisperEncoder | None = self.runtime.ears
-            return heard
-        return WhisperEncoder.load(self.runtime.folder / "whisper" / "model.safetensors", hint=WHISPER_HINT)
+        if self.runtime.ears is not None:
+            loaded: WhisperEncoder = self.runtime.ears
+            return loaded
+        file = locate_speech_model("whisper", self.runtime.folder)
+        return WhisperEncoder.load(file, hint="emote download echomimic")
 
     def _latents(self, portrait: Portrait, features: SpeechFeatures, options: AnimateOptions) -> VideoLatents:
         settings = self.runtime.model.settings

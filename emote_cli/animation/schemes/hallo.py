@@ -25,6 +25,7 @@ from emote_cli.model.conditioning import RegionWeights
 from emote_cli.perception.regions import hallo_regions
 from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor, hallo_features
 from emote_cli.types import Portrait, Sound, SpeechFeatures
+from emote_cli.zoo.locate import locate_speech_model
 
 
 class HalloScheme(Scheme):
@@ -63,12 +64,12 @@ class HalloScheme(Scheme):
         )
         yield from self._finish(self._compute(chunks), count)
 
-    def _extractor(self) -> Wav2VecFeatureExtractor | None:
+    def _extractor(self) -> Wav2VecFeatureExtractor:
         """The speech model that lies in the model's own folder; on the CPU: a minute of sound would take 1.6 GB."""
-        if self.runtime.ears is not None or self.runtime.folder is None:
-            heard: Wav2VecFeatureExtractor | None = self.runtime.ears
-            return heard
-        return Wav2VecFeatureExtractor.load(self.runtime.folder / "wav2vec2")
+        if self.runtime.ears is not None:
+            loaded: Wav2VecFeatureExtractor = self.runtime.ears
+            return loaded
+        return Wav2VecFeatureExtractor.load(locate_speech_model("wav2vec2", self.runtime.folder))
 
     def _compute(self, chunks: Iterator[SampledChunk]) -> Iterator[SampledChunk]:
         while True:

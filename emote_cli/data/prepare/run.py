@@ -28,7 +28,7 @@ _BOOKS_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PreparePlan:
     """What a run will do.
 
     Attributes:
@@ -76,7 +76,7 @@ def plan(
     layout: Layout = "auto",
     workers: int = 1,
     ray: str | None = None,
-) -> Plan:
+) -> PreparePlan:
     """Check input and output, and list the videos and stills; writes nothing.
 
     Raises:
@@ -91,10 +91,10 @@ def plan(
         )
     if dataset_dir.exists() and not dataset_dir.is_dir():
         raise OutputError(f"{dataset_dir} is a file", hint="name a folder for the data set")
-    return Plan(folder, Work(dataset_dir.resolve(), settings, face_model), sources, workers, ray)
+    return PreparePlan(folder, Work(dataset_dir.resolve(), settings, face_model), sources, workers, ray)
 
 
-def run(todo: Plan) -> Generator[Progress, None, None]:
+def run(todo: PreparePlan) -> Generator[Progress, None, None]:
     """Prepare every video that no earlier run with the same settings has finished.
 
     Yields:
@@ -114,7 +114,7 @@ def run(todo: Plan) -> Generator[Progress, None, None]:
             raise
 
 
-def _prepare(todo: Plan) -> Iterator[Progress]:
+def _prepare(todo: PreparePlan) -> Iterator[Progress]:
     work = todo.work
     finished = {s.id: records for s in todo.sources if (records := _finished(s, work)) is not None}
     tally = _Tally(len(todo.sources), len(finished))
@@ -155,7 +155,7 @@ class _Tally:
         return Progress(self.done, self.total, self.accepted, self.rejected, self.accepted_s, self.resumed)
 
 
-def _results(todo: Plan, sources: list[Source]) -> Iterator[tuple[Source, list[ClipRecord]]]:
+def _results(todo: PreparePlan, sources: list[Source]) -> Iterator[tuple[Source, list[ClipRecord]]]:
     """What becomes of each source. One that fails is no stop, and is tried again by the next run."""
     job = _Job(todo.work)
     answers = spread(job, sources, max(1, min(todo.workers, len(sources))), todo.ray)
