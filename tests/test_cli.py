@@ -32,7 +32,7 @@ from emote_cli.media.audio import read_audio
 from emote_cli.media.ffmpeg import ffmpeg_exe
 from emote_cli.media.video import probe, read_frames
 from emote_cli.model.checkpoint import random_model, save_model
-from emote_cli.settings import override
+from emote_cli.settings_tree import override
 from tests.small_models import paper_settings
 
 HEAVY = (

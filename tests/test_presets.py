@@ -17,7 +17,8 @@ from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.runtime import Runtime
 from emote_cli.errors import SettingsError
 from emote_cli.model.emo import Emo
-from emote_cli.settings import ModelSettings, load_preset, override
+from emote_cli.settings import ModelSettings, load_preset
+from emote_cli.settings_tree import override
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,7 +7,8 @@ import pytest
 from emote_cli.cli import _show_warning
 from emote_cli.data.selection import DataSettings
 from emote_cli.errors import SettingsError
-from emote_cli.settings import ModelSettings, RetiredSetting, load_preset, override, parse_settings
+from emote_cli.settings import ModelSettings, load_preset
+from emote_cli.settings_tree import RetiredSetting, override, parse_settings
 from emote_cli.training.request import Request, plan
 from emote_cli.training.settings import load_recipe
 

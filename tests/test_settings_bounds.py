@@ -11,15 +11,8 @@ from emote_cli.data.prepare.settings import PrepareSettings, gather_settings
 from emote_cli.data.selection import read_split
 from emote_cli.errors import EmoteError, InputError, SettingsError, WeightsError
 from emote_cli.model.checkpoint import load_model, random_model, save_model
-from emote_cli.settings import (
-    ModelSettings,
-    Settings,
-    dotted_keys,
-    load_preset,
-    load_settings,
-    override,
-    parse_settings,
-)
+from emote_cli.settings import ModelSettings, load_preset, load_settings
+from emote_cli.settings_tree import Settings, list_keys, override, parse_settings
 
 TINY = load_preset("tiny")
 
@@ -32,7 +25,7 @@ def numbers(kind: type[Settings]) -> list[str]:
         else TINY.model_dump(mode="json")
     )
     found = []
-    for key in dotted_keys(kind):
+    for key in list_keys(kind):
         value = values
         for part in key.split("."):
             value = value[part]

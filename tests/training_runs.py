@@ -11,7 +11,8 @@ import torch
 from emote_cli.data.dataset import ClipArrays, ClipDataset
 from emote_cli.model.checkpoint import random_model
 from emote_cli.model.emo import Emo
-from emote_cli.settings import ModelSettings, load_preset, override
+from emote_cli.settings import ModelSettings, load_preset
+from emote_cli.settings_tree import override
 from emote_cli.training.loop import train
 from emote_cli.training.objectives.autoencoder import Reconstruction
 from emote_cli.training.objectives.denoising import Denoising

@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 
 from emote_cli.errors import DataError, EmoteError
 from emote_cli.perception.geometry import euler_deg, region_mask, union_box
-from emote_cli.settings import ModelSettings, Settings
+from emote_cli.settings import ModelSettings
+from emote_cli.settings_tree import Settings
 from emote_cli.types import AudioFeatures, Box
 
 DAMAGE = (EmoteError, SafetensorError, OSError, ValueError, KeyError)

@@ -15,7 +15,7 @@ from emote_cli.data.layout import MANIFEST
 from emote_cli.data.manifest import ClipRecord, read_records
 from emote_cli.data.parts import unpack
 from emote_cli.errors import DataError, InputError, SettingsError
-from emote_cli.settings import Settings, read_yaml
+from emote_cli.settings_tree import Settings, read_yaml
 
 THE_REST = "all other"
 """A part of a split that begins so ("all other files") means every clip that no other part lists."""

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from emote_cli.errors import WeightsError
 from emote_cli.model.emo import Emo
-from emote_cli.settings import ModelSettings, load_settings, save_settings
+from emote_cli.settings import ModelSettings, load_settings
+from emote_cli.settings_tree import save_settings
 
 WEIGHTS = "model.safetensors"
 SETTINGS = "settings.yaml"

@@ -12,7 +12,7 @@ from emote_cli.data.manifest import ClipRecord
 from emote_cli.data.selection import Selection, select
 from emote_cli.model.checkpoint import load_model, save_model
 from emote_cli.model.emo import Emo
-from emote_cli.settings import save_settings
+from emote_cli.settings_tree import save_settings
 from emote_cli.training.engine import check_device
 from emote_cli.training.examples import examples_for
 from emote_cli.training.feed import Examples

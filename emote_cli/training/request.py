@@ -12,7 +12,8 @@ from pydantic import Field
 from emote_cli.data.layout import MANIFEST
 from emote_cli.errors import OutputError, SettingsError, TrainingError
 from emote_cli.files import only_writer
-from emote_cli.settings import Settings, load_settings, override, parse_settings, read_yaml, save_settings
+from emote_cli.settings import load_settings
+from emote_cli.settings_tree import Settings, override, parse_settings, read_yaml, save_settings
 from emote_cli.training.run_folder import LOCK, REQUEST, newest_checkpoint, stage_that_made
 from emote_cli.training.settings import ORDER, StageName, TrainSettings, load_recipe, recipe_stages
 from emote_cli.training.stages import NUMBERS

@@ -16,7 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from emote_cli.files import PART_PREFIX
-from emote_cli.settings import read_yaml
+from emote_cli.settings_tree import read_yaml
 from emote_cli.zoo.locate import SETTINGS_NAME, WEIGHTS_NAME, checkpoint_folders
 
 REQUEST = "request.yaml"

@@ -11,7 +11,8 @@ from pydantic import Field
 from emote_cli.data.dataset import SamplingSettings
 from emote_cli.data.selection import DataSettings
 from emote_cli.errors import SettingsError
-from emote_cli.settings import ModelSettings, Settings, parse_settings
+from emote_cli.settings import ModelSettings
+from emote_cli.settings_tree import Settings, parse_settings
 
 StageName = Literal["vae", "image", "video", "speed", "distill"]
 ORDER: tuple[StageName, ...] = get_args(StageName)

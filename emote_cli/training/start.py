@@ -8,7 +8,8 @@ from emote_cli.errors import SettingsError, TrainingError
 from emote_cli.model.checkpoint import load_model, random_model
 from emote_cli.model.emo import Emo
 from emote_cli.model.loading import load_folder, start_from_sd15
-from emote_cli.settings import ModelSettings, load_preset, load_settings, override
+from emote_cli.settings import ModelSettings, load_preset, load_settings
+from emote_cli.settings_tree import override
 from emote_cli.training.run_folder import stage_that_made
 from emote_cli.training.settings import ORDER, StageName
 from emote_cli.training.stages import NUMBERS

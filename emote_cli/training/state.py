@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from emote_cli.errors import TrainingError
 from emote_cli.model.emo import Emo
-from emote_cli.settings import save_settings
+from emote_cli.settings_tree import save_settings
 from emote_cli.training.optimizer import Average, GradientGuard
 from emote_cli.training.run_folder import (
     EMA,

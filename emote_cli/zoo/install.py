@@ -17,7 +17,8 @@ from typing import Literal
 
 from emote_cli.errors import OutputError, WeightsError
 from emote_cli.files import sha256_of
-from emote_cli.settings import load_preset, save_settings
+from emote_cli.settings import load_preset
+from emote_cli.settings_tree import save_settings
 from emote_cli.zoo.catalog import KNOWN_MODELS, HubFile, HubModel, human_size
 from emote_cli.zoo.convert import convert
 from emote_cli.zoo.locate import SETTINGS_NAME, home

@@ -15,7 +15,8 @@ from emote_cli.animation.runtime import Runtime
 from emote_cli.errors import DeviceError
 from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.model.checkpoint import random_model
-from emote_cli.settings import load_preset, override
+from emote_cli.settings import load_preset
+from emote_cli.settings_tree import override
 from emote_cli.types import Box, Face, Portrait, Waveform
 from tests.conftest import synthetic_speech
 

@@ -20,7 +20,8 @@ from emote_cli.animation.render import import_ahead
 from emote_cli.animation.scene import Scene, read_scene, shown_size
 from emote_cli.errors import InputError, SettingsError
 from emote_cli.perception import faces as faces_module
-from emote_cli.settings import load_preset, override
+from emote_cli.settings import load_preset
+from emote_cli.settings_tree import override
 
 
 class Counts:

@@ -16,7 +16,8 @@ from emote_cli.animation.runtime import Runtime
 from emote_cli.animation.schemes.hallo import HalloScheme
 from emote_cli.model.checkpoint import random_model
 from emote_cli.perception.wav2vec import Wav2VecFeatureExtractor
-from emote_cli.settings import load_preset, save_settings
+from emote_cli.settings import load_preset
+from emote_cli.settings_tree import save_settings
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

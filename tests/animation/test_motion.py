@@ -19,7 +19,8 @@ from emote_cli.media.image import read_image
 from emote_cli.model.emo import Emo
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, UPPER_INNER_LIP
-from emote_cli.settings import load_preset, override
+from emote_cli.settings import load_preset
+from emote_cli.settings_tree import override
 from emote_cli.types import Pixels, Portrait, Waveform
 from emote_cli.zoo.locate import locate_bundled
 

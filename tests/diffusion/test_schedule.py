@@ -6,7 +6,8 @@ import torch
 from emote_cli.diffusion.objective import min_snr_weight, per_sample_loss, target_for
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import SettingsError
-from emote_cli.settings import DiffusionSettings, ModelSettings, parse_settings
+from emote_cli.settings import DiffusionSettings, ModelSettings
+from emote_cli.settings_tree import parse_settings
 
 ROWS = torch.tensor([0, 3, 499, 997, 998])
 

@@ -9,7 +9,8 @@ from emote_cli.animation.moving_portrait import view_of
 from emote_cli.data.manifest import ClipRecord
 from emote_cli.model.painter import HINTS, VIEW
 from emote_cli.perception.motion_latents import mean_face
-from emote_cli.settings import load_preset, override
+from emote_cli.settings import load_preset
+from emote_cli.settings_tree import override
 from emote_cli.training.objectives.painting import Painting, picture_losses, reverse
 from emote_cli.training.pairs import Pairs, Shot, close_mouth, cut, is_drawable, read_pairs
 from emote_cli.training.settings import TrainSettings

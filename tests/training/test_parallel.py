@@ -11,7 +11,7 @@ import pytest
 import torch
 from training_runs import recipe, run, weights
 
-from emote_cli.settings import override
+from emote_cli.settings_tree import override
 from emote_cli.zoo.locate import checkpoint_folders
 
 PROGRAM = Path(__file__).parent.parent / "training_runs.py"

@@ -11,7 +11,7 @@ from training_runs import examples, recipe, run
 
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.errors import TrainingError
-from emote_cli.settings import override
+from emote_cli.settings_tree import override
 from emote_cli.training.engine import make_accelerator, tracker_names
 from emote_cli.training.objectives.denoising import disturb_motion
 from emote_cli.training.objectives.draws import draw

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from emote_cli.settings import Settings, override, parse_settings, read_yaml
+from emote_cli.settings_tree import Settings, override, parse_settings, read_yaml
 
 
 class PrepareSettings(Settings):

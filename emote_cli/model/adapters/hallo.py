@@ -16,7 +16,7 @@ from torch import Tensor
 from emote_cli.model.adapters import GuidedConditioning
 from emote_cli.model.conditioning import Conditioning, KeysValues, RegionWeights
 from emote_cli.model.emo import Emo
-from emote_cli.settings import Settings
+from emote_cli.settings_tree import Settings
 from emote_cli.shapes import ImageLatents
 
 Features = Mapping[str, Float[Tensor, "pictures _ _ _"]]
