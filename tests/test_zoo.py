@@ -207,7 +207,12 @@ def test_the_registry():
         for file in model.files:
             assert file.repo.count("/") == 1
             assert not file.to.endswith((".pth", ".pt", ".ckpt", ".bin")), "no pickle stays"
-            assert Path(file.to).suffix in (".safetensors", ".json", ".onnx")
+            program = file.to.endswith(".torchscript")
+            assert program or Path(file.to).suffix in (".safetensors", ".json", ".onnx")
+            assert not (program or file.url) or len(file.sha256) == 64, (
+                "what can run code is known beforehand"
+            )
+            assert bool(file.url) == bool(file.n_bytes)
             assert not file.restricted or licence_text(file.restricted)
             assert ("non-commercial" in file.licence) == bool(file.restricted)
 

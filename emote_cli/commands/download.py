@@ -61,10 +61,11 @@ def download(
         offline = offline or bool(constants.HF_HUB_OFFLINE)
         plan = plan_install(model, hub, folder, revision, offline, accept_licence)
         _carry_out(plan, hub)
-        done[plan.folder] = folder or (model.name if model.name in KNOWN_MODELS else model.base)
-    for place, name in done.items():
+        name = folder or (model.name if model.name in KNOWN_MODELS else model.base)
+        done[plan.folder] = f"animate portrait.png speech.wav --model {name}" if name else "evaluate VIDEO"
+    for place, further in done.items():
         console.result(place)
-        console.say(f"next: emote animate portrait.png speech.wav --model {name}")
+        console.say(f"next: emote {further}")
 
 
 def _resolve(names: list[str]) -> list[HubModel]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-_PICKLES = {".pth", ".pt", ".ckpt", ".bin"}
+_PICKLES = {".pth", ".pt", ".ckpt", ".bin", ".model"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,9 @@ class HubFile:
         mb: megabytes, as listed; a guide only.
         licence: name of its licence.
         restricted: key of the licence text that the user has to accept first; empty for free files.
+        sha256: of the hub's file, where it is known beforehand: another file is refused.
+        url: where it lies if no hub has it; `repo` and `path` then only name it.
+        n_bytes: its size, with `url`.
     """
 
     repo: str
@@ -72,6 +75,9 @@ class HubFile:
     mb: float
     licence: str
     restricted: str = ""
+    sha256: str = ""
+    url: str = ""
+    n_bytes: int = 0
 
     @property
     def pickled(self) -> bool:

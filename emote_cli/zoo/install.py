@@ -140,8 +140,7 @@ def install(plan: DownloadPlan, hub: Hub) -> Iterator[DownloadStep]:
             lock = read_lock(plan.folder)
             lock[job.file.to] = _locked(plan, job)
             write_lock(plan.folder, plan.model.base or plan.model.name, lock)
-        if not plan.cached:
-            _remove_if_empty(plan.folder / _HALF)
+        _remove_if_empty(plan.folder / _HALF)
         if plan.model.name in KNOWN_MODELS and not plan.model.base:
             save_settings(load_preset(plan.model.name), plan.folder / SETTINGS_NAME)
     except OSError as error:
@@ -175,6 +174,7 @@ def _survey(
         if remote is None:
             missing.append(file.to)
             continue
+        _check_known(file, remote)
         commits[file.repo] = remote.commit
         if whole and locked is not None and locked.source_hash == remote.etag:
             kept.append(file.to)
@@ -185,6 +185,8 @@ def _survey(
 
 def _from_hub(hub: Hub, file: HubFile, locked: Locked | None, revision: str) -> Remote:
     """Ask the hub about a file; what it says of a recorded revision must be what was recorded."""
+    if file.url:
+        return Remote(file.repo, file.path, file.sha256[:40], file.sha256, file.n_bytes, file.url)
     remote = look_up(hub, file.repo, file.path, revision)
     if locked is not None and remote.commit == locked.commit and remote.etag != locked.source_hash:
         raise WeightsError(
@@ -192,6 +194,16 @@ def _from_hub(hub: Hub, file: HubFile, locked: Locked | None, revision: str) -> 
             hint="do not trust this mirror; check HF_ENDPOINT, or choose another revision with --revision",
         )
     return remote
+
+
+def _check_known(file: HubFile, remote: Remote) -> None:
+    """Raise WeightsError where the hub has another file than the one whose sha256 is known beforehand."""
+    if file.sha256 and remote.etag != file.sha256:
+        raise WeightsError(
+            f"{remote.name} is another file than it was: "
+            f"its hash is {remote.etag[:12]}..., expected {file.sha256[:12]}...",
+            hint="do not trust this mirror: check HF_ENDPOINT; or update emote-cli",
+        )
 
 
 def _from_cache(file: HubFile, revision: str) -> Remote | None:
@@ -216,7 +228,8 @@ def _bring(plan: DownloadPlan, job: WantedFile, hub: Hub) -> Iterator[DownloadSt
     else:
         for n_bytes in fetch(hub, job.remote, source):
             yield DownloadStep(job, "fetch", n_bytes)
-    pointer = _enter_cache(job, hub, plan.offline) if plan.cached else source
+    cached = _is_cached(plan, job)
+    pointer = _enter_cache(job, hub, plan.offline) if cached else source
     place.parent.mkdir(parents=True, exist_ok=True)
     if job.file.pickled:
         yield DownloadStep(job, "convert")
@@ -225,9 +238,9 @@ def _bring(plan: DownloadPlan, job: WantedFile, hub: Hub) -> Iterator[DownloadSt
             place,
             {"source": f"{job.remote.name}@{job.remote.commit}", "source_hash": job.remote.etag},
         )
-        if not plan.cached:
+        if not cached:
             source.unlink()
-    elif plan.cached:
+    elif cached:
         _link(pointer, place)
     else:
         os.replace(source, place)
@@ -250,9 +263,14 @@ def _cache() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
+def _is_cached(plan: DownloadPlan, job: WantedFile) -> bool:
+    """Whether a file lies in the hub's cache, as only the hub's own files do."""
+    return plan.cached and not job.remote.url
+
+
 def _source(plan: DownloadPlan, job: WantedFile) -> Path:
     """Where the hub's bytes of a file come to lie."""
-    if not plan.cached:
+    if not _is_cached(plan, job):
         return plan.folder / _HALF / job.remote.etag
     return _entry(job.remote.repo) / "blobs" / job.remote.etag
 

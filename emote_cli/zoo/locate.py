@@ -168,6 +168,21 @@ def separator(folder: Path | None) -> Path:
     raise WeightsError("the vocal separator is not installed", hint=command)
 
 
+def locate_metric(name: str) -> Path | None:
+    """A file of `emote download metrics`, by its name in the folder; None where it was not fetched.
+
+    Raises:
+        WeightsError: it is damaged.
+    """
+    folder = home("metrics")
+    locked = read_lock(folder).get(name)
+    if locked is None or not (folder / name).is_file():
+        return None
+    if wrong := fault(folder / name, locked):
+        raise WeightsError(f"{folder / name} is {wrong}", hint="emote download metrics")
+    return folder / name
+
+
 def _model_folder(path: Path) -> Path:
     """The folder with settings and weights that a path means."""
     if path.is_file():

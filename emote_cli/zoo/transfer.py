@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ class Remote:
         commit: the revision, 40 hex digits.
         etag: sha256 of a large file (LFS), git blob id of a small one.
         size: bytes.
+        url: its own address, if no hub has it.
     """
 
     repo: str
@@ -76,6 +77,7 @@ class Remote:
     commit: str
     etag: str
     size: int
+    url: str = ""
 
     @property
     def name(self) -> str:
@@ -123,6 +125,8 @@ def fetch(hub: Hub, remote: Remote, target: Path) -> Iterator[int]:
         OutputError: if the disk is full or not writable.
     """
     partial = partial_path(target)
+    if remote.url:
+        hub = replace(hub, endpoint="/".join(remote.url.split("/")[:3]))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(partial, remote):
@@ -178,8 +182,9 @@ def _stream(hub: Hub, remote: Remote, partial: Path) -> Iterator[int]:
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
     start = partial.stat().st_size
-    url = hf_hub_url(remote.repo, remote.path, revision=remote.commit, endpoint=hub.address)
-    headers = build_hf_headers(library_name="emote") | {"Accept-Encoding": "identity"}
+    url = remote.url or hf_hub_url(remote.repo, remote.path, revision=remote.commit, endpoint=hub.address)
+    token = False if remote.url else None  # the hub's token is for the hub
+    headers = build_hf_headers(library_name="emote", token=token) | {"Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
     with get_session().stream("GET", url, headers=headers, timeout=hub.timeout_s) as response:
