@@ -13,8 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from emote_cli.animation.aids.detail import Enlarged, Enlarger
 from emote_cli.animation.aids.idle import Idle
-from emote_cli.animation.aids.paste import Enlarged, Enlarger, Liven, Paster, leave_as_is
+from emote_cli.animation.aids.paste import Liven, Paster, leave_as_is
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.portrait import square_of

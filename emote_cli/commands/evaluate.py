@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from emote_cli.evaluation.batch import Request
-    from emote_cli.evaluation.evaluate import Evaluation
+from emote_cli.animation.options import DeviceName
+
+_VIDEOS, _MODEL, _OUTPUT, _SPEED = "Finished videos", "Held-out clips", "Output", "Many videos"
 
 
 def evaluate(
@@ -20,22 +19,75 @@ def evaluate(
     truth: Annotated[
         Path | None,
         typer.Option(
-            "--truth", metavar="VIDEO|FOLDER", help="The true video, or a folder of equally named ones."
+            "--truth",
+            metavar="VIDEO|FOLDER",
+            help="The true video, or a folder of equally named ones.",
+            rich_help_panel=_VIDEOS,
         ),
     ] = None,
     portrait: Annotated[
-        Path | None, typer.Option("--portrait", metavar="PICTURE", help="Whose face it should be.")
+        Path | None,
+        typer.Option(
+            "--portrait", metavar="PICTURE", help="Whose face it should be.", rich_help_panel=_VIDEOS
+        ),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="DATASET|FOLDER",
+            help="Clips to make again from their first frame and their sound, and to measure beside the true ones: "
+            "those that --split holds out of a data set of `emote prepare`, or all videos in a folder. "
+            "The videos are made once and stay in --out.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME|PATH",
+            help="The model that makes them: a known one, or the folder of one (default: mini).",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(
+            "--split",
+            metavar="FILE",
+            help="JSON or YAML lists of clips, as for `emote train`: those under heldout are made.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    device: Annotated[
+        DeviceName, typer.Option("--device", help="Where the model runs.", rich_help_panel=_MODEL)
+    ] = "auto",
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FOLDER", help="Write report.html, metrics.json and metrics.csv; go on there."
+            "--out",
+            metavar="FOLDER",
+            help="Write report.html, metrics.json and metrics.csv; go on there after an interruption.",
+            rich_help_panel=_OUTPUT,
         ),
     ] = None,
     require: Annotated[
         list[str] | None,
         typer.Option(
-            "--require", metavar="NAME>=X", help="Exit 1 unless the median keeps it; may be repeated."
+            "--require",
+            metavar="NAME>=X",
+            help="Exit 1 unless the median keeps it; may be repeated.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--compare",
+            metavar="A.json B.json",
+            help="Show two metrics.json side by side, and measure nothing.",
+            rich_help_panel=_OUTPUT,
         ),
     ] = None,
     chunk_frames: Annotated[
@@ -44,26 +96,47 @@ def evaluate(
             "--chunk-frames",
             min=2,
             metavar="N",
-            help="Frames from seam to seam, where it is known (mini: 12).",
+            help="Frames from seam to seam, where it is known (mini: 12); with --data it is.",
+            rich_help_panel=_VIDEOS,
         ),
     ] = None,
-    compare: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option("--compare", metavar="A.json B.json", help="Show two metrics.json side by side."),
-    ] = None,
     sface: Annotated[
-        Path | None, typer.Option("--sface", metavar="FILE", help="SFace's ONNX file, for identity.")
+        Path | None,
+        typer.Option(
+            "--sface",
+            metavar="FILE",
+            help="SFace's ONNX file, for identity (default: what `emote download metrics` fetched).",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="So many videos at once (default: one after the other)."),
+        typer.Option(
+            "--workers",
+            min=1,
+            help="Processes, each with one video at a time (and a model of its own to make them).",
+            rich_help_panel=_SPEED,
+        ),
     ] = None,
     ray: Annotated[
-        str | None, typer.Option("--ray", metavar="ADDRESS|local", help="Run on a Ray cluster instead.")
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS|local", help="Run on a Ray cluster instead.", rich_help_panel=_SPEED
+        ),
     ] = None,
 ) -> None:
-    """Measure videos: lips, sync, identity, head, seams, drift, sharpness, timing."""
+    """Measure videos: lips, sync, identity, head, seams, drift, sharpness, timing.
+
+    emote evaluate me.mp4 --portrait me.jpg                  [dim]one video[/]
+
+    emote evaluate out/*.mp4 --truth clips/ --out report     [dim]many, with truth[/]
+
+    emote evaluate --model mini --data clips/ --out report   [dim]made by a model first[/]
+
+    emote evaluate --model runs/a --data dataset/ --split split.json --out report
+    """
     from emote_cli import console
+    from emote_cli.commands.evaluate_steps import measure, render
     from emote_cli.commands.evaluate_table import show_comparison, show_numbers
     from emote_cli.errors import SettingsError
     from emote_cli.evaluation import report
@@ -74,55 +147,46 @@ def evaluate(
     if compare is not None:
         show_comparison(report.compare(*compare))
         return
-    if not videos:
-        raise SettingsError("no video to measure", hint="emote evaluate VIDEO, or --compare A.json B.json")
+    if data is None and not videos:
+        raise SettingsError(
+            "no video to measure", hint="emote evaluate VIDEO, or --data FOLDER, or --compare A.json B.json"
+        )
+    _check_usage(videos, truth, portrait, data, model, split, out)
     wanted = [read_threshold(text, MEASURES) for text in require or ()]
-    keep = None if out is None else out / CACHE
-    requests = requests_for(
-        videos, truth, portrait=portrait, chunk_frames=chunk_frames, sface=sface, keep=keep
-    )
-    if out is not None:
-        make_place(out)
-    found, failed = _measure(requests, workers, ray)
+    how = {"chunk_frames": chunk_frames, "sface": sface, "keep": None if out is None else out / CACHE}
+    if data is not None and out is not None:
+        requests, failed = render(data, model or "mini", split, device, out, workers, ray, how)
+    else:
+        requests, failed = requests_for(videos or [], truth, portrait=portrait, **how), []
+        if out is not None:
+            make_place(out)
+    found, unmeasured = measure(requests, workers, ray)
     show_numbers(found)
     for path in report.write_reports(found, out) if out is not None else ():
         console.result(path)
     summary, reasons = report.medians(found), found[0].not_measured
     failures = [line for each in wanted if (line := each.failure(summary, reasons)) is not None]
-    for line in [*failed, *failures]:
+    for line in [*failed, *unmeasured, *failures]:
         console.say(line)
-    if failed or failures:
+    if failed or unmeasured or failures:
         raise typer.Exit(1)
 
 
-def _measure(
-    requests: Sequence[Request], workers: int | None, ray: str | None
-) -> tuple[list[Evaluation], list[str]]:
-    """What was measured, in the order of the requests; and a line for each video that could not be.
-
-    Raises:
-        EmoteError: none could be measured; it says why not the first.
-    """
-    from emote_cli import console
-    from emote_cli.errors import EmoteError
-    from emote_cli.evaluation.batch import evaluate_all
-
-    frames = {request: request.count_frames() for request in requests}
-    answers: dict[Request, Evaluation | EmoteError] = {}
-    seen = 0
-    with console.progress("measuring", sum(frames.values()), "frames") as advance:
-
-        def count(n: int) -> None:
-            nonlocal seen
-            seen += n
-            advance(n)
-
-        for request, answer in evaluate_all(requests, workers, ray, count):
-            advance(frames[request] - seen)  # those of another process, or watched by an earlier run
-            seen = 0
-            answers[request] = answer
-    errors = {each: answer for each in requests if isinstance(answer := answers[each], EmoteError)}
-    found = [answer for each in requests if not isinstance(answer := answers[each], EmoteError)]
-    if not found:
-        raise next(iter(errors.values()))
-    return found, [f"not measured: {each.video}: {error.message}" for each, error in errors.items()]
+def _check_usage(
+    videos: list[Path] | None,
+    truth: Path | None,
+    portrait: Path | None,
+    data: Path | None,
+    model: str | None,
+    split: Path | None,
+    out: Path | None,
+) -> None:
+    """Options that go together."""
+    if data is None and (model is not None or split is not None):
+        raise typer.BadParameter("--model and --split are for --data")
+    if data is not None and (videos or truth or portrait):
+        raise typer.BadParameter(
+            "--data takes no VIDEO, no --truth and no --portrait: it makes and finds them"
+        )
+    if data is not None and out is None:
+        raise typer.BadParameter("is needed with --data: the videos are made there", param_hint="--out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
@@ -16,6 +16,9 @@ from emote_cli.data.manifest import ClipRecord, read_records
 from emote_cli.data.parts import unpack
 from emote_cli.errors import DataError, InputError, SettingsError
 from emote_cli.settings_tree import Settings, read_yaml
+
+HELD_OUT = "heldout"
+"""The part of a split whose clips nothing is trained on."""
 
 THE_REST = "all other"
 """A part of a split that begins so ("all other files") means every clip that no other part lists."""
@@ -30,7 +33,7 @@ class DataSettings(Settings):
         None, description="JSON or YAML file with lists of clips under train, heldout, ..."
     )
     part: str = Field("train", description="the lists of the split to train on, at any depth of the file")
-    held_out: str = Field("heldout", description="the lists to make validation videos of")
+    held_out: str = Field(HELD_OUT, description="the lists to make validation videos of")
     include: tuple[str, ...] = Field(
         (), description="clips to train on besides the split's (or the only ones)"
     )
@@ -79,10 +82,27 @@ def names_of(record: ClipRecord) -> set[str]:
 
 def matches(record: ClipRecord, patterns: Sequence[str]) -> bool:
     """Whether one of the names or patterns means this clip."""
-    names = names_of(record)
+    return means(patterns, names_of(record))
+
+
+def means(patterns: Sequence[str], names: Collection[str]) -> bool:
+    """Whether one of the names or patterns means something that goes by these names."""
     return any(
         name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names
     )
+
+
+def is_held_out(names: Collection[str], lists: Mapping[str, Sequence[str]], part: str = HELD_OUT) -> bool:
+    """Whether a split holds something of these names out: its part lists it, or all that no other part lists.
+
+    Args:
+        names: what it may be called.
+        lists: from `read_split`.
+        part: the lists that count.
+    """
+    patterns = lists.get(part, ())
+    others = [each for name, wanted in lists.items() if name != part for each in wanted if each != "*"]
+    return means(patterns, names) and not ("*" in patterns and means(others, names))
 
 
 def read_split(path: Path) -> dict[str, list[str]]:
@@ -155,7 +175,7 @@ def select(records: list[ClipRecord], settings: DataSettings) -> Selection:
             f"none of the {len(records)} clips is selected for training",
             f"check data.split, data.include, data.exclude; clips are named like {json.dumps(records[0].id)}",
         )
-    held_out = [r for r in records if r.frames > 1 and matches(r, lists.get(settings.held_out, []))]
+    held_out = [r for r in records if r.frames > 1 and is_held_out(names_of(r), lists, settings.held_out)]
     return Selection(train, [weight_of(r, settings.weights) for r in train], held_out)
 
 

@@ -22,7 +22,7 @@ from emote_cli.perception.sface import SFace
 from emote_cli.zoo.locate import home, locate_bundled
 
 SFACE_NAME = "face_recognition_sface_2021dec.onnx"
-PROTOCOL = 2
+PROTOCOL = 3
 """Counts up whenever a recipe changes, so that numbers of different recipes are never compared in silence."""
 
 MEASURES: dict[str, Measure] = {

@@ -20,7 +20,7 @@ from emote_cli.media.audio import open_audio
 from emote_cli.media.video import probe, read_frames
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.perception.geometry import crop_square, face_box, mouth_box, overlap, rotation
-from emote_cli.perception.landmarks import EYE_CORNERS, EYES, LOWER_LIP, NOSE_TIP, UPPER_LIP
+from emote_cli.perception.landmarks import EYE_CORNERS, EYES, LID_EDGES, LOWER_LIP, NOSE_TIP, UPPER_LIP
 from emote_cli.perception.lip_reading import read_lips_from_sound, voice_energy
 from emote_cli.perception.sface import SFace
 from emote_cli.types import Box, Face, Pixels
@@ -57,7 +57,7 @@ class Footage:
         jaw: MediaPipe's jawOpen, 0..1.
         gap: between the inner lips, over the distance of the outer eye corners.
         width_of_mouth: from corner to corner, over the same distance.
-        blink: mean of MediaPipe's two eyeBlink values, 0..1.
+        lids: how far they are apart, over the width of the eye; mean of both eyes.
         change: mean difference of the window's gray values to the frame before, in 0..255; NaN where it moved.
         still_change: the same beside the head, above the chin; NaN where there is no room.
         mouth_sharpness: variance of the Laplacian around the mouth.
@@ -81,7 +81,7 @@ class Footage:
     jaw: Float[np.ndarray, " frames"]
     gap: Float[np.ndarray, " frames"]
     width_of_mouth: Float[np.ndarray, " frames"]
-    blink: Float[np.ndarray, " frames"]
+    lids: Float[np.ndarray, " frames"]
     change: Float[np.ndarray, " frames"]
     still_change: Float[np.ndarray, " frames"]
     mouth_sharpness: Float[np.ndarray, " frames"]
@@ -153,7 +153,7 @@ class _Row:
     jaw: float = math.nan
     gap: float = math.nan
     width_of_mouth: float = math.nan
-    blink: float = math.nan
+    lids: float = math.nan
     change: float = math.nan
     still_change: float = math.nan
     mouth_sharpness: float = math.nan
@@ -280,9 +280,15 @@ def _describe(row: _Row, face: Face) -> None:
     row.mouths_px = (mouth.x0, mouth.y0, mouth.x1, mouth.y1)
     row.turn = rotation(face.pose_4x4)
     row.jaw = shapes["jawOpen"]
-    row.blink = (shapes["eyeBlinkLeft"] + shapes["eyeBlinkRight"]) / 2
+    row.lids = float(np.mean([_opening(points, *edges) for edges in LID_EDGES]))
     row.gap = distance(UPPER_LIP, LOWER_LIP) / eyes
     row.width_of_mouth = distance(*_MOUTH_CORNERS) / eyes
+
+
+def _opening(points: np.ndarray, upper: tuple[int, ...], lower: tuple[int, ...]) -> float:
+    """Mean distance of the lids' middle fives, over the distance of the eye's corners."""
+    apart = np.linalg.norm(points[list(upper[2:-2]), :2] - points[list(lower[2:-2]), :2], axis=1)
+    return float(apart.mean() / max(np.linalg.norm(points[upper[0], :2] - points[upper[-1], :2]), 1e-6))
 
 
 def _cut(frame: Pixels, window: Box | None) -> UInt8[np.ndarray, "side side 3"]:

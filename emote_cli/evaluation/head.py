@@ -6,16 +6,17 @@ import math
 
 import numpy as np
 
-from emote_cli.evaluation.findings import Curve, Findings, Measure, number
+from emote_cli.evaluation.findings import Curve, Findings, Measure, median_around, number
 from emote_cli.evaluation.footage import Footage
 from emote_cli.perception.tracking import rotation_speed_deg_s
 
 BUCKET_CENTERS_DEG_S = tuple(np.linspace(0, 1.8, 10) * 30)
 """EMO's nine to ten head speeds as its network is told them: 0 to 1.8 degrees per frame at 30 fps."""
 
-_CLOSING, _OPENING = 0.25, 0.15
-"""Above the video's usual blink value: here a blink begins, and here it has ended."""
+_SHUT, _OPEN = 0.8, 0.9
+"""Shares of the usual opening: below the first a blink begins, above the second it has ended."""
 _LONGEST_BLINK_S = 0.7
+_USUAL_S = 4.0
 
 MEASURES = {
     "head.speed_deg_s": Measure(
@@ -24,7 +25,8 @@ MEASURES = {
     "head.speed_p95_deg_s": Measure("head speed, fast moments", "Its 95th percentile.", "deg/s", notable=6),
     "head.bucket": Measure("EMO's speed bucket", "Number of EMO's ten speeds (0 to 1.8 degrees per frame of 30 fps) that is nearest to the mean.", notable=1),
     "blinks.per_minute": Measure(
-        "blinks", "Times per minute at which MediaPipe's eyeBlink rises by 0.25 above its median and falls again within 0.7 s.", "1/min", notable=8
+        "blinks", "Times per minute at which the opening between the lids (landmarks; over the eye's width) falls below 80 % of what is usual"
+        " there (median of 4 s) and is above 90 % again within 0.7 s.", "1/min", notable=8
     ),
 }  # fmt: skip
 
@@ -53,15 +55,13 @@ def head_speed(footage: Footage) -> Curve:
 
 def count_blinks(footage: Footage) -> int:
     """How often the eyes close and open again."""
-    blink = footage.blink
-    if not np.isfinite(blink).any():
-        return 0
-    usual, longest = float(np.nanmedian(blink)), _LONGEST_BLINK_S * footage.fps
+    usual = median_around(footage.lids, round(_USUAL_S * footage.fps) // 2)
+    longest = _LONGEST_BLINK_S * footage.fps
     count, began = 0, None
-    for frame, value in enumerate(blink):
-        if began is None and value > usual + _CLOSING:
+    for frame, share in enumerate(footage.lids / usual):
+        if began is None and share < _SHUT:
             began = frame
-        elif began is not None and value < usual + _OPENING:
+        elif began is not None and share > _OPEN:
             count += frame - began <= longest
             began = None
     return count

@@ -143,9 +143,10 @@ def measure_lips(
     for name, (mine, true) in pairs.items():
         found[f"lips.{name}.correlation"] = number(correlate(mine, true), still)
         found[f"lips.{name}.amplitude"] = number(amplitude(mine, true), "the true lips stay still")
-    shifts = correlate_shifted(ours.opening, theirs.opening, round(_REACH_S * footage.fps))
+    reach = round(_REACH_S * footage.fps)
+    shifts = correlate_shifted(ours.opening, theirs.opening, reach)
     place, height = find_peak(shifts)
-    chance = chance_bound(ours.opening, theirs.opening)
+    chance = chance_bound(ours.opening, theirs.opening, reach)
     lag_ms = number(place * 1000 / footage.fps, f"{still}, or it is shorter than a second")
     lost = f"not found: the best correlation is {height:.2f}, and chance reaches {chance:.2f}"
     found["lips.lag_ms"] = lost if height < chance else lag_ms

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.evaluation.findings import Findings, Measure, number
+from emote_cli.evaluation.findings import Findings, Measure, median_around, number
 from emote_cli.evaluation.footage import Footage
 
 PERIODS = range(4, 65)
@@ -58,10 +58,7 @@ def relative_change(footage: Footage) -> Float[np.ndarray, " frames"]:
     change = footage.change
     if len(change) < 9:
         return np.full(len(change), np.nan)
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(change, 4, constant_values=np.nan), 9)
-    usual = np.full(len(change), np.nan)
-    some = np.isfinite(around).any(1)
-    usual[some] = np.nanmedian(around[some], axis=1)
+    usual = median_around(change, 4)
     floor = max(float(np.nanmedian(change)) * 0.05, 1e-3) if np.isfinite(change).any() else 1e-3
     return change / np.maximum(usual, floor)
 

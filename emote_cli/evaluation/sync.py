@@ -29,7 +29,7 @@ MEASURES = {
     ),
     "sync.lag_ms": Measure(
         "lips late against the sound", "The lag, up to 0.6 s, at which they agree best; negative: the lips come first. Not found where they agree no"
-        " better than a single lag does by chance in one case of a hundred; the best of all lags passes by chance more often.", "ms", "zero", notable=40
+        " better than the best of all lags does by chance in one case of a hundred.", "ms", "zero", notable=40
     ),
     "sync.confidence": Measure(
         "how sure the lag is", "Correlation at the best lag less the median over all lags.", better="higher"
@@ -42,11 +42,12 @@ def measure_sync(footage: Footage) -> Findings:
     if not len(footage.energy):
         return dict.fromkeys(MEASURES, "the video has no sound")
     opening = lips_of(footage).opening
-    shifts = correlate_shifted(opening, footage.heard, round(REACH_S * footage.fps))
+    reach = round(REACH_S * footage.fps)
+    shifts = correlate_shifted(opening, footage.heard, reach)
     place, height = find_peak(shifts)
     median = float(np.nanmedian(shifts)) if np.isfinite(shifts).any() else math.nan
     reason = "lips or sound stay still, or the video is shorter than 1.5 s"
-    chance = chance_bound(opening, footage.heard)
+    chance = chance_bound(opening, footage.heard, reach)
     lost = f"not found: the best correlation is {height:.2f}, and chance reaches {chance:.2f}"
     lag_ms = number(place * 1000 / footage.fps, reason)
     return {

@@ -294,6 +294,22 @@ def audio_arguments(sound: Soundtrack | None, encoding: Encoding) -> tuple[list[
     return [*span, *source(sound.path)], ["-map", f"1:a:{index}", *start, "-c:a", *codec]
 
 
+def add_sound(path: Path, picture: Path, sound: Soundtrack) -> None:
+    """Write a video with the picture of one file, just as it is stored there, and the sound of another.
+
+    Raises:
+        InputError: a file is missing, or holds no sound.
+        OutputError: ffmpeg cannot write.
+    """
+    encoding = encoding_of(path)
+    audio, how = audio_arguments(sound, encoding)
+    sink = Sink(path, [*source(picture), *audio, "-map", "0:v:0", "-c:v", "copy", *how, *encoding.container])
+    try:
+        sink.finish()
+    finally:
+        sink.discard()
+
+
 def write_video(
     path: Path,
     frames: Iterable[Pixels],

@@ -11,12 +11,11 @@ from emote_cli.animation.aids.articulation import (
     USUAL,
     Articulation,
     articulate,
-    draw_mouth_mask,
     find_loudest,
 )
-from emote_cli.animation.aids.detail import CHIN
+from emote_cli.animation.aids.masks import draw_mouth_mask
 from emote_cli.animation.chunks import plan_chunks
-from emote_cli.perception.regions import LIPS
+from emote_cli.perception.landmarks import CHIN, LIPS
 from emote_cli.types import Box, Face, Waveform
 
 

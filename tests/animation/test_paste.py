@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emote_cli.animation.aids.paste import Enlarger, Paster, head_mask
+from emote_cli.animation.aids.detail import Enlarger
+from emote_cli.animation.aids.masks import draw_head_mask
+from emote_cli.animation.aids.paste import Paster
 from emote_cli.animation.choice import choose_face
 from emote_cli.animation.portrait import cut_portrait
 from emote_cli.types import Box, Face, Portrait
@@ -74,7 +76,7 @@ def test_a_square_over_the_edge(photo):
 
 
 def test_the_mask_is_one_on_the_face_and_zero_at_the_edges():
-    mask = head_mask(Box(40, 38, 90, 95), 131)
+    mask = draw_head_mask(Box(40, 38, 90, 95), 131)
     assert mask[66, 65] == 1
     assert max(mask[0].max(), mask[-1].max(), mask[:, 0].max(), mask[:, -1].max()) == 0
     assert np.abs(np.diff(mask, axis=0)).max() < 0.15

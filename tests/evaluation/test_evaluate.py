@@ -13,7 +13,7 @@ from emote_cli.cli import app
 from emote_cli.errors import InputError, SettingsError
 from emote_cli.evaluation import report
 from emote_cli.evaluation.evaluate import MEASURES, find_truth, measure
-from emote_cli.evaluation.findings import amplitude, correlate, correlate_shifted, find_peak
+from emote_cli.evaluation.findings import amplitude, chance_bound, correlate, correlate_shifted, find_peak
 from emote_cli.evaluation.lips import find_closed
 from emote_cli.evaluation.thresholds import read_threshold
 
@@ -145,3 +145,21 @@ def test_the_cards_table_alone_is_replaced(tmp_path: Path) -> None:
     card.write_text("no marks\n")
     with pytest.raises(SystemExit, match="needs one line"):
         measure_mini.fill_card(card, "")
+
+
+def test_blinks_are_counted_in_the_persons_own_range() -> None:
+    lids = np.full(FRAMES, 0.2) + 0.02 * waves(5)
+    for place, share in ((30, 0.1), (80, 0.7), (130, 0.3), (200, 0.1)):
+        lids[place : place + 4] *= share
+    assert numbers(lids=lids)["blinks.per_minute"] == pytest.approx(4 * 60 / (FRAMES / FPS))
+    assert numbers(lids=2.5 * lids)["blinks.per_minute"] == pytest.approx(24)
+    lids[200:230] *= 0.1  # shut for longer than a blink
+    assert numbers(lids=lids)["blinks.per_minute"] == pytest.approx(18)
+
+
+def test_the_best_of_all_lags_passes_by_chance_once_in_a_hundred_times() -> None:
+    curves = [waves(seed) for seed in range(1, 21)]
+    pairs = [(a, b) for k, a in enumerate(curves) for b in curves[:k]]
+    found = [find_peak(correlate_shifted(a, b, 15))[1] > chance_bound(a, b, 15) for a, b in pairs]
+    assert np.mean(found) <= 0.03
+    assert chance_bound(curves[0], curves[0], 15) < 0.5

@@ -16,9 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from emote_cli.animation.aids.detail import soft_hull
+from emote_cli.animation.aids.masks import draw_mouth_mask
 from emote_cli.perception.features import SAMPLE_RATE_HZ
-from emote_cli.perception.landmarks import CHIN, LIPS
 from emote_cli.shapes import VideoLatents
 from emote_cli.types import Chunk, Face, Sound
 
@@ -28,8 +27,6 @@ USUAL = 1.4
 """Length of a usual way at a mouth while the sound is loud, in the same unit: such lips are stretched as told."""
 LEAST, MOST = 0.75, 4.0
 """How many times that much others are stretched."""
-ROOM, SOFT = 0.05, 0.05
-"""How far the mouth's surroundings reach beyond lips and chin, and how soft they end, over the face's height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +48,6 @@ class Articulation:
         way = latents - self.rest
         length = way.square().sum(2, keepdim=True).sqrt()
         return self.rest + (1 + (self.times - 1) / (1 + (length / self.far) ** 2)) * way
-
-
-def draw_mouth_mask(face: Face, size: int, *, chin: bool = True) -> Float[np.ndarray, "size size"]:
-    """A soft mask: 1 over lips and chin; everywhere, where a person drew the face's box.
-
-    Args:
-        face: in a square picture.
-        size: of its side in pixels.
-        chin: whether it reaches down there.
-    """
-    if not face.blendshapes:
-        return np.ones((size, size), np.float32)
-    points, height = face.landmarks_px[[*LIPS, CHIN] if chin else list(LIPS), :2], face.box_px.height
-    return soft_hull(points, size, SOFT * height, round(ROOM * height))
 
 
 def find_loudest(speech: Sound, chunks: Sequence[Chunk], fps: int) -> Chunk:

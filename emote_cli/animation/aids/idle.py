@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.animation.aids.paste import head_mask
+from emote_cli.animation.aids.masks import draw_head_mask
 from emote_cli.perception.landmarks import EYES
 from emote_cli.types import Box, Face
 
@@ -124,7 +124,7 @@ class Idle:
         self.head_speed, self.seed = head_speed, seed
         box = face.box_px.resized(scale)
         self.y, self.x = np.mgrid[0:side, 0:side].astype(np.float32)
-        self.reach = head_mask(box, side)
+        self.reach = draw_head_mask(box, side)
         self.depth = dome(self.x, self.y, box) * self.reach
         self.pivot = (box.center[0], box.y1)
         points = face.landmarks_px[:, :2].astype(np.float64) * scale

@@ -1,4 +1,4 @@
-"""From the model's square to what is shown: enlarged with the photo's own detail, or pasted back into it."""
+"""From the model's square back into the photo that it was cut from."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
+from emote_cli.animation.aids.detail import Enlarged, Enlarger
+from emote_cli.animation.aids.masks import draw_head_mask
 from emote_cli.animation.portrait import square_of, turn_matrix
 from emote_cli.media.image import resize
 from emote_cli.types import Box, Pixels, Portrait
 
-STILL = 6.0
-"""Mean difference from the portrait, in 0..255, at which the photo's detail has faded to 1/e."""
-FEATHER = 0.3
-"""How much of the head's ellipse is blended, over its radius."""
-
-Enlarged = Float[np.ndarray, "side side 3"]
 Photo = UInt8[np.ndarray, "photo_height photo_width 3"]
 Liven = Callable[[Enlarged, float], Enlarged]
 """What else happens to a finished square at a time, in seconds; see idle.py."""
@@ -26,46 +22,6 @@ Liven = Callable[[Enlarged, float], Enlarged]
 def leave_as_is(square: Enlarged, time_s: float) -> Enlarged:
     """Change nothing."""
     return square
-
-
-class Enlarger:
-    """Enlarges frames of the model's size; where they stand still they get the photo's detail.
-
-    Args:
-        portrait: what the model animates.
-        sharp: the same square of the photo at the wanted size.
-    """
-
-    def __init__(self, portrait: Pixels, sharp: UInt8[np.ndarray, "side side 3"]) -> None:
-        self._portrait = portrait.astype(np.float32)
-        self._side = sharp.shape[0]
-        self._lost = sharp.astype(np.float32) - resize(portrait, (self._side, self._side)).astype(np.float32)
-
-    def __call__(self, frame: Pixels) -> Enlarged:
-        """Values 0..255, not yet rounded."""
-        radius = 2 * max(frame.shape[0] // 64, 1) + 1
-        change = np.abs(frame.astype(np.float32) - self._portrait).mean(axis=2)
-        still = np.exp(-((cv2.blur(change, (radius, radius)) / STILL) ** 2))
-        side = (self._side, self._side)
-        soft = cv2.resize(cv2.blur(still, (radius, radius)), side, interpolation=cv2.INTER_LINEAR)
-        large = resize(frame, side).astype(np.float32) + soft[..., None] * self._lost
-        return np.asarray(large.clip(0, 255), np.float32)
-
-
-def head_mask(face: Box, side: int) -> Float[np.ndarray, "side side"]:
-    """1 on the head, falling smoothly to 0 on an ellipse around it and at the square's edges.
-
-    Args:
-        face: in pixels of the square.
-        side: of the square, in pixels.
-    """
-    y, x = np.mgrid[0:side, 0:side].astype(np.float32) + 0.5
-    center_x, center_y = face.center
-    radius_x, radius_y = 0.78 * face.width, 0.85 * face.height
-    away = np.hypot((x - center_x) / radius_x, (y - (center_y - 0.08 * face.height)) / radius_y)
-    inside = np.minimum(np.minimum(x, side - x), np.minimum(y, side - y)) - 1
-    ramp = np.clip(np.minimum((1 - away) / FEATHER, inside / (0.07 * side)), 0, 1)
-    return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
 
 
 class Paster:
@@ -89,8 +45,8 @@ class Paster:
         self._enlarge = Enlarger(portrait.pixels, sharp if detail else flat)
         face = portrait.face.box_px
         scale = side / model_side
-        mask = head_mask(face.resized(scale), side)
-        small = head_mask(face, model_side)
+        mask = draw_head_mask(face.resized(scale), side)
+        small = draw_head_mask(face, model_side)
         self._rim = (small > 0.02) & (small < 0.6)
         self._at_rim = portrait.pixels[self._rim].astype(np.float32)
         self._back = to_photo(crop, portrait.roll_deg)

@@ -12,14 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.animation.aids.articulation import Articulation, articulate, draw_mouth_mask, find_loudest
-from emote_cli.animation.aids.detail import (
-    color_limits,
-    draw_lower_face_mask,
-    keep_portrait,
-    lock_colors,
-    transfer_detail,
-)
+from emote_cli.animation.aids.articulation import Articulation, articulate, find_loudest
+from emote_cli.animation.aids.colors import color_limits, keep_portrait, lock_colors
+from emote_cli.animation.aids.detail import transfer_detail
+from emote_cli.animation.aids.masks import draw_lower_face_mask, draw_mouth_mask
 from emote_cli.animation.aids.smoothing import Track
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.options import REGION_SCALES, AnimateOptions

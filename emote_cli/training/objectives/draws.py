@@ -7,7 +7,7 @@ spread over processes and forward passes changes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -65,45 +65,52 @@ def draw(
         first: number, within the step, of the batch's first sample.
     """
     if settings.noise_on == "device":
-        return draw_at_once(batch, schedule, settings, seed, step, first)
-    rows = []
-    for sample in range(first, first + len(batch.target)):
-        generator = sample_generator(seed, step, sample)
-        noise = torch.randn(batch.target.shape[1:], generator=generator)
-        if settings.noise_offset:
-            noise = noise + settings.noise_offset * torch.randn(*noise.shape[:2], 1, 1, generator=generator)
-        chances = torch.rand(
-            7, generator=generator
-        ).tolist()  # the last one is spare: streams stay as they were
-        timestep = draw_timestep(schedule, settings, generator, chances[5])
-        motion_noise = torch.randn(batch.motion.shape[1:], generator=generator)
-        frames, _, height, width = motion_noise.shape
-        kept = torch.rand(frames, 1, height, width, generator=generator) >= settings.motion_patch_drop
-        rows.append((noise, timestep, motion_noise, kept.float(), draw_dropped(chances, settings)))
-    noises, timesteps, motions, kepts, dropped = zip(*rows, strict=True)
+        return draw_at_once(batch, schedule, settings, sample_generator(seed, step, first))
+    generators = (sample_generator(seed, step, first + row) for row in range(len(batch.target)))
+    rows = [draw_sample(batch, schedule, settings, generator) for generator in generators]
     return Draw(
-        noise=torch.stack(noises),
-        timestep=torch.stack(timesteps),
-        motion_noise=torch.stack(motions),
-        motion_kept=torch.stack(kepts),
-        dropped={name: tuple(row[name] for row in dropped) for name in get_args(Droppable)},
+        noise=torch.stack([row.noise for row in rows]),
+        timestep=torch.stack([row.timestep for row in rows]),
+        motion_noise=torch.stack([row.motion_noise for row in rows]),
+        motion_kept=torch.stack([row.motion_kept for row in rows]),
+        dropped=join_dropped([row.dropped for row in rows]),
     )
 
 
-def draw_at_once(
-    batch: TrainingExample,
-    schedule: NoiseSchedule,
-    settings: StepSettings,
-    seed: int,
-    step: int,
-    first: int = 0,
-) -> Draw:
-    """The same with all noise of the batch in one call, where the batch is: nothing is made on a CPU and brought over.
+class SampleDraw(NamedTuple):
+    """The randomness of one sample; see `Draw`."""
 
-    It depends on (seed, step, first), and so on how many processes share a step.
+    noise: Float[Tensor, "f c h w"]
+    timestep: Int[Tensor, ""]
+    motion_noise: Float[Tensor, "n c h w"]
+    motion_kept: Float[Tensor, "n 1 h w"]
+    dropped: dict[str, bool]
+
+
+def draw_sample(
+    batch: TrainingExample, schedule: NoiseSchedule, settings: StepSettings, generator: torch.Generator
+) -> SampleDraw:
+    """All random numbers of one sample of a batch, on the CPU; see `draw`."""
+    noise = torch.randn(batch.target.shape[1:], generator=generator)
+    if settings.noise_offset:
+        noise = noise + settings.noise_offset * torch.randn(*noise.shape[:2], 1, 1, generator=generator)
+    chances = torch.rand(7, generator=generator).tolist()  # the last one is spare: streams stay as they were
+    timestep = draw_timestep(schedule, settings, generator, chances[5])
+    motion_noise = torch.randn(batch.motion.shape[1:], generator=generator)
+    frames, _, height, width = motion_noise.shape
+    kept = torch.rand(frames, 1, height, width, generator=generator) >= settings.motion_patch_drop
+    return SampleDraw(noise, timestep, motion_noise, kept.float(), draw_dropped(chances, settings))
+
+
+def draw_at_once(
+    batch: TrainingExample, schedule: NoiseSchedule, settings: StepSettings, generator: torch.Generator
+) -> Draw:
+    """All random numbers of a batch, its noise in one call on the batch's device: nothing is brought over.
+
+    They depend on the generator of the batch's first sample, and so on how many processes share a step.
     """
-    here, device, rows = sample_generator(seed, step, first), batch.target.device, len(batch.target)
-    there = torch.Generator(device).manual_seed(here.initial_seed())
+    device, rows = batch.target.device, len(batch.target)
+    there = torch.Generator(device).manual_seed(generator.initial_seed())
     noise = torch.randn(batch.target.shape, generator=there, device=device)
     if settings.noise_offset:
         shared = torch.randn(*noise.shape[:3], 1, 1, generator=there, device=device)
@@ -111,14 +118,13 @@ def draw_at_once(
     motion_noise = torch.randn(batch.motion.shape, generator=there, device=device)
     frames, _, height, width = motion_noise.shape[1:]
     kept = torch.rand(rows, frames, 1, height, width, generator=there, device=device)
-    chances = torch.rand(rows, 6, generator=here).tolist()
-    dropped = [draw_dropped(row, settings) for row in chances]
+    chances = torch.rand(rows, 6, generator=generator).tolist()
     return Draw(
         noise=noise,
-        timestep=torch.stack([draw_timestep(schedule, settings, here, row[5]) for row in chances]),
+        timestep=torch.stack([draw_timestep(schedule, settings, generator, row[5]) for row in chances]),
         motion_noise=motion_noise,
         motion_kept=(kept >= settings.motion_patch_drop).float(),
-        dropped={name: tuple(row[name] for row in dropped) for name in get_args(Droppable)},
+        dropped=join_dropped([draw_dropped(row, settings) for row in chances]),
     )
 
 
@@ -140,3 +146,8 @@ def draw_dropped(chances: list[float], settings: StepSettings) -> dict[str, bool
         "face_region": chances[2] < settings.drop_face_region,
         "speed": chances[3] < settings.drop_speed,
     }
+
+
+def join_dropped(rows: list[dict[str, bool]]) -> dict[str, tuple[bool, ...]]:
+    """What each sample goes without -> for each part, which samples go without it."""
+    return {name: tuple(row[name] for row in rows) for name in get_args(Droppable)}

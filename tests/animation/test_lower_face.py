@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from emote_cli.animation.aids.detail import (
-    CHEEKS,
-    JAW,
+from emote_cli.animation.aids.colors import (
     LEEWAY,
     color_limits,
-    draw_lower_face_mask,
     keep_portrait,
     lock_colors,
     luma_and_chroma,
 )
+from emote_cli.animation.aids.masks import draw_lower_face_mask
+from emote_cli.perception.landmarks import CHEEKS, JAW
 from emote_cli.types import Box, Face
 
 SIZE = 128
