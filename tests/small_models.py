@@ -35,6 +35,22 @@ def paper_settings() -> ModelSettings:
     return tiny_settings(reference_latents=False)
 
 
+def hallo_settings(motion_frames: int = 2) -> ModelSettings:
+    """Hallo's family, small: an audio module, identity tokens, motion frames."""
+    preset = load_preset("hallo").model_dump()
+    changes = {
+        "image_size": 32,
+        "autoencoder": {"block_channels": [8, 8, 8, 8], "layers_per_block": 1, "norm_groups": 4},
+        "unet": {
+            "block_channels": [8, 16], "attention": [True, False], "layers_per_block": 1, "heads": 2, "norm_groups": 4,
+        },
+        "family": preset["family"] | {"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7},
+        "audio": preset["audio"] | {"layers": 2, "embed": 6, "hidden": 5, "tokens": 3, "token_width": 8},
+        "temporal": preset["temporal"] | {"motion_frames": motion_frames, "chunk_frames": 5},
+    }  # fmt: skip
+    return ModelSettings.model_validate(preset | changes)
+
+
 def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
     """Fill every parameter, those that start at zero included; activations stay of order one."""
     generator = torch.Generator().manual_seed(seed)

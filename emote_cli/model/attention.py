@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -167,13 +168,15 @@ def attend_rows(
     attention: Attention, tokens: Float[Tensor, "bf k d"], memory: KeysValues, rows: tuple[bool, ...] | None
 ) -> Float[Tensor, "bf k d"]:
     """Cross-attention to memory that the frames of a batch row share; rows that see none get zeros."""
-    per_row = len(tokens) // len(memory.keys)
-    shared = rearrange(tokens, "(b f) k d -> b (f k) d", f=per_row)
+    batch = len(memory.keys) if rows is None else len(rows)
+    per_row = len(tokens) // batch
+    shared = rearrange(tokens, "(b f) k d -> b (f k) d", b=batch)
     if rows is None or all(rows):
         out = attend(attention, shared, memory)
     else:
+        keys, values = (part.expand(batch, -1, -1) for part in memory)
         parts = [
-            attend(attention, shared[run], KeysValues(memory.keys[run], memory.values[run]))
+            attend(attention, shared[run], KeysValues(keys[run], values[run]))
             if sees
             else torch.zeros_like(shared[run])
             for run, sees in _runs(rows)
@@ -186,6 +189,74 @@ def _runs(rows: tuple[bool, ...]) -> list[tuple[slice, bool]]:
     """Neighbors with the same value, as slices: what is read is known without a look at the device."""
     starts = [row for row in range(len(rows)) if row == 0 or rows[row] != rows[row - 1]]
     return [(slice(start, stop), rows[start]) for start, stop in pairwise([*starts, len(rows)])]
+
+
+class Listeners(NamedTuple):
+    """Neighboring frames that all hear their sound, or all hear nothing.
+
+    Attributes:
+        frames: which, of all batch rows.
+        known: where the keys and values of those that hear lie among the known ones; None: they hear nothing.
+    """
+
+    frames: slice
+    known: slice | None
+
+    def memory(self, attention: Attention, sound: Tokens, known: KeysValues | None) -> KeysValues:
+        """Keys and values of these frames: the known ones, or made of their sound."""
+        assert self.known is not None, "they hear nothing"
+        if known is None:
+            return keys_values(attention, sound[self.frames])
+        return KeysValues(known.keys[self.known], known.values[self.known])
+
+
+def plan_listeners(frames: int, hears: tuple[bool, ...] | None) -> list[Listeners]:
+    """Who hears.
+
+    Args:
+        frames: of all batch rows.
+        hears: which batch rows hear; None: all.
+    """
+    rows = (True,) if hears is None else hears
+    per_row, listeners, known = frames // len(rows), [], 0
+    for run, hear in _runs(rows):
+        own = slice(run.start * per_row, run.stop * per_row)
+        count = own.stop - own.start
+        listeners.append(Listeners(own, slice(known, known + count) if hear else None))
+        known += count if hear else 0
+    return listeners
+
+
+def add_sound(
+    attention: Attention,
+    norm: nn.Module,
+    tokens: Float[Tensor, "bf k d"],
+    sound: Float[Tensor, "bf sound_tokens sound_width"],
+    known: KeysValues | None = None,
+    *,
+    hears: tuple[bool, ...] | None = None,
+    times: float = 1.0,
+) -> Float[Tensor, "bf k d"]:
+    """Tokens and their cross-attention to what is said in their own frame.
+
+    Args:
+        attention: the layer.
+        norm: before it.
+        tokens: one row per frame.
+        sound: its tokens.
+        known: keys and values of the sound of those frames that hear; None: they are made.
+        hears: which batch rows hear; None: all. The others get what attention to zeros gives.
+        times: how loud.
+    """
+    parts = []
+    for listeners in plan_listeners(len(tokens), hears):
+        part = tokens[listeners.frames]
+        if listeners.known is None:
+            added: Tensor = attend_silence(attention)
+        else:
+            added = attend(attention, norm(part), listeners.memory(attention, sound, known))
+        parts.append(part + (added if times == 1 else times * added))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def attend_joined(

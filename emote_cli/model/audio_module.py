@@ -13,11 +13,20 @@ trained.
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emote_cli.model.attention import Attention, attend, attend_itself, attend_silence, keys_values
+from emote_cli.model.attention import (
+    Attention,
+    Listeners,
+    attend,
+    attend_itself,
+    attend_silence,
+    keys_values,
+    plan_listeners,
+)
 from emote_cli.model.blocks import FeedForward
 from emote_cli.model.conditioning import NOT_HEARD, Heard, KeysValues
 from emote_cli.settings import UNetSettings
@@ -48,7 +57,7 @@ class AudioModuleBlock(nn.Module):
         audio: Float[Tensor, "bf audio_tokens audio_width"],
         masks: Float[Tensor, "3 places"],
         scales: tuple[float, float, float],
-        silent: bool = False,
+        hears: tuple[bool, ...] | None = None,
         heard: Heard = NOT_HEARD,
     ) -> Float[Tensor, "bf places d"]:
         """Run the block.
@@ -58,23 +67,42 @@ class AudioModuleBlock(nn.Module):
             audio: audio tokens of each frame.
             masks: weight of each branch at each place.
             scales: of the three branches.
-            silent: whether the audio tokens are all zeros.
-            heard: keys and values of the three branches where they are known.
+            hears: which batch rows hear the audio; None means all.
+            heard: keys and values of the three branches where they are known, of the frames that hear.
         """
-        normed = self.norm1(tokens)
-        tokens = tokens + attend_itself(self.attn1, normed)
-        normed, out = self.norm2(tokens), tokens
+        tokens = tokens + attend_itself(self.attn1, self.norm1(tokens))
+        parts = [
+            self._add_branches(listeners, tokens[listeners.frames], audio, masks, scales, heard)
+            for listeners in plan_listeners(len(tokens), hears)
+        ]
+        out = parts[0] if len(parts) == 1 else torch.cat(parts)
+        result: Tensor = out + self.ff(self.norm3(out))
+        return result
+
+    def _add_branches(
+        self,
+        listeners: Listeners,
+        tokens: Float[Tensor, "f places d"],
+        audio: Float[Tensor, "bf audio_tokens audio_width"],
+        masks: Float[Tensor, "3 places"],
+        scales: tuple[float, float, float],
+        heard: Heard,
+    ) -> Float[Tensor, "f places d"]:
+        """The tokens of frames that all hear, or all do not, and what the three branches add to them."""
+        normed, out = (None if listeners.known is None else self.norm2(tokens)), tokens
         for index, branch in enumerate(BRANCHES):
             layer, conv = getattr(self, f"attn2_{index}"), getattr(self, f"zero_conv_{branch}")
             mask, weight = masks[index, :, None].to(tokens.dtype), conv.weight[:, :, 0, 0]
-            if silent:  # the same vector everywhere: one row through the convolution, not one per place
+            if (
+                normed is None
+            ):  # the same vector everywhere: one row through the convolution, not one per place
                 added = mask * functional.linear(attend_silence(layer), weight) + conv.bias
             else:
-                memory = heard.branches[index] if heard.branches else keys_values(layer, audio)
+                known = heard.branches[index] if heard.branches else None
+                memory = listeners.memory(layer, audio, known)
                 added = functional.linear(attend(layer, normed, memory) * mask, weight, conv.bias)
             out = out + scales[index] * added
-        result: Tensor = out + self.ff(self.norm3(out))
-        return result
+        return out
 
     def hear(self, audio: Float[Tensor, "bf audio_tokens audio_width"]) -> tuple[KeysValues, ...]:
         """Keys and values of the three branches."""

@@ -91,9 +91,12 @@ class Backbone(UNet):
     def hear_once(self, conditioning: Conditioning) -> Conditioning:
         """The same conditioning with keys and values of identity and audio, for all steps that are told it."""
         dtype, frames = self.conv_in.weight.dtype, 1
-        audio = None if conditioning.silent else _fold(conditioning.audio, dtype)
+        audio = None
         if conditioning.audio is not None:
-            frames = conditioning.audio.shape[1]
+            frames, hears = conditioning.audio.shape[1], conditioning.hearing(len(conditioning.audio))
+            if any(hears):
+                hearing = [row[None] for row, hear in zip(conditioning.audio, hears, strict=True) if hear]
+                audio = _fold(conditioning.audio if all(hears) else torch.cat(hearing), dtype)
         slot = self._slot(conditioning, frames)
         if self.family.audio == "text_slot":
             slot = audio
@@ -172,7 +175,7 @@ class Backbone(UNet):
         self, level: UNetLevel, index: int, maps: Maps, time: Tensor, frames: int, conditioning: Conditioning
     ) -> Maps:
         site = level.site(index)
-        silent, heard = conditioning.silent, conditioning.heard.get(site, NOT_HEARD)
+        hears, heard = conditioning.hears_audio, conditioning.heard.get(site, NOT_HEARD)
         audio = _fold(conditioning.audio, self.conv_in.weight.dtype)
         maps = level.resnets[index](maps, time)
         attention = level.at("attentions", index)
@@ -184,7 +187,7 @@ class Backbone(UNet):
                 reference_in_turn=conditioning.reference_in_turn,
                 slot=self._slot(conditioning, frames),
                 audio=audio,
-                silent=silent,
+                hears=hears,
                 heard=heard,
             )
         audio_module = level.at("audio_modules", index)
@@ -195,7 +198,7 @@ class Backbone(UNet):
                 audio=audio,
                 masks=conditioning.regions.masks[level.depth],
                 scales=conditioning.regions.scales,
-                silent=silent,
+                hears=hears,
                 heard=heard,
             )
         motion = level.at("motion_modules", index)

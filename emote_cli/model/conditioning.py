@@ -75,6 +75,18 @@ class Heard(NamedTuple):
 NOT_HEARD = Heard()
 
 
+class GuidedConditioning(NamedTuple):
+    """What the two halves of classifier-free guidance are told.
+
+    Attributes:
+        conditional: everything.
+        unconditional: no reference and no audio; None where guidance is off.
+    """
+
+    conditional: Conditioning
+    unconditional: Conditioning | None
+
+
 @dataclass(frozen=True, slots=True)
 class Conditioning:
     """Everything a denoising step needs besides the noisy latents.
@@ -89,7 +101,8 @@ class Conditioning:
         motion: site -> features of the n motion frames; zeros when there are none yet. Empty: no motion
             frames.
         audio: audio tokens per frame; zeros are the null.
-        silent: whether all audio tokens are zero. Attention to them is then its output's bias, and not computed.
+        hears_audio: which batch rows hear the audio; None means all. The others' tokens are zeros: attention to
+            them is its output's bias, and not computed.
         face_region: FaceLocator's features, added after conv_in; None and zeros are the null.
         speed: speed tokens, one per frame; zeros are the null. None leaves the speed layers out.
         identity: face-identity tokens for models that have them, else None.
@@ -109,7 +122,7 @@ class Conditioning:
     identity: Float[Tensor, "b identity_tokens identity_width"] | None = None
     regions: RegionWeights | None = None
     temporal: bool = True
-    silent: bool = False
+    hears_audio: tuple[bool, ...] | None = None
     heard: Mapping[str, Heard] = field(default_factory=dict)
 
     def drop(
@@ -133,10 +146,62 @@ class Conditioning:
             heard={},
         )
 
+    def seeing(self, batch: int) -> tuple[bool, ...]:
+        """Which batch rows attend to the reference."""
+        return (bool(self.reference),) * batch if self.sees_reference is None else self.sees_reference
+
+    def hearing(self, batch: int) -> tuple[bool, ...]:
+        """Which batch rows hear the audio."""
+        return (True,) * batch if self.hears_audio is None else self.hears_audio
+
     def null(self, batch: int) -> Conditioning:
         """The unconditional form for guidance: no reference, no audio; motion, region and speed stay."""
         every = (True,) * batch
-        return replace(self.drop(reference=every, audio=every), silent=True)
+        return replace(self.drop(reference=every, audio=every), hears_audio=(False,) * batch)
+
+
+def join_halves(unconditional: Conditioning, conditional: Conditioning) -> Conditioning:
+    """Both halves of guidance as one batch: first the rows of the unconditional one, then as many of the other."""
+    assert conditional.audio is not None, "the audio tells how many rows there are"
+    rows = len(conditional.audio)
+    region = unconditional.face_region
+    if region is None and conditional.face_region is not None:
+        region = torch.zeros_like(conditional.face_region)
+    return replace(
+        conditional,
+        sees_reference=tuple(sees for half in (unconditional, conditional) for sees in half.seeing(rows)),
+        hears_audio=tuple(hears for half in (unconditional, conditional) for hears in half.hearing(rows)),
+        reference_latents=_both(unconditional.reference_latents, conditional.reference_latents),
+        motion={
+            site: torch.cat([unconditional.motion[site], maps]) for site, maps in conditional.motion.items()
+        },
+        audio=_both(unconditional.audio, conditional.audio),
+        face_region=_both(region, conditional.face_region),
+        speed=_both(unconditional.speed, conditional.speed),
+        identity=_both(unconditional.identity, conditional.identity),
+        heard=_hear_both(unconditional, conditional),
+    )
+
+
+def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return None if one is None or other is None else torch.cat([one, other])
+
+
+def _hear_both(unconditional: Conditioning, conditional: Conditioning) -> dict[str, Heard]:
+    """Keys and values of sound are there for the rows that hear; those of identity for all rows, or not at all."""
+    if conditional.identity is None:
+        return dict(conditional.heard)
+    return {
+        site: heard._replace(slot=_join_memory(unconditional.heard[site].slot, heard.slot))
+        for site, heard in conditional.heard.items()
+        if site in unconditional.heard
+    }
+
+
+def _join_memory(one: KeysValues | None, other: KeysValues | None) -> KeysValues | None:
+    if one is None or other is None:
+        return None
+    return KeysValues(torch.cat([one.keys, other.keys]), torch.cat([one.values, other.values]))
 
 
 def _zero_rows_of(value: Tensor, rows: tuple[bool, ...] | None) -> Tensor:

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from emote_cli.model.attention import (
     Attention,
+    add_sound,
     attend,
     attend_itself,
     attend_joined,
     attend_rows,
-    attend_silence,
     keys_values,
     zero_output,
 )
@@ -84,7 +84,7 @@ class TransformerBlock(nn.Module):
         reference_in_turn: bool = False,
         slot: Float[Tensor, "bf slot_tokens slot_width"] | None = None,
         audio: Float[Tensor, "bf audio_tokens audio_width"] | None = None,
-        silent: bool = False,
+        hears: tuple[bool, ...] | None = None,
         heard: Heard = NOT_HEARD,
     ) -> Float[Tensor, "bf k d"]:
         """Run the site.
@@ -96,8 +96,8 @@ class TransformerBlock(nn.Module):
             reference_in_turn: whether the frames read its rows in turn (`Conditioning`).
             slot: tokens for SD's text slot (identity, or EchoMimic's audio), one row per frame.
             audio: audio tokens for the own audio layer, one row per frame; None leaves it out.
-            silent: whether the audio, wherever it enters, is all zeros.
-            heard: keys and values of slot and audio where they are known.
+            hears: which batch rows hear the audio, wherever it enters; None means all.
+            heard: keys and values of slot and audio where they are known, of the frames that hear.
         """
         if sees_reference is not None and not any(sees_reference):
             reference = None
@@ -111,17 +111,12 @@ class TransformerBlock(nn.Module):
             seen = attend_rows(self.reference_attn, self.reference_norm(tokens), reference, sees_reference)
             tokens = tokens + seen
         if self.attn2 is not None and slot is not None:
-            if silent and self.slot_is_audio:
-                tokens = tokens + self.audio_ratio * attend_silence(self.attn2)
-            else:
-                memory = heard.slot or keys_values(self.attn2, slot)
-                tokens = tokens + self.audio_ratio * attend(self.attn2, self.norm2(tokens), memory)
+            listeners = hears if self.slot_is_audio else None
+            tokens = add_sound(
+                self.attn2, self.norm2, tokens, slot, heard.slot, hears=listeners, times=self.audio_ratio
+            )
         if self.audio_attn is not None and audio is not None:
-            if silent:
-                tokens = tokens + attend_silence(self.audio_attn)
-            else:
-                memory = heard.audio or keys_values(self.audio_attn, audio)
-                tokens = tokens + attend(self.audio_attn, self.audio_norm(tokens), memory)
+            tokens = add_sound(self.audio_attn, self.audio_norm, tokens, audio, heard.audio, hears=hears)
         return tokens + self.ff(self.norm3(tokens))
 
     @property

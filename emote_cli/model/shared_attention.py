@@ -41,11 +41,15 @@ def plan_readers(
         frames: of all batch rows.
         memory_rows: rows of shared tokens: one per batch row, one per frame, or as many as are read in turn.
         sees: which batch rows see any; None: all.
-        in_turn: frame i reads row i, modulo their number; else neighbors share a row.
+        in_turn: of the frames that see, number i reads row i, modulo their number; else neighbors share a row.
+            Batch rows that see come last.
     """
-    if in_turn and (sees is None or all(sees)):
-        return tuple(Reader(slice(row, None, memory_rows), row) for row in range(memory_rows))
-    assert not in_turn or not any(sees or ()), "rows read in turn are seen by all frames, or by none"
+    if in_turn and (sees is None or any(sees)):
+        blind = 0 if sees is None else sees.index(True)
+        assert sees is None or all(sees[blind:]), "batch rows that read in turn come last"
+        first = 0 if sees is None else blind * frames // len(sees)
+        others = (Reader(slice(0, first), None),) if first else ()
+        return *others, *(Reader(slice(first + row, None, memory_rows), row) for row in range(memory_rows))
 
     def row_of(frame: int) -> int | None:
         seen = sees is None or sees[frame * len(sees) // frames]

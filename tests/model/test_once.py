@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_models import build, condition, make_batch, randomize, timesteps, tiny_settings
+from small_models import build, condition, hallo_settings, make_batch, randomize, timesteps, tiny_settings
 
 from emote_cli.animation.background import finish_in_background
 from emote_cli.animation.memory import Guard
@@ -19,27 +19,11 @@ from emote_cli.model.adapters import hallo as adapter
 from emote_cli.model.adapters.hallo import HalloQuirks
 from emote_cli.model.conditioning import RegionWeights
 from emote_cli.model.emo import Emo
-from emote_cli.settings import ModelSettings, load_preset
 from emote_cli.types import AudioFeatures
 
 SIZE = 32
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 """Another grouping of rows rounds otherwise."""
-
-
-def hallo_settings(motion_frames: int = 2) -> ModelSettings:
-    preset = load_preset("hallo").model_dump()
-    changes = {
-        "image_size": SIZE,
-        "autoencoder": {"block_channels": [8, 8, 8, 8], "layers_per_block": 1, "norm_groups": 4},
-        "unet": {
-            "block_channels": [8, 16], "attention": [True, False], "layers_per_block": 1, "heads": 2, "norm_groups": 4,
-        },
-        "family": preset["family"] | {"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7},
-        "audio": preset["audio"] | {"layers": 2, "embed": 6, "hidden": 5, "tokens": 3, "token_width": 8},
-        "temporal": preset["temporal"] | {"motion_frames": motion_frames, "chunk_frames": 5},
-    }  # fmt: skip
-    return ModelSettings.model_validate(preset | changes)
 
 
 def hallo(motion_frames: int = 2) -> Emo:
@@ -110,9 +94,9 @@ def test_hallos_halves_without_shortcuts():
     noisy, time = torch.randn(1, 5, 4, SIZE // 8, SIZE // 8), torch.tensor([501])
     for told in both:
         assert told.heard
-        plain = model(noisy, time, replace(told, heard={}, silent=False))
+        plain = model(noisy, time, replace(told, heard={}, hears_audio=None))
         torch.testing.assert_close(model(noisy, time, told), plain, **CLOSE)
-    assert both.unconditional.silent
+    assert both.unconditional.hears_audio == (False,)
     assert not torch.allclose(model(noisy, time, both.conditional), model(noisy, time, both.unconditional))
 
 
@@ -127,7 +111,7 @@ def test_silence_and_hearing_once_in_other_families(audio: str):
     out = model(batch.target, timesteps(), told)
     assert torch.equal(model(batch.target, timesteps(), heard), out)
     zero = replace(told, audio=torch.zeros_like(told.audio))
-    silent = model(batch.target, timesteps(), replace(zero, silent=True))
+    silent = model(batch.target, timesteps(), replace(zero, hears_audio=(False,) * len(batch.target)))
     torch.testing.assert_close(silent, model(batch.target, timesteps(), zero))
     assert (silent - out).abs().max() > 1e-3
     assert not heard.drop(audio=(True, False, False)).heard

@@ -164,7 +164,7 @@ def test_the_half_without_reference_does_no_work_for_it():
     for conditioning in (
         conditional,
         conditional.null(1),
-        Conditioning(audio=conditional.audio * 0, silent=True),
+        Conditioning(audio=conditional.audio * 0, hears_audio=(False,)),
     ):
         with FlopCounterMode(display=False) as counter:
             model(noisy, 501, conditioning)

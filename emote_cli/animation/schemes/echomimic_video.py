@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emote_cli.animation.memory import Guard
 from emote_cli.animation.quality import Recipe
-from emote_cli.animation.schemes.guidance import guide_checkpoint
+from emote_cli.animation.schemes.guidance import guide_network
 from emote_cli.animation.schemes.overlap import sample_overlapping, spans
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.model.adapters.echomimic import PUBLISHED, condition, encode_reference
@@ -65,7 +65,7 @@ def sample_video(
         both = condition(
             model, reference=reference, audio=audio, face_region=region, guided=how.guidance != 1.0
         )
-        predicted: VideoLatents = guard(partial(guide_checkpoint(model, both, how), noisy, time))
+        predicted: VideoLatents = guard(partial(guide_network(model, both, how), noisy, time))
         return predicted
 
     return sample_overlapping(

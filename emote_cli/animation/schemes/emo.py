@@ -20,10 +20,11 @@ from emote_cli.animation.aids.smoothing import Track
 from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.options import REGION_SCALES, AnimateOptions
 from emote_cli.animation.quality import choose_recipe
+from emote_cli.animation.schemes.guidance import guide_network
 from emote_cli.animation.schemes.scheme import Scheme, to_numpy
-from emote_cli.diffusion.sampler import chunk_noise, guide, sample
+from emote_cli.diffusion.sampler import chunk_noise, sample
 from emote_cli.model.autoencoder import to_bytes, to_tensor
-from emote_cli.model.conditioning import Conditioning, Reference
+from emote_cli.model.conditioning import Conditioning, GuidedConditioning, Reference
 from emote_cli.perception.features import SAMPLE_RATE_HZ
 from emote_cli.perception.geometry import region_mask
 from emote_cli.perception.speech import hear, listen
@@ -188,15 +189,10 @@ class EmoScheme(Scheme):
         shape = (settings.autoencoder.latent_channels, cells, cells)
         frames, shared = range(chunk.start, chunk.stop), settings.diffusion.shared_noise
         noise = chunk_noise(options.seed, frames, shape, shared).to(self.runtime.device)
-        null = conditioning.null(1)
+        both = GuidedConditioning(conditioning, conditioning.null(1))
         how = choose_recipe(settings.diffusion, options)
         target = sample(
-            guide(
-                lambda noisy, timestep: self.runtime.model(noisy, timestep, conditioning),
-                lambda noisy, timestep: self.runtime.model(noisy, timestep, null),
-                how.guidance,
-                how.guided_from,
-            ),
+            guide_network(self.runtime.model, both, how),
             noise,
             self.runtime.schedule,
             steps=how.steps,

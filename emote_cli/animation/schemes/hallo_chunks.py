@@ -18,7 +18,7 @@ from torch import Tensor
 from emote_cli.animation.chunks import plan_chunks
 from emote_cli.animation.memory import Guard
 from emote_cli.animation.quality import Recipe
-from emote_cli.animation.schemes.guidance import guide_checkpoint
+from emote_cli.animation.schemes.guidance import guide_network
 from emote_cli.diffusion.sampler import sample
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.model.adapters.hallo import HalloVideo, condition, encode_video
@@ -194,4 +194,4 @@ def _sample(
 ) -> Float[Tensor, "1 f c h w"]:
     """One chunk's latents."""
     both = condition(model, video, motion=motion, audio=heard)
-    return sample(guide_checkpoint(model, both, how), noise, schedule, steps=how.steps, solver=how.solver)
+    return sample(guide_network(model, both, how), noise, schedule, steps=how.steps, solver=how.solver)

@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.model.adapters import GuidedConditioning
-from emote_cli.model.conditioning import Conditioning, KeysValues, ReferenceFeatures
+from emote_cli.model.conditioning import Conditioning, GuidedConditioning, KeysValues, ReferenceFeatures
 from emote_cli.model.emo import Emo
 from emote_cli.settings_tree import Settings
 from emote_cli.shapes import ImageLatents
@@ -59,5 +58,5 @@ def condition(
         guided: whether classifier-free guidance is on (the accelerated weights need none).
     """
     conditional = Conditioning(reference=reference, audio=audio, face_region=face_region)
-    unconditional = Conditioning(audio=torch.zeros_like(audio), silent=True) if guided else None
+    unconditional = Conditioning(audio=torch.zeros_like(audio), hears_audio=(False,)) if guided else None
     return GuidedConditioning(conditional, unconditional)

@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emote_cli.model.adapters import GuidedConditioning
-from emote_cli.model.conditioning import Conditioning, KeysValues, RegionWeights
+from emote_cli.model.conditioning import Conditioning, GuidedConditioning, KeysValues, RegionWeights
 from emote_cli.model.emo import Emo
 from emote_cli.settings_tree import Settings
 from emote_cli.shapes import ImageLatents
@@ -228,7 +227,7 @@ def assemble(
     unconditional = Conditioning(
         motion={site: maps[:n][None] for site, maps in motion.items()},
         audio=torch.zeros_like(audio),
-        silent=True,
+        hears_audio=(False,),
         identity=video.nobody,
         regions=video.regions,
     )
