@@ -43,6 +43,8 @@ INNER_LIPS = (*UPPER_INNER_LIP, *LOWER_INNER_LIP[-2:0:-1])
 """The edge of the mouth's opening, once around."""
 LID_EDGES = tuple((upper, lower) for upper, lower, _ in EYES)
 """Upper and lower edge of the right and left eye."""
+LID_FOLDS = ((247, 30, 29, 27, 28, 56, 190), (414, 286, 258, 257, 259, 260, 467))
+"""Where the right and left upper lid folds: a point above each one of the lid's edge, without the corners."""
 SKULL = (
     10,
     338,

@@ -57,7 +57,10 @@ def _around(inside: Float[np.ndarray, "height width"]) -> tuple[slice, slice]:
     """The rows and columns that the blurred opening reaches."""
     far = math.ceil(4 * _SOFTNESS)
     spans = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
-    rows, columns = (slice(max(int(span[0]) - far, 0), int(span[-1]) + far + 1) for span in spans)
+    rows, columns = (
+        slice(max(int(span[0]) - far, 0), min(int(span[-1]) + far + 1, size))
+        for span, size in zip(spans, inside.shape, strict=True)
+    )
     return rows, columns
 
 

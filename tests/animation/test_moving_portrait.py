@@ -5,7 +5,9 @@ import numpy as np
 import torch
 
 from emote_cli.animation.moving_portrait import MovingPortrait, look, view_of
+from emote_cli.animation.schemes.motion import blink
 from emote_cli.model.painter import VIEW, Painter
+from emote_cli.perception.landmarks import LID_EDGES
 from emote_cli.perception.motion_latents import mean_face
 from emote_cli.training.pairs import cut
 
@@ -47,3 +49,31 @@ def test_a_painter_s_own_pixels_are_shown() -> None:
     with torch.no_grad():
         painter.conv_out.bias.fill_(-0.5)
     assert seen_error(painter) < 3
+
+
+def test_a_lid_hides_the_eye_and_does_not_squeeze_it() -> None:
+    picture, rest, _ = face()
+    picture = np.full_like(picture, 180)
+    for upper, lower in LID_EDGES:
+        edge = np.round(rest[[*upper, *lower[-2:0:-1]]] * 16).astype(np.int32)
+        cv2.fillPoly(picture, [edge], (0, 0, 255), cv2.LINE_8, 4)
+    pupils = [rest[list(lower)].mean(0) - (0, 1) for _, lower in LID_EDGES]
+    for x, y in pupils:
+        picture[round(y) : round(y) + 1, round(x) - 2 : round(x) + 3] = 0
+    moving = MovingPortrait(picture, rest, Painter())
+
+    def visible(closed: float) -> np.ndarray:
+        frame = moving.draw(blink(rest, closed))[: round(rest[1, 1])].astype(int)
+        return np.asarray(frame[..., 2] - frame[..., 0] > 60)
+
+    assert visible(1).sum() < 0.3 * visible(0).sum()  # the line where the lids meet
+    half = moving.draw(blink(rest, 0.5)).astype(int).sum(-1)
+    for x, y in pupils:
+        around = half[round(y) - 4 : round(y) + 5, round(x)]
+        assert abs(int(around.argmin()) - 4) <= 1
+
+
+def test_a_mouth_at_the_edge_of_the_square_is_drawn() -> None:
+    picture, rest, opened = face()
+    opened[LOWER_LIP, 0] += 60
+    assert MovingPortrait(picture, rest, Painter()).draw(opened).shape == picture.shape

@@ -25,12 +25,14 @@ from emote_cli.animation.runtime import Runtime
 from emote_cli.animation.scene import Scene
 from emote_cli.animation.schemes.emo import EmoScheme
 from emote_cli.media.image import resize
-from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, UPPER_INNER_LIP
+from emote_cli.perception.landmarks import LID_EDGES, LID_FOLDS, LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.perception.motion_latents import Grid, mean_face
 from emote_cli.types import Face, Pixels, Portrait, Sound
 
-SHUT = 0.9
-"""How much of the eye's opening the lid covers in a blink."""
+LID_PASSES = 0.15
+"""How far the upper lid's edge passes over the lower one's, over the eye's width: landmarks are not exact."""
+FOLD_FOLLOWS = 0.6
+"""How much of the lid's way its fold makes in a blink: the lid comes down whole, and the skin above it stretches."""
 PIVOT_DEPTH = 0.45
 """How far behind the face the head turns, over the width of the face."""
 
@@ -148,7 +150,11 @@ def blink(points: Points, closed: float) -> Points:
     if not closed:
         return points
     moved = points.copy()
-    for upper, lower in LID_EDGES:
+    for (upper, lower), fold in zip(LID_EDGES, LID_FOLDS, strict=True):
         above, below = list(upper[1:-1]), list(lower[1:-1])
-        moved[above] += SHUT * closed * (points[below] - points[above])
+        over = points[below].mean(0) - points[above].mean(0)
+        over *= LID_PASSES * np.ptp(points[list(lower), 0]) / max(float(np.linalg.norm(over)), 1e-3)
+        way = closed * (points[below] - points[above] + over)
+        moved[above] += way
+        moved[list(fold)] += FOLD_FOLLOWS * way
     return moved
