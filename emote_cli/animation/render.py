@@ -27,9 +27,9 @@ from emote_cli.media.encoding import encoding_of
 from emote_cli.media.pngs import check_png_folder, is_png_folder
 from emote_cli.media.segments import SegmentedWriter
 from emote_cli.media.video import Soundtrack
-from emote_cli.settings import load_preset, load_settings
+from emote_cli.settings import load_preset
 from emote_cli.types import Pixels
-from emote_cli.zoo.locate import SETTINGS_NAME, locate
+from emote_cli.zoo.locate import find_model
 
 if TYPE_CHECKING:  # torch is imported late, after all checks
     from emote_cli.animation.animator import Animator
@@ -70,8 +70,8 @@ def check(job: Job, before_faces: Callable[[], object] = lambda: None) -> Plan:
         EmoteError: the first thing that is wrong.
     """
     check_output(job)
-    folder, options = locate(job.model), job.options
-    settings = load_preset(job.model) if folder is None else load_settings(folder / SETTINGS_NAME)
+    options = job.options
+    folder, settings = find_model(job.model)
     variant = find_variant(job.model, settings, options.quality, folder)
     settings = settings if variant is None else load_preset(variant)
     scene = read_scene(job.portrait, job.audio, options, settings, folder, before_faces)

@@ -8,13 +8,13 @@ from emote_cli.errors import SettingsError, TrainingError
 from emote_cli.model.checkpoint import load_model, random_model
 from emote_cli.model.emo import Emo
 from emote_cli.model.loading import load_folder, start_from_sd15
-from emote_cli.settings import ModelSettings, load_preset, load_settings
+from emote_cli.settings import ModelSettings, load_preset
 from emote_cli.settings_tree import override
 from emote_cli.training.run_folder import stage_that_made
 from emote_cli.training.settings import ORDER, StageName
 from emote_cli.training.stages import NUMBERS
 from emote_cli.zoo.catalog import BUNDLED_MODELS, MODELS_OF_OTHERS, TRAINABLE_MODELS
-from emote_cli.zoo.locate import SETTINGS_NAME, locate
+from emote_cli.zoo.locate import find_model, locate
 
 NUMBER = {stage: stage for stage in ORDER} | {stage: number for number, stage in NUMBERS.items()}
 
@@ -39,8 +39,7 @@ def begin(stage: StageName, model: str, start: str | None, changes: list[str], s
         start, model = start or model, ""
     if start is None or start in MODELS_OF_OTHERS:  # SD 1.5 and AnimateDiff are a beginning, not a stage
         return begin_anew(stage, override(load_preset(model), changes), seed)
-    folder = locate(start)
-    settings = load_preset(start) if folder is None else load_settings(folder / SETTINGS_NAME)
+    folder, settings = find_model(start)
     if model and settings.name != model:
         raise TrainingError(f"{start} is a {settings.name}, --model says {model}", f"--model {settings.name}")
     check_order(stage, folder, start)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from emote_cli.errors import WeightsError
 from emote_cli.files import sha256_of
+from emote_cli.settings import ModelSettings, load_preset, load_settings
 from emote_cli.zoo.catalog import KNOWN_MODELS, HubModel, human_size, registry
 from emote_cli.zoo.lock import fault, read_lock
 
@@ -104,6 +105,23 @@ def locate(model: str) -> Path | None:
     if not path.exists():
         raise unknown_model(model, KNOWN_MODELS, ", or the path of a model or run folder")
     return _model_folder(path)
+
+
+def find_model(model: str) -> tuple[Path | None, ModelSettings]:
+    """Find a model and read its settings.
+
+    Args:
+        model: as for `locate`.
+
+    Returns:
+        Its folder as `locate` tells it, and its settings: those in the folder, or the preset of a model without files.
+
+    Raises:
+        WeightsError: the name is unknown, or the model is not installed or damaged.
+        SettingsError: the folder's settings do not validate.
+    """
+    folder = locate(model)
+    return folder, load_preset(model) if folder is None else load_settings(folder / SETTINGS_NAME)
 
 
 def unknown_model(name: str, known: tuple[str, ...], more: str = "") -> WeightsError:
