@@ -90,7 +90,14 @@ def progress(label: str, total: float | None, unit: str = "items") -> Iterator[C
 
 
 def track(items: Iterable[T], label: str, total: float | None, unit: str = "items") -> Iterator[T]:
-    """Pass `items` on, one by one, under a progress bar."""
+    """Pass `items` on, one by one, under a progress bar.
+
+    Args:
+        items: anything to go through.
+        label: what is being done, in a word or two.
+        total: how many items there are; None if nobody knows.
+        unit: plural name of the items.
+    """
     with progress(label, total, unit) as advance:
         for item in items:
             yield item

@@ -50,7 +50,13 @@ class RetiredSetting(UserWarning):
 
 
 def warn_if_retired(kind: type[Settings], name: str, value: Any) -> None:
-    """Tell that a retired key is passed over, unless its value never meant anything."""
+    """Tell that a retired key is passed over, unless its value never meant anything.
+
+    Args:
+        kind: the settings that the key once belonged to.
+        name: of the key.
+        value: that a file or an assignment gives.
+    """
     if value != kind.retired[name]:
         text = f"the setting {name}={value!r} has no effect any more and is passed over"
         warnings.warn(text, RetiredSetting, stacklevel=1)
@@ -83,6 +89,11 @@ def save_settings(settings: Settings, path: Path) -> None:
 
 def parse_settings(kind: type[S], values: Any, source: str) -> S:
     """Validate a plain mapping.
+
+    Args:
+        kind: what to make of it.
+        values: a mapping of keys, as YAML gives it; anything else is an error.
+        source: where the values come from, for the error.
 
     Raises:
         SettingsError: names the first bad key and, for an unknown key, the nearest known one.

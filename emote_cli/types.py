@@ -67,7 +67,14 @@ class Sound(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle in pixels of some picture; x1 and y1 lie outside it. It may reach over the picture's edge."""
+    """A rectangle in pixels of some picture; x1 and y1 lie outside it. It may reach over the picture's edge.
+
+    Attributes:
+        x0: left edge.
+        y0: upper edge.
+        x1: right edge.
+        y1: lower edge.
+    """
 
     x0: float
     y0: float
@@ -191,6 +198,11 @@ class AudioFeatures:
         """Cut one window per video frame, repeating the first and last features at both ends.
 
         Frame `start + i` sees features `start + i - margin ... start + i + margin` (EMO, audio layers; paper 3.2).
+
+        Args:
+            start: number of the first frame.
+            count: of frames.
+            margin: m, frames on each side.
         """
         return self.hidden[window_index(self.n_frames, start, count, margin)]
 
@@ -232,7 +244,16 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What ffmpeg says of a video file. Rotation is already applied to width and height."""
+    """What ffmpeg says of a video file. Rotation is already applied to width and height.
+
+    Attributes:
+        width: in pixels, as shown.
+        height: in pixels, as shown.
+        fps: frames per second.
+        duration_s: of the whole file.
+        n_frames: as the file says; None where it does not.
+        has_audio: whether there is a sound stream.
+    """
 
     width: int
     height: int

@@ -140,7 +140,14 @@ def _make_on_cluster(rows: list[Row], make: MakeOne, ray: str) -> Iterator[Outco
 
 @functools.lru_cache(maxsize=1)
 def load_once(model: Path | str, device: str, dtype: str, tuning: Any) -> Any:
-    """Load a model once for jobs that follow each other in a process; `load_once.cache_clear()` forgets it."""
+    """Load a model once for jobs that follow each other in a process; `load_once.cache_clear()` forgets it.
+
+    Args:
+        model: a known name, or the folder of a model or run.
+        device: "auto", "cpu", "cuda" or "mps".
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        tuning: a `Tuning`.
+    """
     from emote_cli.animation.animator import Animator
 
     return Animator.load(model, device=device, dtype=dtype, tuning=tuning)

@@ -211,7 +211,14 @@ def _count_work(animator: Animator, options: AnimateOptions) -> float:
 def random_animator(
     settings: ModelSettings, device: torch.device, dtype: DTypeName = "auto", tuning: Tuning = Tuning()
 ) -> Animator:
-    """An animator with random weights, made on the device; so are the speech models that are not bundled."""
+    """Make an animator with random weights on the device; speech models that are not bundled are random, too.
+
+    Args:
+        settings: of the model; they say how large it is.
+        device: where it runs; with `tuning.low_memory` the weights are made on the CPU.
+        dtype: number format of the network; "auto" chooses by the device.
+        tuning: memory and speed.
+    """
     with torch.device("meta"):
         model = Emo(settings).eval()
     large = sum(parameter.numel() for parameter in model.parameters()) >= LARGE_MODEL

@@ -93,6 +93,14 @@ def draw_numbers(pixels: Pixels, faces: list[Face]) -> Pixels:
 def write_preview(path: Path, pixels: Pixels, faces: list[Face]) -> Path:
     """Write the numbered picture as PNG.
 
+    Args:
+        path: of the PNG file; it is overwritten.
+        pixels: the photo.
+        faces: in it, largest first: this is how they are numbered, from 1 on.
+
+    Returns:
+        The path.
+
     Raises:
         OutputError: the folder is missing, full or not writable.
     """

@@ -124,7 +124,13 @@ def read_note(file: Path, key: str) -> list[float] | None:
 
 
 def write_note(file: Path, key: str, numbers: list[float]) -> None:
-    """Keep numbers for the next time. Where they cannot be written, they are measured again."""
+    """Keep numbers for the next time. Where they cannot be written, they are measured again.
+
+    Args:
+        file: JSON; made, with its folders, where it is missing.
+        key: of the note.
+        numbers: what was measured.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{os.getpid()}-{file.name}")

@@ -32,11 +32,11 @@ class MakesFrames(Protocol):
     def raw_chunks(
         self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
     ) -> Iterator[MadeChunk]:
-        """Frames as the network makes them."""
+        """Frames as the network makes them; see `Animator.raw_chunks`."""
         ...
 
     def make_finisher(self, scene: Scene, options: AnimateOptions) -> Callable[[Any, float], Pixels]:
-        """From one of them, and its time in seconds, to a frame of the output."""
+        """Make the function from such a frame, and its time in seconds, to a frame of the output."""
         ...
 
 
@@ -82,13 +82,18 @@ def show_chunks(
 
 
 def show_frames(animator: MakesFrames, scene: Scene, options: AnimateOptions) -> Iterator[Pixels]:
-    """The frames of `show_chunks`, one after the other."""
+    """The frames of `show_chunks`, one after the other; see `show_chunks`."""
     for chunk in show_chunks(animator, scene, options):
         yield from chunk.frames
 
 
 def make_finisher(scene: Scene, options: AnimateOptions) -> Callable[[Pixels, float], Pixels]:
-    """Make the function from the model's pictures, and their times in seconds, to frames of the output."""
+    """Make the function from the model's pictures, and their times in seconds, to frames of the output.
+
+    Args:
+        scene: what is animated, and the size of the output.
+        options: how; of them `detail`, `frame`, `idle`, `head_speed` and `seed` count here.
+    """
     photo, portrait, size = scene.photo, scene.portrait, scene.size
     detail = scene.settings.aids.detail_transfer if options.detail is None else options.detail
     liven = make_livener(scene, options)

@@ -37,7 +37,11 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """CUDA graphs; all recordings share their working memory, since only one of them runs at a time."""
+    """CUDA graphs; all recordings share their working memory, since only one of them runs at a time.
+
+    Args:
+        device: a CUDA device.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -59,7 +63,13 @@ class CudaRecorder:
 
 
 class Recording:
-    """A step with the places that it reads its inputs from."""
+    """A step with the places that it reads its inputs from.
+
+    Args:
+        kept: tensors that the recording reads; new inputs are copied into them.
+        replay: runs what was recorded.
+        out: the tensor that it writes.
+    """
 
     def __init__(self, kept: list[Tensor], replay: Replay, out: Tensor) -> None:
         self.kept, self.replay, self.out = kept, replay, out
@@ -151,7 +161,17 @@ class RecordedStep:
 def record_steps(
     model: Emo, recorder: Recorder, busy: threading.Lock, tell: Callable[[str], object]
 ) -> RecordedStep:
-    """Have the steps of a model's network recorded and replayed."""
+    """Have the denoising steps of a model recorded once, and replayed from then on.
+
+    Args:
+        model: its backbone's `forward` is replaced.
+        recorder: records work on its device.
+        busy: held while a step is recorded: nobody else may use the model then.
+        tell: is told in a line why steps run without recordings, where they must.
+
+    Returns:
+        What stands in for the backbone's `forward`; its `stop` goes back to plain steps.
+    """
     recorded = RecordedStep(model.backbone.forward, recorder, busy, tell)
     model.backbone.forward = recorded  # type: ignore[method-assign, assignment]
     return recorded

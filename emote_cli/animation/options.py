@@ -89,6 +89,8 @@ def read_face(text: str) -> FaceChoice:
 class AnimateOptions(Options):
     """How a video is made of a portrait and speech. None means: as the model was made for.
 
+    Each field says what it does, and its range.
+
     Raises:
         SettingsError: a value has the wrong type or is out of range.
     """

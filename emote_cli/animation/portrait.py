@@ -71,7 +71,15 @@ def cut_portrait(
 
 
 def square_of(pixels: Pixels, crop: Box, roll: float, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """Cut a square out of a photo, turned upright by `roll` degrees around its center, at `size` x `size`."""
+    """Cut a square out of a photo and turn it upright.
+
+    Args:
+        pixels: the photo.
+        crop: the square before it is turned, in pixels of the photo.
+        roll: degrees by which the head leans clockwise (`roll_deg`); the square is turned by them around
+            its center.
+        size: side of the result in pixels.
+    """
     if roll == 0:
         return crop_and_resize(pixels, crop, size)
     return resize(level(pixels, crop, roll), (size, size))
@@ -93,7 +101,13 @@ def tilted_square(face: Face, roll: float) -> Box:
 
 
 def level(pixels: Pixels, square: Box, roll: float) -> UInt8[np.ndarray, "side side 3"]:
-    """Cut out a turned square and turn it upright, at its own size; beyond the picture its edge is repeated."""
+    """Cut out a turned square and turn it upright, at its own size; beyond the picture its edge is repeated.
+
+    Args:
+        pixels: the photo.
+        square: before it is turned, in pixels of the photo.
+        roll: degrees by which the head in it leans clockwise.
+    """
     matrix = turn_matrix(square.center, roll)
     matrix[:, 2] -= (square.x0, square.y0)
     side = round(square.width)

@@ -11,17 +11,35 @@ T = TypeVar("T")
 
 
 def count_frames(n_samples: int, sample_rate_hz: int, fps: Fraction) -> int:
-    """How many frames belong to a sound: its length times the frame rate, rounded, without floating point."""
+    """How many frames belong to a sound: its length times the frame rate, rounded, without floating point.
+
+    Args:
+        n_samples: of the sound.
+        sample_rate_hz: of the sound.
+        fps: of the video.
+    """
     return round(Fraction(n_samples, sample_rate_hz) * fps)
 
 
 def nearest_frame(index: int, fps_in: Fraction, fps_out: Fraction) -> int:
-    """Which frame of the source is on screen in the middle of frame `index` of the output."""
+    """Find the frame of the source that is on screen in the middle of a frame of the output.
+
+    Args:
+        index: of the output's frame, from 0 on.
+        fps_in: frame rate of the source.
+        fps_out: frame rate of the output.
+    """
     return int((Fraction(2 * index + 1, 2) / fps_out) * fps_in)
 
 
 def find_first_shown(source: int, fps_in: Fraction, fps_out: Fraction) -> int:
-    """The first frame of the output that shows frame `source`, or a later one, of the source."""
+    """Find the first frame of the output that shows a frame of the source, or a later one.
+
+    Args:
+        source: number of the source's frame, from 0 on.
+        fps_in: frame rate of the source.
+        fps_out: frame rate of the output.
+    """
     return max(ceil(source * fps_out / fps_in - Fraction(1, 2)), 0)
 
 

@@ -16,7 +16,14 @@ def target_for(
     noise: Float[Tensor, b * axes],
     timestep: Int[Tensor, " b"],
 ) -> Float[Tensor, b * axes]:
-    """V = alpha noise - sigma clean, or the noise, or the clean latents."""
+    """What the network should predict: alpha noise - sigma clean (objective v), the noise, or the clean latents.
+
+    Args:
+        schedule: says which of them.
+        clean: the latents.
+        noise: that was added to them, standard normal.
+        timestep: of each row, 0 ... timesteps - 1.
+    """
     objective = schedule.settings.objective
     if objective == "epsilon":
         return noise
@@ -35,6 +42,11 @@ def min_snr_weight(
     last timestep, where a zero-terminal-SNR schedule has no signal, in the loss. Few-step samplers start
     there. Noise prediction, which has no such schedule, is weighted min(SNR, gamma): "+ 1" would stress its
     last timesteps two hundredfold.
+
+    Args:
+        schedule: says how much signal is left at a timestep, and what the network predicts.
+        timestep: of each row.
+        gamma: upper bound of the SNR that counts.
     """
     snr = schedule.snr(timestep)
     objective = schedule.settings.objective
@@ -49,7 +61,14 @@ def per_sample_loss(
     target: Float[Tensor, "b f c h w"],
     weight: Float[Tensor, "b f _ h w"] | None = None,
 ) -> Float[Tensor, " b"]:
-    """Mean squared error of each sample; `weight` stresses places (the mouth) and is normalized to mean 1."""
+    """Mean squared error of each sample, in fp32.
+
+    Args:
+        predicted: by the network.
+        target: from `target_for`.
+        weight: stresses places (the mouth); only its shape counts, since it is scaled to mean 1. None: all
+            count alike.
+    """
     error = (predicted.float() - target.float()) ** 2
     if weight is not None:
         error = error * (weight / weight.mean(dim=(1, 2, 3, 4), keepdim=True))

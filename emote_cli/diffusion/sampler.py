@@ -22,7 +22,13 @@ COMMON = 2**32 - 1
 
 
 def frame_noise(seed: int, frame: int, shape: tuple[int, ...]) -> Float[Tensor, ...]:
-    """Standard normal noise of one frame, drawn on the CPU: the same on every device and for any chunking."""
+    """Standard normal noise of one frame, drawn on the CPU: the same on every device and for any chunking.
+
+    Args:
+        seed: of the video.
+        frame: number of the frame in the video, or `COMMON`.
+        shape: channels, height and width of a frame's latents.
+    """
     mixed = np.random.SeedSequence([seed, frame]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
     return torch.randn(shape, generator=generator)

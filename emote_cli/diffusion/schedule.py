@@ -10,7 +10,11 @@ from emote_cli.settings import DiffusionSettings
 
 
 class NoiseSchedule:
-    """x_t = alpha_t x_0 + sigma_t noise, for t = 0 ... timesteps - 1."""
+    """x_t = alpha_t x_0 + sigma_t noise, for t = 0 ... timesteps - 1.
+
+    Args:
+        settings: timesteps, betas, and what the network predicts.
+    """
 
     def __init__(self, settings: DiffusionSettings) -> None:
         self.settings = settings
@@ -32,7 +36,13 @@ class NoiseSchedule:
     def add_noise(
         self, clean: Float[Tensor, b * axes], noise: Float[Tensor, b * axes], timestep: Int[Tensor, " b"]
     ) -> Float[Tensor, b * axes]:
-        """Noisy latents at each row's timestep."""
+        """Noisy latents at each row's timestep.
+
+        Args:
+            clean: latents.
+            noise: standard normal.
+            timestep: of each row, 0 ... timesteps - 1.
+        """
         alpha, sigma = self.alpha_sigma(timestep, clean)
         return alpha * clean + sigma * noise
 
@@ -42,7 +52,16 @@ class NoiseSchedule:
         noisy: Float[Tensor, b * axes],
         timestep: Int[Tensor, " b"],
     ) -> tuple[Float[Tensor, b * axes], Float[Tensor, b * axes]]:
-        """What a prediction (as the objective says) takes for the clean latents, and for the noise."""
+        """Read the clean latents and the noise out of a prediction, as the objective says.
+
+        Args:
+            predicted: by the network.
+            noisy: what it was shown.
+            timestep: of each row.
+
+        Returns:
+            What it takes for the clean latents, and for the noise.
+        """
         return self.split(predicted, noisy, *self.alpha_sigma(timestep, noisy))
 
     def split(
@@ -52,7 +71,14 @@ class NoiseSchedule:
         alpha: float | Tensor,
         sigma: float | Tensor,
     ) -> tuple[Float[Tensor, b * axes], Float[Tensor, b * axes]]:
-        """The same where alpha and sigma are known."""
+        """The same as `clean_and_noise` where alpha and sigma are known.
+
+        Args:
+            predicted: by the network.
+            noisy: what it was shown.
+            alpha: share of the clean latents in it.
+            sigma: share of the noise in it.
+        """
         if self.settings.objective == "v":
             return alpha * noisy - sigma * predicted, sigma * noisy + alpha * predicted
         if self.settings.objective == "sample":
@@ -66,7 +92,14 @@ class NoiseSchedule:
         now: Int[Tensor, " b"],
         then: Int[Tensor, " b"],
     ) -> Float[Tensor, b * axes]:
-        """One DDIM step from `now` to `then`, which may differ by row (distillation)."""
+        """One DDIM step from `now` to `then`, which may differ by row (distillation).
+
+        Args:
+            predicted: by the network at `now`.
+            noisy: latents at `now`.
+            now: timestep of each row.
+            then: timestep of each row after the step, smaller than `now`; -1 is clean.
+        """
         clean, noise = self.clean_and_noise(predicted, noisy, now)
         return self.add_noise(clean, noise, then)
 
@@ -77,7 +110,17 @@ class NoiseSchedule:
         now: Int[Tensor, " b"],
         then: Int[Tensor, " b"],
     ) -> tuple[Float[Tensor, b * axes], Float[Tensor, b * axes]]:
-        """The clean latents and the noise with which one DDIM step leads from `noisy` to `reached`."""
+        """Find the clean latents and the noise with which one DDIM step leads from `noisy` to `reached`.
+
+        Args:
+            noisy: latents at `now`.
+            reached: latents at `then`.
+            now: timestep of each row.
+            then: of each row, smaller than `now`; -1 is clean.
+
+        Returns:
+            The clean latents, and the noise.
+        """
         alpha, sigma = self.alpha_sigma(now, noisy)
         alpha_then, sigma_then = self.alpha_sigma(then, noisy)
         share = sigma_then / sigma

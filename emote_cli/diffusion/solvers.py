@@ -16,6 +16,10 @@ PREDICTION = {"v": "v_prediction", "epsilon": "epsilon", "sample": "sample"}
 class Ddim:
     """DDIM without noise (arXiv 2010.02502, equation 12 with sigma = 0).
 
+    Args:
+        schedule: that the network was trained on.
+        steps: how often the network is asked, 1 ... timesteps.
+
     Attributes:
         timesteps: at which the network is asked, in this order.
     """
@@ -27,7 +31,13 @@ class Ddim:
         self.timesteps = tuple(trailing.tolist())
 
     def step(self, predicted: VideoLatents, timestep: int, latents: VideoLatents) -> VideoLatents:
-        """A step of `timesteps // steps`; behind timestep 0 lie the clean latents."""
+        """A step of `timesteps // steps`; behind timestep 0 lie the clean latents.
+
+        Args:
+            predicted: by the network.
+            timestep: at which it was asked, one of `timesteps`.
+            latents: what it was shown.
+        """
         clean, noise = self.schedule.split(predicted, latents, *self.schedule.levels(timestep))
         signal, noise_level = self.schedule.levels(timestep - self.stride)
         return signal * clean + noise_level * noise
@@ -35,6 +45,10 @@ class Ddim:
 
 class Dpm:
     """DPM-Solver++, second order, multistep (arXiv 2211.01095): diffusers'.
+
+    Args:
+        schedule: that the network was trained on.
+        steps: how often the network is asked.
 
     Attributes:
         timesteps: at which the network is asked, in this order.
@@ -60,7 +74,13 @@ class Dpm:
         self.timesteps = tuple(self.scheduler.timesteps.tolist())
 
     def step(self, predicted: VideoLatents, timestep: int, latents: VideoLatents) -> VideoLatents:
-        """The next step; it remembers the last one."""
+        """Make the next step; it uses the prediction of the step before, too.
+
+        Args:
+            predicted: by the network.
+            timestep: at which it was asked, one of `timesteps`, in their order.
+            latents: what it was shown.
+        """
         out: Tensor = self.scheduler.step(predicted, timestep, latents).prev_sample
         return out
 
@@ -70,6 +90,14 @@ Solver = Ddim | Dpm
 
 def make_solver(name: str, schedule: NoiseSchedule, steps: int) -> Solver:
     """A fresh solver by name: "ddim" or "dpm".
+
+    Args:
+        name: "ddim" or "dpm".
+        schedule: that the network was trained on.
+        steps: how often the network is asked.
+
+    Returns:
+        A solver for one video or chunk; it may remember its last step.
 
     Raises:
         SettingsError: the name is unknown.

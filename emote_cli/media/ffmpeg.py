@@ -99,6 +99,14 @@ def run_ffmpeg(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ffmpeg to its end and collect what it says.
 
+    Args:
+        arguments: behind ffmpeg's own ones.
+        path: the file that it works on, for the error.
+        limit_s: seconds after which it is stopped.
+
+    Returns:
+        Exit code, stdout and stderr; an exit code other than 0 is no error here.
+
     Raises:
         InputError: it takes longer than `limit_s`.
     """

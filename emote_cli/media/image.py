@@ -179,6 +179,11 @@ def crop_and_resize(pixels: Pixels, box: Box, size: int) -> UInt8[np.ndarray, "{
 
     The box is rounded to whole pixels; where it reaches over the edge, the edge's pixels are repeated.
 
+    Args:
+        pixels: the picture.
+        box: of the square, in pixels; it may reach over the edge.
+        size: side of the result in pixels.
+
     Raises:
         ValueError: the box is not square (to a pixel), or empty.
     """

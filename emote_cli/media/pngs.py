@@ -86,6 +86,12 @@ class PngFolder:
     def join(self, n_segments: int, n_frames: int, path: Path, *, whole: bool) -> None:
         """Give the frames their place; a part of them is copied, so that all can go on.
 
+        Args:
+            n_segments: not used: the frames lie in one folder.
+            n_frames: frames that are whole, from the first one on; later files go.
+            path: of the folder that the user asked for.
+            whole: whether the video is finished.
+
         Raises:
             OutputError: the place is taken.
         """

@@ -51,7 +51,14 @@ class Pictures(Protocol):
         """Give it up, if it is not complete."""
 
     def join(self, n_segments: int, n_frames: int, path: Path, *, whole: bool) -> None:
-        """Make the output of the segments before `n_segments`, at once under its name."""
+        """Make the output of the segments before `n_segments`, at once under its name.
+
+        Args:
+            n_segments: how many are whole.
+            n_frames: frames in them.
+            path: of the output.
+            whole: whether the video is finished; if not, all stays as it is, so that the render can go on.
+        """
 
 
 def segments_folder(path: Path) -> Path:

@@ -297,6 +297,11 @@ def audio_arguments(sound: Soundtrack | None, encoding: Encoding) -> tuple[list[
 def add_sound(path: Path, picture: Path, sound: Soundtrack) -> None:
     """Write a video with the picture of one file, just as it is stored there, and the sound of another.
 
+    Args:
+        path: of the new file; its ending says the format.
+        picture: the file with the picture.
+        sound: which part of which file's sound.
+
     Raises:
         InputError: a file is missing, or holds no sound.
         OutputError: ffmpeg cannot write.

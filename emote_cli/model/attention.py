@@ -141,7 +141,13 @@ def attend_itself(attention: Attention, tokens: Float[Tensor, "b k d"]) -> Float
 def attend(
     attention: Attention, tokens: Float[Tensor, "b q d"], memory: KeysValues
 ) -> Float[Tensor, "b q d"]:
-    """Scaled dot-product attention with the layer's own projections."""
+    """Scaled dot-product attention with the layer's own projections.
+
+    Args:
+        attention: the layer.
+        tokens: the queries.
+        memory: keys and values, from `keys_values` of the same layer.
+    """
     heads = attention.heads
     mixed = functional.scaled_dot_product_attention(
         _split(attention.to_q(tokens), heads), _split(memory.keys, heads), _split(memory.values, heads)
@@ -167,7 +173,15 @@ def attend_silence(attention: Attention) -> Float[Tensor, " d"]:
 def attend_rows(
     attention: Attention, tokens: Float[Tensor, "bf k d"], memory: KeysValues, rows: tuple[bool, ...] | None
 ) -> Float[Tensor, "bf k d"]:
-    """Cross-attention to memory that the frames of a batch row share; rows that see none get zeros."""
+    """Cross-attention to memory that the frames of a batch row share; rows that see none get zeros.
+
+    Args:
+        attention: the layer.
+        tokens: of all frames, those of a batch row one after the other.
+        memory: of each batch row, or one row for all of them.
+        rows: whether each batch row sees the memory; None: all do, and the memory has as many rows as the
+            batch.
+    """
     batch = len(memory.keys) if rows is None else len(rows)
     per_row = len(tokens) // batch
     shared = rearrange(tokens, "(b f) k d -> b (f k) d", b=batch)
@@ -203,7 +217,13 @@ class Listeners(NamedTuple):
     known: slice | None
 
     def memory(self, attention: Attention, sound: Tokens, known: KeysValues | None) -> KeysValues:
-        """Keys and values of these frames: the known ones, or made of their sound."""
+        """Keys and values for the frames that hear something: the known ones, or made of their sound.
+
+        Args:
+            attention: the audio layer.
+            sound: audio tokens of all frames.
+            known: keys and values made once, from `Backbone.hear_once`; None: they are made here.
+        """
         assert self.known is not None, "they hear nothing"
         if known is None:
             return keys_values(attention, sound[self.frames])

@@ -15,7 +15,11 @@ AudioTokens = Float[Tensor, "b f k d"]
 
 
 class AudioProjector(nn.Module):
-    """All layers of all frames of the window through an MLP to tokens (for wav2vec2 features)."""
+    """All layers of all frames of the window through an MLP to tokens (for wav2vec2 features).
+
+    Args:
+        settings: window, layers, embed, hidden, tokens and token_width give the sizes.
+    """
 
     def __init__(self, settings: AudioSettings) -> None:
         super().__init__()
@@ -35,7 +39,11 @@ class AudioProjector(nn.Module):
 
 
 class MelProjector(nn.Module):
-    """Log-mel columns of the window through convolutions over time: tokens are places in the window."""
+    """Log-mel columns of the window through convolutions over time: tokens are places in the window.
+
+    Args:
+        settings: embed, hidden, tokens and token_width give the sizes.
+    """
 
     def __init__(self, settings: AudioSettings) -> None:
         super().__init__()

@@ -35,7 +35,13 @@ BRANCHES = ("full", "face", "lip")
 
 
 class AudioModuleBlock(nn.Module):
-    """The token part of an audio module; `SpatialTransformer` wraps it."""
+    """The token part of an audio module; `SpatialTransformer` wraps it.
+
+    Args:
+        width: channels of the maps.
+        shape: heads and the width of the feed-forward part.
+        audio_width: length of an audio token.
+    """
 
     def __init__(self, *, width: int, shape: UNetSettings, audio_width: int) -> None:
         super().__init__()

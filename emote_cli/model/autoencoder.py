@@ -33,7 +33,11 @@ def to_bytes(pixels: Float[Tensor, "f 3 h w"]) -> UInt8[np.ndarray, "f h w 3"]:
 
 
 class Autoencoder(nn.Module):
-    """The frozen VAE of the paper (its posterior mean), or one of the model's own."""
+    """The frozen VAE of the paper (its posterior mean), or one of the model's own.
+
+    Args:
+        settings: its shape, and the factor of its latents.
+    """
 
     def __init__(self, settings: AutoencoderSettings) -> None:
         super().__init__()

@@ -65,7 +65,11 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Repeat every pixel 2 x 2 times, then a convolution."""
+    """Repeat every pixel 2 x 2 times, then a convolution.
+
+    Args:
+        width: channels, before and after.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -78,7 +82,12 @@ class Upsample(nn.Module):
 
 
 class GatedLinear(nn.Module):
-    """GEGLU (arXiv 2002.05202): one half of a projection, times GELU of the other half."""
+    """GEGLU (arXiv 2002.05202): one half of a projection, times GELU of the other half.
+
+    Args:
+        width: of the input.
+        inner: of the output.
+    """
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -92,7 +101,12 @@ class GatedLinear(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """The feed-forward part of a transformer block; its inner width is `mult` times the outer one."""
+    """The feed-forward part of a transformer block; its inner width is `mult` times the outer one.
+
+    Args:
+        width: of input and output.
+        mult: inner width over the outer one.
+    """
 
     def __init__(self, width: int, mult: int) -> None:
         super().__init__()
@@ -116,7 +130,12 @@ def time_waves(timestep: Int[Tensor, " b"], width: int) -> Float[Tensor, "b widt
 
 
 class TimeEmbedding(nn.Module):
-    """Timestep (0 ... 999) -> waves -> two linear layers with SiLU between them."""
+    """Timestep (0 ... 999) -> waves -> two linear layers with SiLU between them.
+
+    Args:
+        width: waves in the first embedding, an even number.
+        out: length of the embedding.
+    """
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()

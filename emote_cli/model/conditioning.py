@@ -134,7 +134,15 @@ class Conditioning:
         face_region: tuple[bool, ...] | None = None,
         speed: tuple[bool, ...] | None = None,
     ) -> Conditioning:
-        """Replace parts of chosen batch rows by their null: True drops. For training dropout and guidance."""
+        """Replace parts of chosen batch rows by what stands for "not told". For dropout in training, and for guidance.
+
+        Args:
+            reference: of each batch row, whether it is dropped; None drops none. The same for all others.
+            audio: becomes zeros.
+            motion: becomes zeros.
+            face_region: becomes zeros.
+            speed: becomes zeros.
+        """
         return replace(
             self,
             sees_reference=_and_not(self.sees_reference, reference),

@@ -30,6 +30,9 @@ from emote_cli.shapes import ImageLatents, MotionLatents, VideoLatents, VideoPix
 class Emo(nn.Module):
     """The whole model.
 
+    Args:
+        settings: of all parts.
+
     Attributes:
         autoencoder: of models whose latents are pictures.
         painter: of models whose latents are motion: it draws what a moved portrait cannot show.
@@ -147,7 +150,16 @@ class Emo(nn.Module):
     def forward(
         self, noisy: VideoLatents, timestep: int | Int[Tensor, " b"], conditioning: Conditioning
     ) -> VideoLatents:
-        """One denoising step; the timestep is one number for all rows, or one per row."""
+        """Predict once: one denoising step.
+
+        Args:
+            noisy: latents at the timestep.
+            timestep: one number for all batch rows, or one per row; 0 ... timesteps - 1.
+            conditioning: from `condition`.
+
+        Returns:
+            The prediction, as `diffusion.objective` says.
+        """
         if isinstance(timestep, int):  # filled on the device: nothing waits for the host
             timestep = torch.full((len(noisy),), timestep, device=noisy.device)
         out: Tensor = self.backbone(noisy, timestep, conditioning)

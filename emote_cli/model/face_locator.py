@@ -16,6 +16,10 @@ class FaceLocator(nn.Module):
 
     The layers are ControlNet's (arXiv 2302.05543). The mask is the union of the face boxes of a clip, one per
     clip; a wider box allows more motion (paper 4.5).
+
+    Args:
+        width: channels of the features: the backbone's first.
+        settings: channels of the mask, and of each size; every size after the first halves the picture.
     """
 
     def __init__(self, width: int, settings: FaceLocatorSettings) -> None:

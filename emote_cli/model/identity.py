@@ -10,7 +10,11 @@ from emote_cli.settings import FamilySettings
 
 
 class IdentityProjector(nn.Module):
-    """One linear layer and a normalization. Zeros stand for "nobody"; the tokens of nobody are not zero."""
+    """One linear layer and a normalization. Zeros stand for "nobody"; the tokens of nobody are not zero.
+
+    Args:
+        family: length of the face embedding, and number and length of its tokens.
+    """
 
     def __init__(self, family: FamilySettings) -> None:
         super().__init__()

@@ -38,7 +38,15 @@ from emote_cli.shapes import Maps, Tokens
 
 
 class TransformerBlock(nn.Module):
-    """One spatial site's tokens through its attentions; which ones exist is the family's choice."""
+    """One spatial site's tokens through its attentions; which ones exist is the family's choice.
+
+    Args:
+        width: of the tokens.
+        shape: heads and feed-forward.
+        family: which attentions exist, and how strong the audio layer is.
+        audio_width: length of an audio token; None: the block hears nothing.
+        is_reference: whether it is ReferenceNet's: that one has no layers for reference and audio.
+    """
 
     def __init__(
         self,
@@ -126,7 +134,14 @@ class TransformerBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """A map to tokens, through one TransformerBlock, and back to a map."""
+    """A map to tokens, through one TransformerBlock, and back to a map.
+
+    Args:
+        width: channels of the maps.
+        groups: of the normalization.
+        block: tokens -> tokens.
+        inner: width of the block's tokens; None: `width`.
+    """
 
     def __init__(self, *, width: int, groups: int, block: nn.Module, inner: int | None = None) -> None:
         super().__init__()
@@ -166,7 +181,12 @@ def sinusoids(length: int, width: int) -> Float[Tensor, "1 length width"]:
 
 
 class PositionEncoder(nn.Module):
-    """Adds the position table to a sequence of frames."""
+    """Adds the position table to a sequence of frames.
+
+    Args:
+        width: of the tokens.
+        length: largest number of frames.
+    """
 
     pe: Tensor
 
@@ -180,7 +200,13 @@ class PositionEncoder(nn.Module):
 
 
 class TemporalAttention(Attention):
-    """Self-attention over frames at one place of the picture."""
+    """Self-attention over frames at one place of the picture.
+
+    Args:
+        width: of the tokens.
+        heads: of the attention.
+        length: largest number of frames, motion frames included.
+    """
 
     def __init__(self, width: int, heads: int, length: int) -> None:
         super().__init__(width, heads)
@@ -195,7 +221,13 @@ class TemporalAttention(Attention):
 
 
 class TemporalBlock(nn.Module):
-    """AnimateDiff's block: temporal self-attentions, then feed-forward."""
+    """AnimateDiff's block: temporal self-attentions, then feed-forward.
+
+    Args:
+        width: of the tokens.
+        shape: heads and feed-forward.
+        temporal: number of attentions, and largest number of frames.
+    """
 
     def __init__(self, width: int, shape: UNetSettings, temporal: TemporalSettings) -> None:
         super().__init__()
@@ -221,7 +253,13 @@ class TemporalBlock(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """AnimateDiff's temporal transformer on [motion frames | frames]; its output starts at zero."""
+    """AnimateDiff's temporal transformer on [motion frames | frames]; its output starts at zero.
+
+    Args:
+        width: channels of the maps.
+        shape: heads, groups and feed-forward.
+        temporal: number of attentions, and largest number of frames.
+    """
 
     def __init__(self, width: int, shape: UNetSettings, temporal: TemporalSettings) -> None:
         super().__init__()
@@ -233,7 +271,13 @@ class TemporalTransformer(nn.Module):
         nn.init.zeros_(self.proj_out.bias)
 
     def forward(self, maps: Maps, frames: int, motion: Float[Tensor, "b n c h w"] | None = None) -> Maps:
-        """`maps` holds `frames` maps per batch row; motion frames stand before them."""
+        """Let every place attend to itself in all frames, motion frames included; only `maps` come back.
+
+        Args:
+            maps: of all frames, those of a batch row one after the other.
+            frames: how many of them belong to each batch row.
+            motion: features of the frames before; None: there are none.
+        """
         height, n = maps.shape[-2], 0
         tokens = rearrange(self.norm(maps), "(b f) c h w -> (b h w) f c", f=frames)
         if motion is not None:
@@ -251,6 +295,12 @@ class TemporalModule(nn.Module):
     """Self-attention over frames behind the motion frames (cut off afterwards), then speed cross-attention.
 
     Paper 3.2. Starts as the identity: both outputs are zero-initialized.
+
+    Args:
+        width: channels of the maps.
+        shape: heads, groups and feed-forward.
+        temporal: number of attentions, and largest number of frames.
+        speed_width: length of a speed embedding; None: no speed attention.
     """
 
     def __init__(

@@ -140,6 +140,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def load_parts(model: nn.Module, folder: Path, parts: Parts, dtype: torch.dtype | None = None) -> None:
     """Fill a model from the published files of a folder.
 
+    Args:
+        model: whose parts are filled.
+        folder: of the published files.
+        parts: file in the folder -> the part that it fills, and the names of its weights.
+        dtype: number format of the weights; None: as stored.
+
     Raises:
         WeightsError: a file is missing, damaged, or does not fit.
     """

@@ -68,7 +68,15 @@ def _is_plain_channels_last(maps: Maps) -> bool:
 def normalize_on_cpu(
     maps: Maps, groups: int, weight: Float[Tensor, " c"], bias: Float[Tensor, " c"], eps: float
 ) -> Maps:
-    """Group normalization of channels-last maps in whole rows of channels, in fp32: up to 18 times torch's speed."""
+    """Group normalization of channels-last maps in whole rows of channels, in fp32: up to 18 times torch's speed.
+
+    Args:
+        maps: channels-last.
+        groups: a divisor of the channels.
+        weight: a factor for each channel.
+        bias: added to each channel.
+        eps: added to the variance.
+    """
 
     def over_group(rows: Float[Tensor, "b hw c"]) -> Float[Tensor, "b 1 c"]:
         """The mean over the places and the channels of each group."""
@@ -88,6 +96,13 @@ def normalize(
     """Group normalization of channels-last maps: two readings for mean and variance, a third one writes the result.
 
     All sums are fp32, whatever the maps are.
+
+    Args:
+        maps: channels-last.
+        groups: a divisor of the channels.
+        weight: a factor for each channel.
+        bias: added to each channel.
+        eps: added to the variance.
     """
     height, width = maps.shape[-2:]
     tokens = rearrange(maps, "b c h w -> b (h w) c")

@@ -82,6 +82,15 @@ class Painter(nn.Module):
         return warped + out[:, :3], mask
 
     def paint(self, warped: View, portrait: View, hints: Float[Tensor, "b hints side side"]) -> View:
-        """The warped portrait with what is new in it."""
+        """Draw what is new (mouth, teeth, shadow) into the warped portrait.
+
+        Args:
+            warped: the moved portrait with the sketch of a mouth in it, in [-1, 1].
+            portrait: moved with the head only, in [-1, 1].
+            hints: see HINTS; the opening in the frame comes first.
+
+        Returns:
+            In [-1, 1], as far as both inputs are.
+        """
         drawn, mask = self(warped, portrait, hints)
         return warped + mask * (drawn - warped)

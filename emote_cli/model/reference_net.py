@@ -16,7 +16,13 @@ from emote_cli.shapes import ImageLatents, Maps, Tokens
 
 
 class ReferenceNet(UNet):
-    """Latents of pictures -> features by site. Ends at its last site: nothing behind it would be read."""
+    """Latents of pictures -> features by site. Ends at its last site: nothing behind it would be read.
+
+    Args:
+        latent_channels: of the pictures.
+        shape: the backbone's.
+        family: which attentions exist.
+    """
 
     def __init__(self, *, latent_channels: int, shape: UNetSettings, family: FamilySettings) -> None:
         def attention(level: UNetLevel, width: int, incoming: int) -> nn.Module:

@@ -14,6 +14,9 @@ class SpeedEncoder(nn.Module):
 
     Buckets overlap (radius = spacing by default), so that no speed between 0 and the last center falls into a
     gap.
+
+    Args:
+        settings: buckets, margin and width.
     """
 
     centers: Tensor

@@ -19,7 +19,12 @@ EPS = 1e-6
 
 
 class MapAttention(Attention):
-    """One head over all places of a map, behind a normalization, added to the map."""
+    """One head over all places of a map, behind a normalization, added to the map.
+
+    Args:
+        width: channels of the map.
+        groups: of the normalization.
+    """
 
     def __init__(self, width: int, groups: int) -> None:
         super().__init__(width, heads=1, bias=True)
@@ -33,7 +38,16 @@ class MapAttention(Attention):
 
 
 class Level(nn.Module):
-    """Residual blocks of one size, then a change of size (none at the last level)."""
+    """Residual blocks of one size, then a change of size (none at the last level).
+
+    Args:
+        width_in: channels of the input.
+        width: of the output.
+        blocks: residual blocks.
+        groups: of the normalizations.
+        halve: whether the size is halved at the end.
+        double: whether it is doubled.
+    """
 
     def __init__(
         self,
@@ -61,7 +75,12 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    """Residual block, attention, residual block, at the coarsest size."""
+    """Residual block, attention, residual block, at the coarsest size.
+
+    Args:
+        width: channels.
+        groups: of the normalizations.
+    """
 
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
@@ -76,7 +95,15 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pixels -> moments of the latents."""
+    """Pixels -> moments of the latents.
+
+    Args:
+        channels: of the pictures.
+        out: channels of the moments, two for each channel of the latents.
+        widths: channels of the levels, finest first; every level but the last halves the size.
+        blocks: residual blocks in a level.
+        groups: of the normalizations.
+    """
 
     def __init__(self, channels: int, out: int, widths: Sequence[int], blocks: int, groups: int) -> None:
         super().__init__()
@@ -100,7 +127,15 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents -> pixels; one residual block per level more than the encoder."""
+    """Latents -> pixels; one residual block per level more than the encoder.
+
+    Args:
+        channels: of the latents.
+        out: channels of the pictures.
+        widths: channels of the levels, finest first; behind every level but the finest the size doubles.
+        blocks: residual blocks in a level of the encoder.
+        groups: of the normalizations.
+    """
 
     def __init__(self, channels: int, out: int, widths: Sequence[int], blocks: int, groups: int) -> None:
         super().__init__()

@@ -205,7 +205,13 @@ def _shift_maps(
 
 
 def fill_mouth(points: Points, width: int, height: int) -> UInt8[np.ndarray, "height width"]:
-    """The opening between the lips: 255 inside, 0 outside, with soft edges."""
+    """The opening between the lips: 255 inside, 0 outside, with soft edges.
+
+    Args:
+        points: landmarks of the face in pixels.
+        width: of the picture in pixels.
+        height: of the picture.
+    """
     mask = np.zeros((height, width), np.uint8)
     polygon = np.round(points[list(INNER_LIPS)] * (1 << _SHIFT)).astype(np.int32)
     cv2.fillPoly(mask, [polygon], 255, cv2.LINE_AA, _SHIFT)

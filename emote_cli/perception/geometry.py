@@ -75,9 +75,17 @@ def union_box(boxes_px: Float[np.ndarray, "boxes 4"]) -> Box:
 
 
 def crop_square(box: Box, image_width: int, image_height: int, expand: float = CROP_EXPAND) -> Box:
-    """The square to crop around a face: `expand` times the longer side of its box, in whole pixels.
+    """Find the square to crop around a face, in whole pixels.
 
     It is shifted into the picture; only what cannot fit stays outside, and is padded when cropping.
+
+    It is shifted into the picture; only what cannot fit stays outside, and is padded when cropping.
+
+    Args:
+        box: of the face, in pixels.
+        image_width: in pixels.
+        image_height: in pixels.
+        expand: side of the square over the longer side of the box.
     """
     side = max(round(max(box.width, box.height) * expand), 2)
     x0 = _shift_inside(box.center[0] - side / 2, side, image_width)
@@ -110,7 +118,13 @@ def region_mask(box: Box, size: int, scale: float = 1.0) -> Float[np.ndarray, "1
 
 
 def box_to_crop(box: Box, crop_px: Box, size: int) -> Box:
-    """A box of the picture, in pixels of the square `crop_px` scaled to `size`."""
+    """Bring a box from pixels of the picture to pixels of a square cut out of it.
+
+    Args:
+        box: in pixels of the picture.
+        crop_px: the square, in pixels of the picture.
+        size: side of the square after scaling.
+    """
     k = size / crop_px.width
     return Box(
         *(
@@ -121,7 +135,13 @@ def box_to_crop(box: Box, crop_px: Box, size: int) -> Box:
 
 
 def to_crop(face: Face, crop_px: Box, size: int) -> Face:
-    """The same face in pixels of the square `crop_px` scaled to `size`; the pose stays the camera's."""
+    """Bring a face from pixels of the picture to pixels of a square cut out of it; the pose stays the camera's.
+
+    Args:
+        face: in pixels of the picture.
+        crop_px: the square, in pixels of the picture.
+        size: side of the square after scaling.
+    """
     points = points_to_crop(face.landmarks_px, crop_px, size)
     return Face(box_to_crop(face.box_px, crop_px, size), points, face.pose_4x4, face.blendshapes)
 
@@ -129,7 +149,13 @@ def to_crop(face: Face, crop_px: Box, size: int) -> Face:
 def points_to_crop(
     points_px: Float[np.ndarray, "*points 3"], crop_px: Box, size: int
 ) -> Float[np.ndarray, "*points 3"]:
-    """Landmarks of the picture, in pixels of the square `crop_px` scaled to `size`."""
+    """Bring landmarks from pixels of the picture to pixels of a square cut out of it.
+
+    Args:
+        points_px: x, y and depth, in pixels of the picture.
+        crop_px: the square, in pixels of the picture.
+        size: side of the square after scaling.
+    """
     origin = np.array([crop_px.x0, crop_px.y0, 0], np.float64)
     return ((points_px - origin) * (size / crop_px.width)).astype(np.float32)
 

@@ -73,7 +73,15 @@ def hear_states(sound: Sound, seconds: float) -> Iterator[Float[np.ndarray, "sta
 
 
 def voice_energy(sound: Sound, seconds: float) -> Float[np.ndarray, " steps"]:
-    """The decimal logarithm of the amplitude between 700 and 7,000 Hz, every 10 ms, at least -4 (silence)."""
+    """The decimal logarithm of the amplitude between 700 and 7,000 Hz, every 10 ms, at least -4 (silence).
+
+    Args:
+        sound: at 16 kHz.
+        seconds: how much of it; silence is assumed behind its end.
+
+    Raises:
+        ValueError: the sound has another sample rate.
+    """
     if sound.sample_rate_hz != SPEECH_RATE_HZ:
         raise ValueError(f"the read-out needs {SPEECH_RATE_HZ} Hz, got {sound.sample_rate_hz}")
     window, step = round(_WINDOW_S * SPEECH_RATE_HZ), round(_STEP_S * SPEECH_RATE_HZ)

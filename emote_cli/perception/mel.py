@@ -57,5 +57,11 @@ def spectra(
     """Magnitudes of the spectrum every `hop` samples, under a Hann window in the middle of `n_fft` samples.
 
     The first column's window begins at the first sample; what is left at the end is left out.
+
+    Args:
+        samples: at least `n_fft` of them.
+        n_fft: samples that a spectrum is made of.
+        window: length of the Hann window in their middle.
+        hop: samples from one spectrum to the next.
     """
     return np.abs(fourier_columns(samples, n_fft, window, hop)).astype(np.float32)

@@ -59,7 +59,16 @@ def unit_px(points: Landmarks) -> Float[Tensor, "*b"]:
 def lookup_matrix(
     points: Float[Tensor, "points 2"], cells: int, size: int
 ) -> Float[Tensor, "points cells_2"]:
-    """Bilinear weights of the grid's cells at places of the picture; beyond the edge the edge's cells count."""
+    """Bilinear weights of the grid's cells at places of the picture; beyond the edge the edge's cells count.
+
+    Args:
+        points: x and y in pixels.
+        cells: along one side of the grid.
+        size: side of the picture in pixels.
+
+    Returns:
+        For each point a weight of each cell, row by row of the grid; the weights of a point sum to 1.
+    """
     place = (points * (cells / size) - 0.5).clamp(0, cells - 1 - 1e-4)
     low = place.floor()
     share, (x, y) = place - low, low.long().unbind(-1)

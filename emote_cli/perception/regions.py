@@ -42,6 +42,13 @@ def enlarge_box(
 ) -> tuple[int, int, int, int]:
     """The box around some landmarks, enlarged about its center and kept inside the picture.
 
+    Args:
+        landmarks_px: of the face.
+        which: numbers of the landmarks to put the box around.
+        ratio: how many times as wide and high the box becomes.
+        width: of the picture in pixels.
+        height: of the picture.
+
     Returns:
         x0, x1, y0, y1 in pixels, half-open.
     """
@@ -62,7 +69,13 @@ def _enlarge(low: int, high: int, ratio: float, limit: int) -> tuple[int, int]:
 
 
 def box_mask(box: tuple[int, int, int, int], width: int, height: int) -> Mask:
-    """255 inside the box, 0 outside."""
+    """Draw a box as a mask: 255 inside, 0 outside.
+
+    Args:
+        box: x0, x1, y0, y1 in pixels, half-open.
+        width: of the picture in pixels.
+        height: of the picture.
+    """
     mask = np.zeros((height, width), np.uint8)
     mask[box[2] : box[3], box[0] : box[1]] = 255
     return mask

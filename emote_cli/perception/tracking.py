@@ -87,6 +87,11 @@ def rotation_speed_deg_s(
 
     The rotations are smoothed over time first: MediaPipe's jitter of half a degree a frame would read as 12 degrees
     per second in a still head. NaN in the first frame and wherever this frame or the one before shows no face.
+
+    Args:
+        turns: rotation of the head in each frame.
+        found: whether the frame shows a face.
+        fps: frames per second.
     """
     speed = np.full(len(found), np.nan, np.float32)
     pairs = np.flatnonzero(found[1:] & found[:-1]) + 1
@@ -125,7 +130,13 @@ def _smooth_rotations(
 
 
 def track_to_crop(face_track: FaceTrack, crop_px: Box, size: int) -> FaceTrack:
-    """The same track in pixels of the square `crop_px` scaled to `size`."""
+    """Bring a track from pixels of the picture to pixels of a square cut out of it.
+
+    Args:
+        face_track: in pixels of the picture.
+        crop_px: the square, in pixels of the picture.
+        size: side of the square after scaling.
+    """
     origin = np.array([crop_px.x0, crop_px.y0] * 2, np.float64)
     boxes = ((face_track.boxes_px - origin) * (size / crop_px.width)).astype(np.float32)
     points = points_to_crop(face_track.landmarks_px, crop_px, size)

@@ -110,7 +110,14 @@ class VocalSeparator:
 
 
 def voice_at(separator: VocalSeparator, mix: Stereo, sample_rate_hz: int, n_samples: int) -> Waveform:
-    """The voice in a recording, mono, at another rate, with exactly so many samples."""
+    """Separate the voice from a recording: mono, at another sample rate, with exactly so many samples.
+
+    Args:
+        separator: loaded.
+        mix: the recording, stereo at `RATE_HZ`.
+        sample_rate_hz: of the result.
+        n_samples: of the result; silence fills what is missing.
+    """
     mono = mix_down(separator.voice(mix), RATE_HZ // 4)
     samples = resample(mono, RATE_HZ, sample_rate_hz)[:n_samples]
     return Waveform(np.pad(samples, (0, n_samples - len(samples))).astype(np.float32), sample_rate_hz)

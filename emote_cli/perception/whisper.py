@@ -35,13 +35,25 @@ class WhisperStates:
         self.states, self.fps, self.n_frames = states, fps, n_frames
 
     def index(self, start: int, count: int, margin: int) -> Int[np.ndarray, "count window"]:
-        """Which states each of `count` frames hears: `2 (2m + 1)` of them around the frame's beginning."""
+        """Find the states that each frame hears: `2 (2m + 1)` of them around the frame's beginning.
+
+        Args:
+            start: number of the first frame.
+            count: of frames.
+            margin: m, frames on each side.
+        """
         first = np.arange(start, start + count) * STATES_HZ // self.fps
         reach = np.arange(-STATES_PER_FRAME * margin, STATES_PER_FRAME * (margin + 1))
         return np.clip(first[:, None] + reach, 0, len(self.states) - 1)
 
     def windows(self, start: int, count: int, margin: int) -> Float[np.ndarray, "count window layers embed"]:
-        """One window per video frame; beyond the ends the first and the last state are repeated."""
+        """Cut one window per video frame; beyond the ends the first and the last state are repeated.
+
+        Args:
+            start: number of the first frame.
+            count: of frames.
+            margin: m, frames on each side.
+        """
         return self.states[self.index(start, count, margin)]
 
 

@@ -78,7 +78,14 @@ def whisper_ears(
 def listen_once(
     encoder: WhisperEncoder, sound: Sound, begin: int, gain: np.float32
 ) -> Float[np.ndarray, "states embed"]:
-    """The states of KEPT_S seconds from sample `begin`, heard with what is around them; silence beyond the ends."""
+    """Compute the states of KEPT_S seconds, heard with what is around them; silence is assumed beyond the ends.
+
+    Args:
+        encoder: the ears.
+        sound: at 16 kHz.
+        begin: sample at which the seconds begin.
+        gain: factor on the sound; see `speech_gain`.
+    """
     around = (WINDOW_S - KEPT_S) * SAMPLE_RATE_HZ // 2
     first, samples = begin - around, np.zeros(WINDOW_S * SAMPLE_RATE_HZ, np.float32)
     heard = sound.read(first, first + len(samples)) * gain

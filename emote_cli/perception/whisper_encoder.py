@@ -61,7 +61,12 @@ def _mirror_edges(sound: Sound, start: int, stop: int) -> Float[np.ndarray, " sa
 
 
 class Positions(nn.Module):
-    """A vector for each place, added to the states."""
+    """A vector for each place, added to the states.
+
+    Args:
+        places: how many there are.
+        width: of the states.
+    """
 
     def __init__(self, places: int, width: int) -> None:
         super().__init__()
@@ -69,7 +74,12 @@ class Positions(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every place attends to every other."""
+    """Every place attends to every other.
+
+    Args:
+        width: of the states.
+        heads: a divisor of it.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -91,7 +101,12 @@ class SelfAttention(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Self-attention, then a feed-forward; both see normalized states."""
+    """Self-attention, then a feed-forward; both see normalized states.
+
+    Args:
+        width: of the states.
+        heads: of the attention.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

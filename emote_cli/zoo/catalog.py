@@ -87,7 +87,14 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A name that `emote download` knows. An add-on names its `base` and is put into the base's folder."""
+    """A name that `emote download` knows. An add-on names its `base` and is put into the base's folder.
+
+    Attributes:
+        name: of the model.
+        purpose: what it is for, in a few words.
+        files: of which it consists.
+        base: the model that it is added to; empty where it stands alone.
+    """
 
     name: str
     purpose: str

@@ -72,7 +72,13 @@ class DownloadPlan:
 
 @dataclass(frozen=True, slots=True)
 class DownloadStep:
-    """A step of a plan: `n_bytes` more of a file have arrived, or it is being converted (bytes 0)."""
+    """A step of a download: a part of a file has arrived, or the file is being converted.
+
+    Attributes:
+        job: the file.
+        doing: which of the two.
+        n_bytes: bytes that have arrived since the last step; 0 while converting.
+    """
 
     job: WantedFile
     doing: Literal["fetch", "convert"]

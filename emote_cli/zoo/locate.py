@@ -125,7 +125,13 @@ def find_model(model: str) -> tuple[Path | None, ModelSettings]:
 
 
 def unknown_model(name: str, known: tuple[str, ...], more: str = "") -> WeightsError:
-    """The error for a name that is not in `known`, with the nearest that is."""
+    """The error for a name that is not in `known`, with the nearest that is.
+
+    Args:
+        name: as the user gave it.
+        known: the names there are.
+        more: what else could have been given, for the hint; empty if nothing.
+    """
     near = difflib.get_close_matches(name, known, n=1)
     meant = f"did you mean {near[0]}? " if near else ""
     what = f"model {name} is unknown" + (", and no such folder exists" if more else "")

@@ -57,6 +57,11 @@ def model_of(folder: Path) -> str:
 def write_lock(folder: Path, model: str, files: dict[str, Locked]) -> None:
     """Write the lock file, at once or not at all.
 
+    Args:
+        folder: of the model.
+        model: its name.
+        files: path in the folder -> what is known of the file.
+
     Raises:
         OutputError: the folder is missing, full or not writable.
     """
@@ -85,6 +90,11 @@ def fault(path: Path, locked: Locked | None, full: bool = False) -> str:
     """Say in one or two words what is wrong with an installed file; empty if nothing is.
 
     Size and time stand in for the sha256, which is computed where they differ, or always if `full`.
+
+    Args:
+        path: of the file.
+        locked: what the lock file says of it; None if nothing.
+        full: whether to compute the sha256 in any case.
     """
     if locked is None or not path.is_file():
         return "missing"

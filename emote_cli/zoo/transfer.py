@@ -88,6 +88,12 @@ class Remote:
 def look_up(hub: Hub, repo: str, path: str, revision: str) -> Remote:
     """Ask the hub for the commit, hash and size of one file.
 
+    Args:
+        hub: where to ask.
+        repo: of the file.
+        path: of the file in it.
+        revision: branch, tag or commit.
+
     Raises:
         WeightsError: if the hub refuses, has no such file, or cannot be reached.
     """
@@ -116,6 +122,11 @@ def partial_path(target: Path) -> Path:
 
 def fetch(hub: Hub, remote: Remote, target: Path) -> Iterator[int]:
     """Download one file, going on where an earlier try stopped; `target` appears only whole and verified.
+
+    Args:
+        hub: where from.
+        remote: the file, from `look_up`.
+        target: path of the whole file; what has arrived lies beside it until then.
 
     Yields:
         Bytes that have arrived since the last yield (negative where a try had to start over).
@@ -269,7 +280,16 @@ def _asked_wait_s(error: Exception) -> float:
 
 
 def explain(error: Exception, place: str, hub: Hub) -> EmoteError:
-    """Say in one line what went wrong on the way, and in one what to do about it."""
+    """Say in one line what went wrong on the way, and in one what to do about it.
+
+    Args:
+        error: of the network, the hub or the disk.
+        place: what was to be fetched, for the message.
+        hub: where from.
+
+    Returns:
+        The error to raise in its place.
+    """
     from huggingface_hub import errors
 
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):

@@ -25,12 +25,22 @@ Frames = Float[Tensor, "f 3 h w"]
 
 
 def keep_portrait(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"]) -> Frames:
-    """Keep the portrait where the mask is 0, the frames where it is 1."""
+    """Keep the portrait where the mask is 0, the frames where it is 1.
+
+    Args:
+        frames: in [-1, 1].
+        portrait: at the same size, in [-1, 1].
+        mask: 0 ... 1, the same for all frames.
+    """
     return portrait + mask * (frames - portrait)
 
 
 def luma_and_chroma(frames: Frames) -> tuple[Float[Tensor, "f h w"], Float[Tensor, "f 2 h w"]]:
-    """Brightness, and how far red and blue differ from it."""
+    """Brightness, and how far red and blue differ from it.
+
+    Returns:
+        Brightness, in the unit of the frames; and red and blue minus brightness.
+    """
     luma = torch.einsum("fchw,c->fhw", frames, frames.new_tensor(LUMA))
     return luma, frames[:, [0, 2]] - luma[:, None]
 
@@ -74,13 +84,27 @@ def color_limits(
 def find_usual(
     chroma: Float[Tensor, "1 2 h w"], place: Bool[Tensor, "h w"], rare: float
 ) -> tuple[Float[Tensor, "1 2 1 1"], Float[Tensor, "1 2 1 1"]]:
-    """Find the least and the greatest value at a place, without that share at either end."""
+    """Find the least and the greatest color difference at a place, without the rarest at either end.
+
+    Args:
+        chroma: of one picture, from `luma_and_chroma`.
+        place: which pixels count; at least one.
+        rare: share that is left out at either end, 0 ... 0.5.
+
+    Returns:
+        The least and the greatest value, of red and blue apart.
+    """
     low, high = (chroma[0, :, place].quantile(share, dim=1).view(1, 2, 1, 1) for share in (rare, 1 - rare))
     return low, high
 
 
 def lock_colors(frames: Frames, limits: ColorLimits) -> Frames:
-    """Bring colors inside the limits; the brightness stays. Frames are in [-1, 1]."""
+    """Bring colors inside the limits; the brightness stays.
+
+    Args:
+        frames: in [-1, 1].
+        limits: from `color_limits`.
+    """
     luma, found = luma_and_chroma(frames)
     red, blue = found.clamp(limits.low, limits.high).unbind(1)
     green = -(LUMA[0] * red + LUMA[2] * blue) / LUMA[1]

@@ -45,7 +45,12 @@ def blur(maps: Float[Tensor, "f c h w"]) -> Float[Tensor, "f c h w"]:
 
 
 def stillness(frames: Frames, decoded: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "f 1 h w"]:
-    """1 where a frame looks like the decoded portrait, falling to 0 where it differs."""
+    """1 where a frame looks like the decoded portrait, falling to 0 where it differs.
+
+    Args:
+        frames: in [-1, 1].
+        decoded: the portrait through the autoencoder, in [-1, 1].
+    """
     change = blur((frames - decoded).abs().mean(1, keepdim=True))
     return blur(torch.exp(-((change / STILL) ** 2)))
 

@@ -96,7 +96,14 @@ class Eye:
         lower: Sequence[int],
         brow: Sequence[int],
     ) -> Eye:
-        """From landmarks in pixels of the square."""
+        """Measure an eye in landmarks.
+
+        Args:
+            points: landmarks in pixels of the square.
+            upper: numbers of the upper lid's landmarks, from one corner to the other.
+            lower: of the lower lid's, in the same direction.
+            brow: of the brow's.
+        """
         corner, along = points[upper[0]], points[upper[-1]] - points[upper[0]]
         to_square = np.stack([corner, along, np.array([-along[1], along[0]])], 1)
         back = np.linalg.inv(to_square[:, 1:])
@@ -154,7 +161,13 @@ class Idle:
 
 
 def dome(x: Field, y: Field, face: Box) -> Field:
-    """How far in front of the head's axis each place is, in pixels; 0 outside the head."""
+    """Compute how far in front of the head's axis each place is, in pixels; 0 outside the head.
+
+    Args:
+        x: of the places, in pixels of the square.
+        y: of the places.
+        face: box of the face in the same pixels.
+    """
     center_x, center_y = face.center
     away = ((x - center_x) / (0.8 * face.width)) ** 2 + (
         (y - center_y + 0.08 * face.height) / (0.85 * face.height)
@@ -163,7 +176,16 @@ def dome(x: Field, y: Field, face: Box) -> Field:
 
 
 def blink_eye(square: Square, eye: Eye, closed: float) -> Square:
-    """Draw a lid over an eye of the square: the skin above it stretches, the eye is covered and not squeezed."""
+    """Draw a lid over an eye of the square: the skin above it stretches, the eye is covered and not squeezed.
+
+    Args:
+        square: finished picture, 0 ... 255; it is not changed.
+        eye: where the eye is in it.
+        closed: how far the lid is down, 0 ... 1.
+
+    Returns:
+        The picture with the lid; the same picture where the eye is less than two pixels wide.
+    """
     corner, axes = eye.to_square[:, 0], eye.to_square[:, 1:]
     width = float(np.linalg.norm(axes[:, 0]))
     low = np.clip(np.floor(corner + axes[:, 0] / 2 - 0.9 * width), 0, None).astype(int)

@@ -51,14 +51,18 @@ def landmarks_of(face: Face) -> Float[np.ndarray, "478 3"]:
 
 
 class MotionScheme(EmoScheme):
-    """EMO's scheme with chunks that are landmarks, in pixels of the portrait at the model's size."""
+    """EMO's scheme with chunks that are landmarks, in pixels of the portrait at the model's size.
+
+    Args:
+        runtime: with a model of motion latents.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self.runs_ahead = runtime.device.type == "cpu"
 
     def raw_frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
-        """Frames at the model's size, with nothing but speech in them."""
+        """Frames at the model's size, with nothing but speech in them; see `Animator.raw_frames`."""
         moving = self._moving(portrait.pixels, landmarks_of(portrait.face)[:, :2])
         for made in self.raw_chunks(portrait, speech, options):
             for points in made.frames:

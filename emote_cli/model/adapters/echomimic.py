@@ -33,7 +33,13 @@ PUBLISHED = EchoMimicQuirks()
 def encode_reference(
     model: Emo, latents: ImageLatents, quirks: EchoMimicQuirks = PUBLISHED
 ) -> dict[str, KeysValues]:
-    """Keys and values of the reference at every site: once per video."""
+    """Keys and values of the reference at every site: once per video.
+
+    Args:
+        model: an EchoMimic model.
+        latents: of the portrait.
+        quirks: what its published code does beside the network.
+    """
     features: ReferenceFeatures = model.reference_net(latents)
     if quirks.half_features:
         features = {site: maps.half().to(maps.dtype) for site, maps in features.items()}

@@ -79,7 +79,16 @@ def encode_rows(
     told: list[int],
     quirks: HalloQuirks = PUBLISHED,
 ) -> Features:
-    """ReferenceNet on pictures, each of which is told of the face (1) or of nobody (0)."""
+    """ReferenceNet on pictures, each of which is told of the face (1) or of nobody (0).
+
+    Args:
+        model: a Hallo model.
+        pictures: latents, a row for each entry of `told`.
+        identity: tokens of the face.
+        nobody: tokens of nobody; None without guidance: every row is told of the face.
+        told: for each picture, 1 if it is told of the face, 0 if of nobody.
+        quirks: what Hallo's published code does beside the network.
+    """
     both = torch.cat([identity if nobody is None else nobody, identity])
     features = model.reference_net(pictures, both[told])
     if quirks.half_features:
@@ -154,6 +163,11 @@ def encode_motion(model: Emo, video: HalloVideo, motion: ImageLatents | None) ->
     """Features of the motion frames: rows of the unconditional half (with guidance), then of the other.
 
     Before the first chunk (None) the portrait stands in for all of them, and its rows are there already.
+
+    Args:
+        model: a Hallo model.
+        video: what is encoded once per video.
+        motion: latents of the n frames before this chunk; None before the first chunk.
     """
     count, guided = model.settings.temporal.motion_frames + 1, video.nobody is not None
     told = told_face(count, guided, video.quirks)
@@ -210,7 +224,17 @@ def assemble(
     motion: Features,
     audio: Float[Tensor, "1 f audio_tokens audio_width"],
 ) -> GuidedConditioning:
-    """The same from encoded motion frames and audio tokens."""
+    """Join the conditioning of a chunk from encoded motion frames and audio tokens.
+
+    Args:
+        model: a Hallo model.
+        video: what is encoded once per video.
+        motion: from `encode_motion`.
+        audio: tokens of the chunk's frames.
+
+    Returns:
+        With guidance both halves, else the conditional one only.
+    """
     n = model.settings.temporal.motion_frames
     rows = len(next(iter(video.reference.values())).keys)
     conditional = Conditioning(
