@@ -19,7 +19,7 @@ from emote_cli.animation.device import FULL, Precision
 from emote_cli.model.painter import HINTS, VIEW, Painter
 from emote_cli.perception.face_mesh import RIM, fill_mouth, places, similarity, warp_field, warp_shift
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, OVAL, SKULL, UPPER_INNER_LIP
-from emote_cli.perception.mouth_sketch import heights, sketch
+from emote_cli.perception.mouth_sketch import heights, share_of_own, show_own, sketch
 from emote_cli.types import Pixels
 
 FIELD_SIDE = 320
@@ -63,6 +63,14 @@ def view_of(points: Points, rest: Points) -> View:
     middle[1] += 0.04 * height
     side = VIEW_SHARE * height * math.sqrt(abs(np.linalg.det(head[:, :2])))
     return View(head[:, :2] @ middle + head[:, 2] - side / 2, VIEW / side, head)
+
+
+def inside_frame(view: View, frame: Pixels) -> tuple[int, int, int, int]:
+    """The part of the Painter's square that is in the frame: x0, y0, x1, y1 in whole pixels; may be empty."""
+    side = VIEW / view.scale
+    x0, y0 = (max(int(v), 0) for v in view.corner)
+    x1, y1 = (min(math.ceil(v + side), n) for v, n in zip(view.corner, frame.shape[1::-1], strict=True))
+    return x0, y0, x1, y1
 
 
 class Seen(NamedTuple):
@@ -129,7 +137,7 @@ class MovingPortrait:
 
     def __init__(self, picture: Pixels, rest: Points, painter: Painter, precision: Precision = FULL) -> None:
         self.picture, self.rest, self.painter = picture, rest.astype(np.float32), painter
-        self.precision = precision
+        self.precision, self.own = precision, share_of_own(self.rest)
         height, width = picture.shape[:2]
         oval = self.rest[list(OVAL)]
         reach = np.abs(oval - oval.mean(0)).max(0) * RIM * 1.1
@@ -141,7 +149,11 @@ class MovingPortrait:
         """The picture with the face's landmarks at other places, in its pixels."""
         frame = self.picture.copy()
         frame[self.y0 : self.y1, self.x0 : self.x1] = self._warped(points)
-        self._paint(frame, points)
+        view = view_of(points, self.rest)
+        if self.own < 1:
+            self._paint(frame, points, view)
+        if self.own > 0:
+            self._show_own(frame, points, view)
         return frame
 
     def _warped(self, points: Points) -> Pixels:
@@ -162,14 +174,27 @@ class MovingPortrait:
         field = shift + places(width, height) + origin.astype(np.float32)
         return np.asarray(cv2.remap(self.picture, field, None, **_LOOK_UP))
 
-    def _paint(self, frame: Pixels, points: Points) -> None:
+    def _show_own(self, frame: Pixels, points: Points, view: View) -> None:
+        """Show the teeth of a portrait that smiles, in place: at the frame's size, as sharp as the photo."""
+        x0, y0, x1, y1 = inside_frame(view, frame)
+        if x1 <= x0 or y1 <= y0:
+            return
+        corner = np.array([x0, y0])
+        back = cv2.invertAffineTransform(view.head)
+        back[:, 2] += back[:, :2] @ corner
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        portrait = cv2.warpAffine(
+            self.picture, back, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+        rest = self.rest @ view.head[:, :2].T + view.head[:, 2]
+        now, closed = ((p - corner).astype(np.float32) for p in (points, rest))
+        show_own(frame[y0:y1, x0:x1], portrait, now, closed, self.own)
+
+    def _paint(self, frame: Pixels, points: Points, view: View) -> None:
         """Add what is new, in place."""
-        view = view_of(points, self.rest)
         seen = look(self.picture, self.rest, points, view)
         new = self._painted(seen)
-        side = VIEW / view.scale
-        x0, y0 = (max(int(v), 0) for v in view.corner)
-        x1, y1 = (min(math.ceil(v + side), n) for v, n in zip(view.corner, frame.shape[1::-1], strict=True))
+        x0, y0, x1, y1 = inside_frame(view, frame)
         if x1 <= x0 or y1 <= y0:
             return
         x, y = (

@@ -1,7 +1,8 @@
-"""A sketch of a mouth's inside, for portraits whose mouth is closed: where teeth are, how dark it is behind them.
+"""A sketch of a mouth's inside: where teeth are, how dark it is behind them.
 
 Anatomy, not a picture: upper teeth are fixed to the skull, a little below the resting upper lip; an incisor is
-8.5 mm wide; eyes are 62 mm apart. The Painter sees the sketch in place of stretched lips and makes a mouth of it.
+8.5 mm wide; eyes are 62 mm apart. Where the portrait's mouth is closed, the Painter sees the sketch in place of
+stretched lips and makes a mouth of it. A portrait that shows its teeth keeps them, and the sketch is what is below.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from emote_cli.perception.face_mesh import fill_mouth
 from emote_cli.perception.geometry import measure_gap
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.types import Pixels
@@ -30,6 +32,10 @@ _SOFTNESS = 0.7
 """Pixels by which the opening's edge is blurred."""
 _SHOWS = 0.6
 """A mouth that is open so far of the way shows its own inside."""
+_OWN_MM = (1.0, 1.8)
+"""Gaps of the portrait's lips from which on its own inside begins to be kept, and is kept whole."""
+_LIP_MM = 0.5
+"""So near to the portrait's lips a pixel may be theirs."""
 
 
 def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, "height width"]) -> Pixels:
@@ -53,6 +59,54 @@ def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, 
     return sketched
 
 
+def share_of_own(rest: Points) -> float:
+    """How much of a mouth's inside is the portrait's own: 0 where its lips are closed, 1 where they are well apart."""
+    gap_mm = float(measure_gap(rest)) / millimeter(rest)
+    return float(np.clip((gap_mm - _OWN_MM[0]) / (_OWN_MM[1] - _OWN_MM[0]), 0, 1))
+
+
+def show_own(moved: Pixels, portrait: Pixels, now: Points, rest: Points, share: float) -> None:
+    """Put the teeth that the portrait shows where they are in the skull, and the sketch below them. In place.
+
+    Args:
+        moved: a part of the moved portrait.
+        portrait: the same part of the portrait, moved with the head only.
+        now: the frame's landmarks, in pixels of the part.
+        rest: the portrait's, moved with the head only.
+        share: of `share_of_own`.
+    """
+    inside = fill_mouth(now, moved.shape[1], moved.shape[0]).astype(np.float32) / 255
+    if not inside.any():
+        return
+    box = _around(inside)
+    alpha = (cv2.GaussianBlur(inside, (0, 0), _SOFTNESS)[box] * share)[..., None]
+    mouth = _keep_own(_mouth(now, rest, box) * _light(moved), portrait, rest, box)
+    moved[box] = np.rint(moved[box] * (1 - alpha) + mouth * alpha).clip(0, 255)
+
+
+def _keep_own(
+    mouth: Float[np.ndarray, "h w 3"], portrait: Pixels, rest: Points, box: tuple[slice, slice]
+) -> Float[np.ndarray, "h w 3"]:
+    """The inside that the portrait shows, over a sketched one; its last rows reach to the teeth's edges."""
+    y, x = (v.astype(np.float32) for v in np.mgrid[box])
+    near = _LIP_MM * millimeter(rest)
+    upper, lower = (
+        heights(rest[list(lip)], x[0]).astype(np.float32) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)
+    )
+    first, last = upper + near, np.maximum(lower - near, upper + near)
+    line = np.clip(y, first, last)
+    own = cv2.remap(portrait, x, line, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    apart = np.clip((lower - upper) / (4 * near) - 0.5, 0, 1)
+    shown = apart * np.clip((last - y) / near + 0.5, 0, 1)
+    return np.asarray(mouth + shown[..., None] * (own - mouth))
+
+
+def millimeter(points: Points) -> float:
+    """How many pixels a millimeter of the face is."""
+    right, left = points[[33, 133]].mean(0), points[[362, 263]].mean(0)
+    return float(np.linalg.norm(left - right)) / EYES_MM
+
+
 def _around(inside: Float[np.ndarray, "height width"]) -> tuple[slice, slice]:
     """The rows and columns that the blurred opening reaches."""
     far = math.ceil(4 * _SOFTNESS)
@@ -67,8 +121,7 @@ def _around(inside: Float[np.ndarray, "height width"]) -> tuple[slice, slice]:
 def _mouth(now: Points, rest: Points, box: tuple[slice, slice]) -> Float[np.ndarray, "h w 3"]:
     """Teeth, tongue and cavity in some rows and columns, in the usual light."""
     y, x = (v.astype(np.float32) for v in np.mgrid[box])
-    right, left = rest[[33, 133]].mean(0), rest[[362, 263]].mean(0)
-    mm = float(np.linalg.norm(left - right)) / EYES_MM
+    mm = millimeter(rest)
     middle = rest[[61, 291]].mean(0)
     tilt = (rest[291] - rest[61]) / max(float(np.linalg.norm(rest[291] - rest[61])), 1e-3)
     across = (x - middle[0]) * tilt[0] + (y - middle[1]) * tilt[1]

@@ -7,16 +7,18 @@ import torch
 from emote_cli.animation.moving_portrait import MovingPortrait, look, view_of
 from emote_cli.animation.schemes.motion import blink
 from emote_cli.model.painter import VIEW, Painter
-from emote_cli.perception.landmarks import LID_EDGES
+from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.perception.motion_latents import mean_face
 from emote_cli.training.pairs import cut
 
+INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
 LOWER_LIP = [146, 91, 181, 84, 17, 314, 405, 321, 375, 95, 88, 178, 87, 14, 317, 402, 318, 324]
 
 
 def face() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A smooth picture, the landmarks of a closed mouth in it, and of an open one."""
     rest = (mean_face() * 61 + (97, 71)).astype(np.float32)
+    rest[list(LOWER_INNER_LIP), 1] = rest[list(UPPER_INNER_LIP), 1]
     noise = np.random.default_rng(0).integers(120, 255, (211, 193, 3), dtype=np.uint8)
     opened = rest.copy()
     opened[LOWER_LIP, 1] += 14
@@ -77,3 +79,20 @@ def test_a_mouth_at_the_edge_of_the_square_is_drawn() -> None:
     picture, rest, opened = face()
     opened[LOWER_LIP, 0] += 60
     assert MovingPortrait(picture, rest, Painter()).draw(opened).shape == picture.shape
+
+
+def test_teeth_that_the_portrait_shows_keep_their_size() -> None:
+    picture, closed, _ = face()
+    smile, opened = closed.copy(), closed.copy()
+    smile[LOWER_LIP, 1] += 8
+    opened[LOWER_LIP, 1] += 20
+    picture = picture // 4
+    cv2.fillPoly(picture, [np.round(smile[INNER_LIPS]).astype(np.int32)], (250, 250, 250))
+    moving = MovingPortrait(picture, smile, Painter())
+
+    def white_rows(points: np.ndarray) -> int:
+        """In the middle of the mouth."""
+        return int((moving.draw(points)[:, round(closed[13, 0])].min(-1) > 180).sum())
+
+    assert white_rows(smile) >= 5
+    assert abs(white_rows(opened) - white_rows(smile)) <= 2
