@@ -208,12 +208,13 @@ def _check_bundled() -> Iterator[Finding]:
         yield Finding("mini", f"whole, {size} ({folder})")
     except EmoteError as error:
         yield Finding("mini", "damaged", error.message, "reinstall emote-cli", fatal=True)
-    try:
-        folder = locate_bundled("whisper")
-        check_folder(folder)
-        yield Finding("ears", f"whole ({folder})")
-    except EmoteError as error:
-        yield Finding("ears", "damaged", error.message, "reinstall emote-cli", fatal=True)
+    for what, name in (("ears", "whisper"), ("EchoMimic's face detector", "mtcnn")):
+        try:
+            folder = locate_bundled(name)
+            check_folder(folder)
+            yield Finding(what, f"whole ({folder})")
+        except EmoteError as error:
+            yield Finding(what, "damaged", error.message, "reinstall emote-cli", fatal=True)
     try:
         path = locate_bundled("face_landmarker.task")
         yield Finding("face detector", f"{human_size(path.stat().st_size)} ({path})")

@@ -120,12 +120,14 @@ class Face:
         landmarks_px: x, y in pixels and MediaPipe's relative depth.
         pose_4x4: canonical face (cm, y up) to camera (looks down -z).
         blendshapes: name -> 0..1 (jawOpen, eyeBlinkLeft, ...).
+        mtcnn_px: the box that MTCNN draws around it, for models that are told it (EchoMimic); None: unknown.
     """
 
     box_px: Box
     landmarks_px: Float[np.ndarray, "478 3"]
     pose_4x4: Float[np.ndarray, "4 4"]
     blendshapes: dict[str, float]
+    mtcnn_px: Box | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ _PROFILE_DEG = 40
 _BLURRED = 0.05
 
 
-CutSquare = Callable[[Face, int, int], Box]
-"""A face, width and height of its picture -> the square to cut out."""
+CutSquare = Callable[[Pixels, Face], tuple[Face, Box]]
+"""A picture and a face in it -> the face as the model is told of it, and the square to cut out."""
 
 
 def square_for(settings: ModelSettings) -> CutSquare | None:
@@ -64,9 +64,10 @@ def cut_portrait(
     if abs(roll) > _LEVEL_DEG:
         crop = tilted_square(face, roll)
         face = _turn_face(face, crop, roll)
+    elif square is not None:
+        (face, crop), roll = square(pixels, face), 0.0
     else:
-        crop = square(face, width, height) if square else crop_square(face.box_px, width, height)
-        roll = 0.0
+        crop, roll = crop_square(face.box_px, width, height), 0.0
     return Portrait(square_of(pixels, crop, roll, size), to_crop(face, crop, size), crop, source, roll)
 
 

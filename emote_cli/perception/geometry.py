@@ -143,7 +143,9 @@ def to_crop(face: Face, crop_px: Box, size: int) -> Face:
         size: side of the square after scaling.
     """
     points = points_to_crop(face.landmarks_px, crop_px, size)
-    return Face(box_to_crop(face.box_px, crop_px, size), points, face.pose_4x4, face.blendshapes)
+    box, seen = box_to_crop(face.box_px, crop_px, size), face.mtcnn_px
+    seen = None if seen is None else box_to_crop(seen, crop_px, size)
+    return Face(box, points, face.pose_4x4, face.blendshapes, seen)
 
 
 def points_to_crop(

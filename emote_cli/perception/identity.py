@@ -1,8 +1,7 @@
 """Who a face is: SCRFD finds five points in it, a similarity brings them to their places, ArcFace reads it.
 
 What Hallo's weights are used with, in the order and with the constants of that lineage of networks, written
-anew for onnxruntime. No golden case covers it: it is tested on its own properties and stands unverified
-against the original program. No torch.
+anew for onnxruntime. On stand-in networks it meets the original programs' stored numbers (`tests/golden`). No torch.
 """
 
 from __future__ import annotations

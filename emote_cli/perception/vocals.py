@@ -1,8 +1,8 @@
 """Voice out of music: Kim_Vocal_2 (an MDX network) on spectrograms, through onnxruntime. No torch.
 
 Hallo's own code always listens to what this network leaves of a recording. Constants and order are those of the
-separator that it uses; the code is our own. No golden case covers it: it is tested on its own properties and
-stands unverified against the original program.
+separator that it uses; the code is our own. Around a stand-in network it meets that separator's stored numbers
+(`tests/golden`).
 """
 
 from __future__ import annotations

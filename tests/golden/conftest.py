@@ -2,6 +2,7 @@
 
 DIR holds cases: NAME.json describes NAME.safetensors, recipe.py beside them makes the weights. Cases of the networks
 and of the front ends may lie in two folders, `cases` and `frontends`; DIR is one of them, or the folder of both.
+Lengths, sizes, seeds and names are read from the descriptions: any set that is described so can be tried.
 """
 
 import importlib.util
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-DEFAULT = Path(os.environ.get("EMOTE_SHARED", Path(__file__).parents[3] / "shared")) / "golden" / "cases"
+SHARED = Path(os.environ.get("EMOTE_SHARED", Path(__file__).parents[3] / "shared"))
+DEFAULT = SHARED / "golden"
 PARTS = ("cases", "frontends")
 
 
@@ -19,9 +21,30 @@ def pytest_addoption(parser):
     parser.addoption("--golden-dir", default=None, help=f"folder of golden cases (default {DEFAULT})")
 
 
+def folders_of(given: Path) -> list[Path]:
+    """The folders that hold the cases of a set, given by its folder or by one of its two parts."""
+    whole = given.parent if given.name in PARTS else given
+    places = (given, *(whole / part for part in PARTS))
+    return [at for at in places if any('"case"' in path.read_text() for path in at.glob("*.json"))]
+
+
+def pytest_configure(config):
+    """A folder that is asked for must be there and hold cases; else every test would be skipped."""
+    asked = config.getoption("--golden-dir", default=None)
+    if asked is None:
+        return
+    folder = Path(asked).expanduser().absolute()
+    if not folder.is_dir():
+        raise pytest.UsageError(f"--golden-dir: {folder} is no folder")
+    if not folders_of(folder):
+        raise pytest.UsageError(
+            f"--golden-dir: {folder} holds no cases (NAME.json, in it or in its {' or '.join(PARTS)})"
+        )
+
+
 @pytest.fixture(scope="session")
 def golden_dir(request) -> Path:
-    folder = Path(request.config.getoption("--golden-dir", default=None) or DEFAULT)
+    folder = Path(request.config.getoption("--golden-dir", default=None) or DEFAULT).expanduser().absolute()
     if not folder.is_dir():
         pytest.skip(f"no golden cases at {folder} (--golden-dir, or set EMOTE_SHARED)")
     return folder
@@ -29,7 +52,7 @@ def golden_dir(request) -> Path:
 
 @pytest.fixture(scope="session")
 def manifests(golden_dir: Path) -> Path:
-    places = [base / "manifests" for base in (golden_dir, golden_dir.parent, DEFAULT.parent)]
+    places = [base / "manifests" for base in (golden_dir, golden_dir.parent, DEFAULT)]
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         pytest.skip(f"no manifests at {places[1]}")
@@ -39,10 +62,9 @@ def manifests(golden_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def folder_of(golden_dir: Path):
     """Name of a case -> the folder that holds it; skips where none does."""
-    places = [golden_dir, *(base / part for base in (golden_dir, golden_dir.parent) for part in PARTS)]
 
     def find(name: str) -> Path:
-        found = next((place for place in places if (place / f"{name}.json").is_file()), None)
+        found = next((at for at in folders_of(golden_dir) if (at / f"{name}.json").is_file()), None)
         if found is None:
             pytest.skip(f"{golden_dir} holds no case {name}")
         return found
@@ -71,9 +93,8 @@ def load_case(folder_of):
 
     def load(name: str):
         folder = folder_of(name)
-        tensors = folder / f"{name}.safetensors"
         description = json.loads((folder / f"{name}.json").read_text())
-        return description, load_file(tensors) if tensors.is_file() else {}
+        return description, load_file(folder / description["file"]) if "file" in description else {}
 
     return load
 

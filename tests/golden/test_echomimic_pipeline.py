@@ -62,7 +62,8 @@ def whisper(load_case, recipe_of) -> WhisperEncoder:
 def test_log_mel(load_case):
     description, t = load_case("echomimic_audio")
     told = description["log_mel"]
-    ours = log_mel(Waveform(t["in.samples"].numpy(), description["sample_rate"]))
+    waveform = Waveform(t["in.samples"].numpy(), description["sample_rate"])
+    ours = log_mel(waveform, description["dims"]["n_mels"])
     assert ours.shape[1] == told["length"]
     tolerance = description["tolerance"]["out.log_mel"]
     rows = next(t[key] for key in t if key.startswith("out.log_mel.frames"))
@@ -96,11 +97,11 @@ def test_tokens_of_frames(load_case, whisper):
 class Tokens:
     """The case's tokens in place of what is heard."""
 
-    def __init__(self, tokens: np.ndarray) -> None:
-        self.tokens, self.n_frames = tokens, len(tokens)
+    def __init__(self, tokens: np.ndarray, layers: int) -> None:
+        self.tokens, self.n_frames, self.layers = tokens, len(tokens), layers
 
     def windows(self, start: int, count: int, margin: int) -> np.ndarray:
-        return rearrange(self.tokens[start : start + count], "f (s l) e -> f s l e", l=5)
+        return rearrange(self.tokens[start : start + count], "f (s l) e -> f s l e", l=self.layers)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +114,8 @@ def model(load_case, recipe_of, folder_of):
     )  # fmt: skip
 
 
-def watched_steps(monkeypatch) -> list[torch.Tensor]:
-    """The latents after each step, as steps are taken."""
+def test_pipelines_from_raw_noise(load_case, model, monkeypatch):
+    description, _ = load_case("echomimic_pipeline")
     after: list[torch.Tensor] = []
     step = Ddim.step
 
@@ -123,20 +124,22 @@ def watched_steps(monkeypatch) -> list[torch.Tensor]:
         return after[-1]
 
     monkeypatch.setattr(Ddim, "step", watched)
-    return after
+    for name in description["pipelines"]:
+        after.clear()
+        follow_pipeline(load_case, model, after, name)
 
 
-@pytest.mark.parametrize("pipeline", ["full", "acc"])
-def test_pipeline_from_raw_noise(load_case, model, monkeypatch, pipeline: str):
+def follow_pipeline(load_case, model, after: list[torch.Tensor], pipeline: str) -> None:
+    """Run one of the case's pipelines; `after` is filled with the latents after each step as they are taken."""
     description, t = load_case("echomimic_pipeline")
     tolerance, how = description["tolerance"], description["pipelines"][pipeline]
     inputs = EchoMimicInputs(
         pixels=rearrange(t["in.picture"].float() / 127.5 - 1, "h w c -> c h w"),
         face_mask=t["in.face_mask"],
-        features=Tokens(t["in.tokens"].numpy()),
+        features=Tokens(t["in.tokens"].numpy(), model.settings.audio.layers),
     )
-    after = watched_steps(monkeypatch)
     (raw,) = (t[key] for key in t if key.startswith("in.raw_noise"))
+    assert raw.shape[2] == description["frames"]
     latents = sample_video(
         model, inputs, rearrange(raw, "b c f h w -> b f c h w"),
         Recipe("ddim", how["steps"], how["guidance"]), Guard(None),

@@ -28,6 +28,10 @@ def test_pipeline_of_two_chunks(hallo, load_case, monkeypatch):
     _, modules = load_case("modules")
     _, small = load_case("denoise_f4")
     tolerance = description["tolerance"]
+    count = len([key for key in t if key.startswith("in.init_latents.chunk")])
+    frames = t["in.init_latents.chunk0"].shape[2]
+    taken = len([key for key in t if key.startswith("out.chunk0.latents_after_step")])
+    assert frames == hallo.settings.temporal.chunk_frames
     with torch.inference_mode():
         mean = hallo.autoencoder.encode(t["in.source_pixels"][None]) / hallo.autoencoder.scaling_factor
     agree("pipeline vae mean", mean, t["out.vae.mean_of_source"], {"atol": 1e-5, "rtol": 1e-4})
@@ -36,7 +40,7 @@ def test_pipeline_of_two_chunks(hallo, load_case, monkeypatch):
         embedding=modules["in.face_emb"][0],
         face_mask=modules["in.face_mask"][0, :, 0],
         regions=regions(small),
-        features=AudioFeatures(hidden=modules["in.audio_emb"][:8].numpy(), fps=25.0),
+        features=AudioFeatures(hidden=modules["in.audio_emb"][: count * frames].numpy(), fps=25.0),
     )
     steps: list[torch.Tensor] = []
     sample = loop.sample
@@ -50,20 +54,20 @@ def test_pipeline_of_two_chunks(hallo, load_case, monkeypatch):
     pictures: list[torch.Tensor] = []
     condition = loop.condition
     monkeypatch.setattr(loop, "condition", lambda *a, **k: pictures.append(k["motion"]) or condition(*a, **k))
-    noise = (t[f"in.init_latents.chunk{index}"] for index in range(2))
+    noise = (t[f"in.init_latents.chunk{index}"] for index in range(count))
     chunks = loop.sample_chunks(
         hallo, inputs,
         noise=lambda chunk: rearrange(next(noise), "b c f h w -> b f c h w"),
-        how=Recipe("ddim", steps=3, guidance=3.5),
+        how=Recipe("ddim", steps=taken, guidance=3.5),
         guard=Guard(None),
     )  # fmt: skip
     for index, chunk in enumerate(chunks):
-        frames = loop.decode_chunk(hallo, chunk)
-        for step in range(3):
-            ours = rearrange(steps[index * 4 + step + 1], "b f c h w -> b c f h w")
+        shown = loop.decode_chunk(hallo, chunk)
+        for step in range(taken):
+            ours = rearrange(steps[index * (taken + 1) + step + 1], "b f c h w -> b c f h w")
             name = f"chunk{index}.latents_after_step{step}"
             agree(f"pipeline {name}", ours, t[f"out.{name}"], tolerance["latents"])
-        images = rearrange(frames[None] / 2 + 0.5, "b f c h w -> b c f h w")
+        images = rearrange(shown[None] / 2 + 0.5, "b f c h w -> b c f h w")
         agree(f"pipeline chunk{index}.images", images, t[f"out.chunk{index}.images"], tolerance["images"])
     with torch.inference_mode():
         expected = hallo.autoencoder.encode(t["out.chunk1.ref_pixels"])
@@ -112,7 +116,8 @@ def test_wav2vec(load_case, recipe_of):
     description, t = load_case("wav2vec")
     tolerance = description["tolerance"]
     config, recipe = description["config"], recipe_of("wav2vec")
-    model = published_wav2vec(config, lambda key, shape: recipe.make(f"wav2vec2.{key}", shape))
+    seed = description.get("weights_seed", recipe.SEED)
+    model = published_wav2vec(config, lambda key, shape: recipe.make(f"wav2vec2.{key}", shape, seed))
     extractor = Wav2VecFeatureExtractor(model)
     settings = AudioSettings(layers=config["num_hidden_layers"], embed=config["hidden_size"])
     waveform = Waveform(t["in.wav"].numpy(), 16_000)

@@ -15,8 +15,7 @@ from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, sample_
 from emote_cli.animation.schemes.scheme import Scheme
 from emote_cli.diffusion.sampler import chunk_noise
 from emote_cli.model.autoencoder import to_bytes, to_tensor
-from emote_cli.perception.echomimic_box import echomimic_mask_box
-from emote_cli.perception.regions import box_mask, resize_mask
+from emote_cli.perception.echomimic_box import echomimic_mask
 from emote_cli.perception.whisper import whisper_features
 from emote_cli.perception.whisper_encoder import WhisperEncoder
 from emote_cli.shapes import VideoLatents
@@ -70,6 +69,4 @@ class EchoMimicScheme(Scheme):
         )
 
     def _mask(self, portrait: Portrait) -> torch.Tensor:
-        side = len(portrait.pixels)
-        mask = resize_mask(box_mask(echomimic_mask_box(portrait.face, side), side, side), self.runtime.size)
-        return torch.from_numpy(mask.astype(np.float32) / 255).to(self.runtime.device)
+        return torch.from_numpy(echomimic_mask(portrait, self.runtime.size)).to(self.runtime.device)
