@@ -19,7 +19,7 @@ from emote_cli.animation.device import FULL, Precision
 from emote_cli.model.painter import HINTS, VIEW, Painter
 from emote_cli.perception.face_mesh import RIM, fill_mouth, places, similarity, warp_field, warp_shift
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, OVAL, SKULL, UPPER_INNER_LIP
-from emote_cli.perception.mouth_sketch import heights, share_of_own, show_own, sketch
+from emote_cli.perception.mouth_sketch import find_teeth, heights, show_own, sketch
 from emote_cli.types import Pixels
 
 FIELD_SIDE = 320
@@ -137,7 +137,7 @@ class MovingPortrait:
 
     def __init__(self, picture: Pixels, rest: Points, painter: Painter, precision: Precision = FULL) -> None:
         self.picture, self.rest, self.painter = picture, rest.astype(np.float32), painter
-        self.precision, self.own = precision, share_of_own(self.rest)
+        self.precision, self.teeth = precision, find_teeth(picture, self.rest)
         height, width = picture.shape[:2]
         oval = self.rest[list(OVAL)]
         reach = np.abs(oval - oval.mean(0)).max(0) * RIM * 1.1
@@ -150,9 +150,9 @@ class MovingPortrait:
         frame = self.picture.copy()
         frame[self.y0 : self.y1, self.x0 : self.x1] = self._warped(points)
         view = view_of(points, self.rest)
-        if self.own < 1:
+        if self.teeth.share < 1:
             self._paint(frame, points, view)
-        if self.own > 0:
+        if self.teeth.share > 0:
             self._show_own(frame, points, view)
         return frame
 
@@ -188,7 +188,7 @@ class MovingPortrait:
         )
         rest = self.rest @ view.head[:, :2].T + view.head[:, 2]
         now, closed = ((p - corner).astype(np.float32) for p in (points, rest))
-        show_own(frame[y0:y1, x0:x1], portrait, now, closed, self.own)
+        show_own(frame[y0:y1, x0:x1], portrait, now, closed, self.teeth)
 
     def _paint(self, frame: Pixels, points: Points, view: View) -> None:
         """Add what is new, in place."""

@@ -8,6 +8,7 @@ stretched lips and makes a mouth of it. A portrait that shows its teeth keeps th
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -34,8 +35,12 @@ _SHOWS = 0.6
 """A mouth that is open so far of the way shows its own inside."""
 _OWN_MM = (1.0, 1.8)
 """Gaps of the portrait's lips from which on its own inside begins to be kept, and is kept whole."""
-_LIP_MM = 0.5
+_LIP_MM = 0.8
 """So near to the portrait's lips a pixel may be theirs."""
+_WHITE = (0.45, 0.65)
+"""Shares of white between the lips from which on it may be teeth, and is teeth."""
+_WHITE_ABOVE, _LOWER_HALF = 0.4, 0.4
+"""Teeth that are so much rarer above than below are the lower ones, from this share of the gap down."""
 
 
 def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, "height width"]) -> Pixels:
@@ -59,13 +64,49 @@ def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, 
     return sketched
 
 
-def share_of_own(rest: Points) -> float:
-    """How much of a mouth's inside is the portrait's own: 0 where its lips are closed, 1 where they are well apart."""
-    gap_mm = float(measure_gap(rest)) / millimeter(rest)
-    return float(np.clip((gap_mm - _OWN_MM[0]) / (_OWN_MM[1] - _OWN_MM[0]), 0, 1))
+class Teeth(NamedTuple):
+    """What an open mouth shows.
+
+    Attributes:
+        share: how sure it is that these are teeth, 0..1.
+        lower: whether they are the lower ones.
+    """
+
+    share: float
+    lower: bool
 
 
-def show_own(moved: Pixels, portrait: Pixels, now: Points, rest: Points, share: float) -> None:
+def find_teeth(picture: Pixels, points: Points) -> Teeth:
+    """Look for teeth between the lips: less red than the lips, and not darker.
+
+    Args:
+        picture: with a face.
+        points: its landmarks, in pixels.
+    """
+    upper, lower = (points[list(lip[3:-3])].mean(0) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
+    half = 0.25 * float(np.ptp(points[list(UPPER_INNER_LIP), 0]))
+    depth, across = np.mgrid[0.2:0.8:7j, -half:half:9j].astype(np.float32)
+    inside = upper + depth[..., None] * (lower - upper) + np.stack([across, np.zeros_like(across)], -1)
+    lips = (points[[37, 0, 267, 84, 17, 314]] + points[[81, 13, 311, 178, 14, 402]]) / 2
+    light, red, _ = np.moveaxis(_lab_at(picture, inside) - np.median(_lab_at(picture, lips[None]), 1), -1, 0)
+    white = (red < -5) & (light > -8)
+    gap_mm = float(measure_gap(points)) / millimeter(points)
+    share = _ramp(gap_mm, _OWN_MM) * _ramp(float(white.mean()), _WHITE)
+    return Teeth(share, bool(white[:3].mean() < _WHITE_ABOVE * white[4:].mean()))
+
+
+def _ramp(value: float, ends: tuple[float, float]) -> float:
+    """0 up to the first end, 1 from the second one on."""
+    return float(np.clip((value - ends[0]) / (ends[1] - ends[0]), 0, 1))
+
+
+def _lab_at(picture: Pixels, places: Float[np.ndarray, "h w 2"]) -> Float[np.ndarray, "h w 3"]:
+    """CIELAB colors at some places."""
+    colors = cv2.remap(picture, places.astype(np.float32), None, cv2.INTER_LINEAR)
+    return np.asarray(cv2.cvtColor(colors.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
+
+
+def show_own(moved: Pixels, portrait: Pixels, now: Points, rest: Points, teeth: Teeth) -> None:
     """Put the teeth that the portrait shows where they are in the skull, and the sketch below them. In place.
 
     Args:
@@ -73,31 +114,45 @@ def show_own(moved: Pixels, portrait: Pixels, now: Points, rest: Points, share: 
         portrait: the same part of the portrait, moved with the head only.
         now: the frame's landmarks, in pixels of the part.
         rest: the portrait's, moved with the head only.
-        share: of `share_of_own`.
+        teeth: of `find_teeth`.
     """
     inside = fill_mouth(now, moved.shape[1], moved.shape[0]).astype(np.float32) / 255
     if not inside.any():
         return
     box = _around(inside)
-    alpha = (cv2.GaussianBlur(inside, (0, 0), _SOFTNESS)[box] * share)[..., None]
-    mouth = _keep_own(_mouth(now, rest, box) * _light(moved), portrait, rest, box)
+    alpha = (cv2.GaussianBlur(inside, (0, 0), _SOFTNESS)[box] * teeth.share)[..., None]
+    mouth = _mouth(now, rest, box) * _light(moved)
+    mouth = _keep_own(mouth, portrait, now, rest, box, lower_teeth=teeth.lower)
     moved[box] = np.rint(moved[box] * (1 - alpha) + mouth * alpha).clip(0, 255)
 
 
 def _keep_own(
-    mouth: Float[np.ndarray, "h w 3"], portrait: Pixels, rest: Points, box: tuple[slice, slice]
+    mouth: Float[np.ndarray, "h w 3"],
+    portrait: Pixels,
+    now: Points,
+    rest: Points,
+    box: tuple[slice, slice],
+    *,
+    lower_teeth: bool,
 ) -> Float[np.ndarray, "h w 3"]:
-    """The inside that the portrait shows, over a sketched one; its last rows reach to the teeth's edges."""
+    """The inside that the portrait shows, over a sketched one: upper teeth stay, lower ones go with the lower lip."""
     y, x = (v.astype(np.float32) for v in np.mgrid[box])
     near = _LIP_MM * millimeter(rest)
     upper, lower = (
         heights(rest[list(lip)], x[0]).astype(np.float32) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)
     )
+    gap = lower - upper
+    down = np.zeros_like(gap)
     first, last = upper + near, np.maximum(lower - near, upper + near)
-    line = np.clip(y, first, last)
+    if lower_teeth:
+        down = heights(now[list(LOWER_INNER_LIP)], x[0]).astype(np.float32) - lower
+        first = upper + _LOWER_HALF * gap
+        shown = np.clip((y - down - first) / near + 0.5, 0, 1)
+    else:
+        shown = np.clip((last - y) / near + 0.5, 0, 1)
+    line = np.clip(y - down, first, np.maximum(last, first))
     own = cv2.remap(portrait, x, line, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    apart = np.clip((lower - upper) / (4 * near) - 0.5, 0, 1)
-    shown = apart * np.clip((last - y) / near + 0.5, 0, 1)
+    shown = shown * np.clip(gap / (4 * near) - 0.5, 0, 1)
     return np.asarray(mouth + shown[..., None] * (own - mouth))
 
 

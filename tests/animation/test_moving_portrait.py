@@ -9,6 +9,7 @@ from emote_cli.animation.schemes.motion import blink
 from emote_cli.model.painter import VIEW, Painter
 from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.perception.motion_latents import mean_face
+from emote_cli.perception.mouth_sketch import find_teeth
 from emote_cli.training.pairs import cut
 
 INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
@@ -81,18 +82,43 @@ def test_a_mouth_at_the_edge_of_the_square_is_drawn() -> None:
     assert MovingPortrait(picture, rest, Painter()).draw(opened).shape == picture.shape
 
 
-def test_teeth_that_the_portrait_shows_keep_their_size() -> None:
+def smiling(lower: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A red face whose mouth is open and white, above or below; its landmarks, and those of a mouth open wider."""
     picture, closed, _ = face()
     smile, opened = closed.copy(), closed.copy()
     smile[LOWER_LIP, 1] += 8
     opened[LOWER_LIP, 1] += 20
-    picture = picture // 4
-    cv2.fillPoly(picture, [np.round(smile[INNER_LIPS]).astype(np.int32)], (250, 250, 250))
+    picture[:] = (170, 100, 95)
+    teeth = smile[INNER_LIPS].copy()
+    if lower:
+        cv2.fillPoly(picture, [np.round(teeth).astype(np.int32)], (40, 15, 15))
+        teeth[:, 1] = np.maximum(teeth[:, 1], closed[13, 1] + 3)
+    cv2.fillPoly(picture, [np.round(teeth).astype(np.int32)], (250, 250, 250))
+    return picture, smile, opened
+
+
+def white_rows(moving: MovingPortrait, points: np.ndarray) -> np.ndarray:
+    """Rows of white in the middle of the mouth."""
+    return np.flatnonzero(moving.draw(points)[:, round(points[13, 0])].min(-1) > 180)
+
+
+def test_teeth_that_the_portrait_shows_keep_their_size_and_place() -> None:
+    picture, smile, opened = smiling()
     moving = MovingPortrait(picture, smile, Painter())
+    before, after = white_rows(moving, smile), white_rows(moving, opened)
+    assert len(before) >= 5
+    assert abs(len(after) - len(before)) <= 2
+    assert abs(int(after[0]) - int(before[0])) <= 1
 
-    def white_rows(points: np.ndarray) -> int:
-        """In the middle of the mouth."""
-        return int((moving.draw(points)[:, round(closed[13, 0])].min(-1) > 180).sum())
 
-    assert white_rows(smile) >= 5
-    assert abs(white_rows(opened) - white_rows(smile)) <= 2
+def test_lower_teeth_go_with_the_lower_lip() -> None:
+    picture, smile, opened = smiling(lower=True)
+    moving = MovingPortrait(picture, smile, Painter())
+    assert moving.teeth.lower
+    assert abs(float(white_rows(moving, opened)[-1] - white_rows(moving, smile)[-1]) - 12) <= 2
+
+
+def test_lips_are_no_teeth() -> None:
+    picture, smile, _ = smiling()
+    picture[:] = (170, 100, 95)
+    assert find_teeth(picture, smile).share == 0
