@@ -2,9 +2,9 @@
 
     python -m tests.measure_mini --out FOLDER [--model mini] [--only GROUP ...] [--limit N] [--card README.md]
 
-Each clip is made again by the plain `emote animate` from its first frame and its sound, then measured beside the
-true one. Renders are kept in FOLDER/renders and made once; metrics.json and card.md are written anew each time.
-With --card weights/mini/README.md the table between the card's two marks is replaced.
+Each clip is made again from its first frame and its sound, then measured beside the true one, by the functions
+of `emote evaluate --model --data`. Renders are kept in FOLDER/renders and made once; metrics.json and card.md are
+written anew each time. With --card weights/mini/README.md the table between the card's two marks is replaced.
 """
 
 from __future__ import annotations
@@ -13,13 +13,20 @@ import argparse
 import json
 import os
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import soundfile
+
+from emote_cli.errors import EmoteError
+from emote_cli.evaluation import report
+from emote_cli.evaluation.batch import CACHE, evaluate_all
+from emote_cli.evaluation.holdout import RENDERS, Clip
+from emote_cli.evaluation.renders import Maker, make_renders, requests_for_clips
+from emote_cli.media.video import probe
 
 ROOT = Path(__file__).parent.parent
 GROUPS = ("address", "grid", "grid-hq", "synth", "silence")
@@ -27,25 +34,12 @@ SILENCE_S = 5.0
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
-@dataclass(frozen=True)
-class Clip:
-    """One held-out clip; `truth` is None where there is only a portrait (silence)."""
-
-    group: str
-    name: str
-    portrait: Path
-    audio: Path
-    truth: Path | None
-    render: Path
-    curves: Path | None = None
-
-
 def shared_folder() -> Path:
     return Path(os.environ.get("EMOTE_SHARED", ROOT.parent / "shared"))
 
 
-def held_out(shared: Path, out: Path, groups: Sequence[str], limit: int | None) -> list[Clip]:
-    """The clips of splits.json that nothing is trained on, and the portraits that are made to hear silence."""
+def held_out(shared: Path, out: Path, groups: Sequence[str], limit: int | None) -> dict[str, list[Clip]]:
+    """By group: the clips of splits.json that nothing is trained on, and portraits that are made to hear silence."""
     split = json.loads((shared / "splits.json").read_text())
     media = shared / "media"
     videos = {
@@ -54,69 +48,51 @@ def held_out(shared: Path, out: Path, groups: Sequence[str], limit: int | None) 
         "grid-hq": [media / "grid-hq" / name for name in split["grid-hq"]["heldout"]],
         "synth": [shared / "synth" / "clips" / f"{name}.mp4" for name in sorted(split["synth"]["heldout"])],
     }
-    clips = []
-    for group in groups:
-        for video in videos.get(group, [])[:limit]:
-            name = video.stem
-            curves = shared / "synth" / "curves" / f"{name}.npz" if group == "synth" else None
-            portrait, render = out / "inputs" / group / f"{name}.png", out / "renders" / group / f"{name}.mp4"
-            clips.append(Clip(group, name, portrait, video, video, render, curves))
-        for name in split["portraits"]["heldout"][:limit] if group == "silence" else []:
-            portrait, render = media / "portraits" / name, out / "renders" / group / f"{Path(name).stem}.mp4"
-            clips.append(Clip(group, Path(name).stem, portrait, out / "inputs" / "silence.wav", None, render))
+    clips = {
+        group: [
+            Clip.of_video(video, f"{group}/{video.stem}", out, probe(video).duration_s)
+            for video in videos[group][:limit]
+        ]
+        for group in groups
+        if group in videos
+    }
+    if "silence" in groups:
+        portraits = [media / "portraits" / name for name in split["portraits"]["heldout"][:limit]]
+        clips["silence"] = [silent(portrait, out) for portrait in portraits]
     return clips
 
 
-def prepare_inputs(clips: Sequence[Clip]) -> None:
-    """Write the first frames, and the silence."""
-    import numpy as np
-    import soundfile
-    from PIL import Image
-
-    from emote_cli.media.video import read_frames
-
-    for clip in clips:
-        for path in (clip.portrait, clip.audio, clip.render):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if clip.truth is not None and not clip.portrait.exists():
-            Image.fromarray(next(read_frames(clip.truth))).save(clip.portrait)
-        if clip.truth is None and not clip.audio.exists():
-            soundfile.write(clip.audio, np.zeros(round(SILENCE_S * 16_000)), 16_000)
+def silent(portrait: Path, out: Path) -> Clip:
+    """A portrait that hears nothing."""
+    sound, render = out / "silence.wav", out / RENDERS / "silence" / f"{portrait.stem}.mp4"
+    if not sound.exists():
+        soundfile.write(sound, np.zeros(round(SILENCE_S * 16_000)), 16_000)
+    return Clip(f"silence/{portrait.stem}", None, sound, portrait, None, render, SILENCE_S)
 
 
-def render(clips: Sequence[Clip], model: str, out: Path) -> None:
-    """Run `emote animate --batch` once per group for what is not there yet, and note what it cost."""
-    for group in dict.fromkeys(clip.group for clip in clips):
-        missing = [clip for clip in clips if clip.group == group and not clip.render.exists()]
-        if not missing:
-            continue
-        jobs = out / f"jobs-{group}.jsonl"
-        rows = [
-            {"portrait": str(c.portrait.resolve()), "audio": str(c.audio.resolve()), "output": c.render.name}
-            for c in missing
-        ]
-        jobs.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        folder = missing[0].render.parent
-        begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, "-m", "emote_cli", "animate", "--batch", str(jobs), "--model", model]
-        done = subprocess.run([*command, "--output", str(folder)], check=False, stdout=subprocess.DEVNULL)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cost = {
-            "clips": sum(clip.render.exists() for clip in missing),
-            "wall_s": time.monotonic() - begin,
-            "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-            "video_s": sum(seconds_of(clip.render) for clip in missing if clip.render.exists()),
-        }
-        with (out / "cost.jsonl").open("a") as file:
-            file.write(json.dumps({"group": group, "model": model, **cost}) + "\n")
-        if done.returncode:
-            raise SystemExit(f"emote animate failed on the group {group}")
+def render(group: str, clips: Sequence[Clip], maker: Maker, out: Path) -> None:
+    """Make what is not there yet, and note what it cost."""
+    missing = [clip for clip in clips if not maker.is_made(clip)]
+    if not missing:
+        return
+    begin, before = time.monotonic(), cpu_s()
+    for clip, answer in make_renders(missing, maker):
+        if isinstance(answer, EmoteError):
+            raise SystemExit(f"{clip.name}: {answer.message}")
+    cost = {
+        "clips": len(missing),
+        "wall_s": time.monotonic() - begin,
+        "cpu_s": cpu_s() - before,
+        "video_s": sum(probe(clip.render).duration_s for clip in missing),
+    }
+    with (out / "cost.jsonl").open("a") as file:
+        file.write(json.dumps({"group": group, "model": maker.model, **cost}) + "\n")
 
 
-def seconds_of(path: Path) -> float:
-    from emote_cli.media.video import probe
-
-    return probe(path).duration_s
+def cpu_s() -> float:
+    """Processor time so far, of this process and of those that it waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 CARD = {
@@ -134,17 +110,16 @@ CARD = {
 }
 
 
-def measure(clips: Sequence[Clip], out: Path, sface: Path | None) -> None:
+def measure(clips: Sequence[Clip], chunk_frames: int | None, out: Path, sface: Path | None) -> None:
     """Measure every render, and write metrics.json and the card's table."""
-    from emote_cli.evaluation import report
-    from emote_cli.evaluation.evaluate import evaluate
-
     shared = shared_folder() / "models/face_recognition_sface_2021dec.onnx"
     network = sface or (shared if shared.is_file() else None)
-    found = [
-        evaluate(clip.render, clip.truth, clip.portrait, chunk_frames=12, sface=network, keep=out / "cache")
-        for clip in clips
-    ]
+    requests = requests_for_clips(clips, chunk_frames=chunk_frames, sface=network, keep=out / CACHE)
+    found = []
+    for request, answer in evaluate_all(requests):
+        if isinstance(answer, EmoteError):
+            raise SystemExit(f"{request.video}: {answer.message}")
+        found.append(answer)
     measured = report.as_dict(found, out)
     table = card_table(measured)
     (out / "metrics.json").write_text(json.dumps(measured, indent=1) + "\n")
@@ -195,12 +170,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--render-only", action="store_true", help="make the videos and stop")
     args = parser.parse_args(arguments)
     args.out.mkdir(parents=True, exist_ok=True)
-    clips = held_out(shared_folder(), args.out, args.only, args.limit)
-    prepare_inputs(clips)
-    render(clips, args.model, args.out)
+    clips, maker = held_out(shared_folder(), args.out, args.only, args.limit), Maker.of(args.model)
+    for group, members in clips.items():
+        render(group, members, maker, args.out)
     if args.render_only:
         return
-    measure(clips, args.out, args.sface)
+    measure(
+        [clip for members in clips.values() for clip in members], maker.chunk_frames, args.out, args.sface
+    )
     if args.card:
         fill_card(args.card, (args.out / "card.md").read_text())
 

@@ -18,6 +18,8 @@ from emote_cli.media.ffmpeg import read_tags
 from emote_cli.media.pngs import NOTE_NAME
 from emote_cli.zoo.lock import read_lock
 
+MADE_BY = f"emote {__version__}"
+
 NOTE = "AI-generated video"
 """The first words of the comment, for people and for programs that look for them."""
 
@@ -43,7 +45,7 @@ def describe_making(job: Job, model: Path | str, **more: Any) -> dict[str, Any]:
         more: further facts.
     """
     return {
-        "made_by": f"emote {__version__}",
+        "made_by": MADE_BY,
         "note": NOTE,
         "weights_sha256": weights_hash(model),
         **inputs_and_settings(job),

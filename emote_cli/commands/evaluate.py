@@ -147,11 +147,11 @@ def evaluate(
     if compare is not None:
         show_comparison(report.compare(*compare))
         return
+    _check_usage(videos, truth, portrait, data, model, split, out)
     if data is None and not videos:
         raise SettingsError(
             "no video to measure", hint="emote evaluate VIDEO, or --data FOLDER, or --compare A.json B.json"
         )
-    _check_usage(videos, truth, portrait, data, model, split, out)
     wanted = [read_threshold(text, MEASURES) for text in require or ()]
     how = {"chunk_frames": chunk_frames, "sface": sface, "keep": None if out is None else out / CACHE}
     if data is not None and out is not None:
@@ -183,7 +183,7 @@ def _check_usage(
 ) -> None:
     """Options that go together."""
     if data is None and (model is not None or split is not None):
-        raise typer.BadParameter("--model and --split are for --data")
+        raise typer.BadParameter("--model and --split make the clips of --data, which is missing")
     if data is not None and (videos or truth or portrait):
         raise typer.BadParameter(
             "--data takes no VIDEO, no --truth and no --portrait: it makes and finds them"

@@ -11,15 +11,15 @@ from typing import Any, cast
 from emote_cli.animation.batch import load_once
 from emote_cli.animation.job import Job
 from emote_cli.animation.options import DeviceName
-from emote_cli.animation.provenance import inputs_and_settings, read_making, weights_hash
+from emote_cli.animation.provenance import MADE_BY, inputs_and_settings, read_making, weights_hash
 from emote_cli.animation.render import check, render, tuning_of
 from emote_cli.errors import DeviceError, EmoteError, InputError, OutputError, WeightsError
 from emote_cli.evaluation.batch import Request, as_error
 from emote_cli.evaluation.holdout import RENDERS, Clip, write_inputs
 from emote_cli.files import only_writer
 from emote_cli.jobs.spread import spread
-from emote_cli.settings import ModelSettings, load_preset, load_settings
-from emote_cli.zoo.locate import SETTINGS_NAME, locate
+from emote_cli.settings import ModelSettings
+from emote_cli.zoo.locate import find_model
 
 _FATAL = (DeviceError, OutputError, WeightsError)
 """What goes wrong with one clip and would with all others."""
@@ -50,8 +50,7 @@ class Maker:
         Raises:
             WeightsError: it is unknown, missing or damaged.
         """
-        folder = locate(model)
-        settings = load_preset(model) if folder is None else load_settings(folder / SETTINGS_NAME)
+        folder, settings = find_model(model)
         return cls(model, device, weights_hash(folder or model), settings)
 
     @property
@@ -87,10 +86,10 @@ class Maker:
         made: dict[str, Any] = {}
         with contextlib.suppress(InputError):
             made = read_making(clip.render)
-        wanted = {"weights_sha256": self.weights, **inputs_and_settings(self.job(clip))}
+        wanted = {**inputs_and_settings(self.job(clip)), "weights_sha256": self.weights, "made_by": MADE_BY}
         if any(made.get(key) != value for key, value in wanted.items()):
             raise OutputError(
-                f"{clip.render} was made by another model, with other settings, or of another clip",
+                f"{clip.render} was made by another model, version or setting, or of another clip",
                 hint="choose another folder with --out, or remove that video to make it anew",
             )
         return True
