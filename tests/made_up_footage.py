@@ -1,8 +1,12 @@
 """A made-up clip, as numbers: what `emote evaluate` would see in ten seconds of a talking head."""
 
+from pathlib import Path
+
 import numpy as np
 
+from emote_cli.evaluation.evaluate import Evaluation, measure
 from emote_cli.evaluation.footage import Footage
+from emote_cli.evaluation.identity import compare_with
 
 FRAMES, FPS = 250, 25.0
 
@@ -29,3 +33,11 @@ def footage(**changes: object) -> Footage:
         "identity": np.tile(np.eye(1, 7), (FRAMES // 5, 1)),
     }  # fmt: skip
     return Footage(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def evaluation(video: Path, seen: Footage, truth: Evaluation | None = None) -> Evaluation:
+    """What is measured of it, against a true one or alone."""
+    found = measure(seen, truth.footage if truth else None, np.eye(1, 7)[0], chunk_frames=12)
+    numbers = {name: value for name, value in found.items() if isinstance(value, float)}
+    reasons = {name: value for name, value in found.items() if isinstance(value, str)}
+    return Evaluation(video, numbers, reasons, seen, compare_with(seen, np.eye(1, 7)[0]), 12, truth)

@@ -142,6 +142,7 @@ def evaluate(
     from emote_cli.evaluation import report
     from emote_cli.evaluation.batch import CACHE, make_place, requests_for
     from emote_cli.evaluation.evaluate import MEASURES
+    from emote_cli.evaluation.summary import medians
     from emote_cli.evaluation.thresholds import read_threshold
 
     if compare is not None:
@@ -162,9 +163,12 @@ def evaluate(
             make_place(out)
     found, unmeasured = measure(requests, workers, ray)
     show_numbers(found)
-    for path in report.write_reports(found, out) if out is not None else ():
-        console.result(path)
-    summary, reasons = report.medians(found), found[0].not_measured
+    if out is not None:
+        with console.progress("reading frames again", report.count_frames(found), "frames") as advance:
+            paths = report.write_reports(found, out, advance)
+        for path in paths:
+            console.result(path)
+    summary, reasons = medians(found), found[0].not_measured
     failures = [line for each in wanted if (line := each.failure(summary, reasons)) is not None]
     for line in [*failed, *unmeasured, *failures]:
         console.say(line)

@@ -17,7 +17,7 @@ _WIDTH = 120
 def show_numbers(evaluations: Sequence[Evaluation]) -> None:
     """Print a row for each measure: the median over the videos, the true videos' own, and which is good."""
     from emote_cli.evaluation.evaluate import MEASURES
-    from emote_cli.evaluation.report import medians, truths_of
+    from emote_cli.evaluation.summary import medians, truths_of
 
     ours, true = medians(evaluations), medians(truths_of(evaluations))
     table = _table("measure", "unit", "median" if len(evaluations) > 1 else "video", "truth", "good is")

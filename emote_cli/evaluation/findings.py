@@ -42,6 +42,8 @@ class Measure:
     @property
     def good(self) -> str:
         """Which numbers are good, in a word or two that can be read without colors."""
+        if self.notable is None:
+            return "-"
         told = {"zero": "near 0", "one": "near 1", "truth": "near the truth"}
         return told.get(self.better, self.better)
 

@@ -39,13 +39,13 @@ MEASURES = {
         "lips follow the true ones",
         "Correlation over all frames of the mean of jawOpen and lip gap (each in its own standard deviations) with the"
         " true video's, moments compared by their time.",
-        better="higher",
+        better="one",
     ),
-    "lips.jaw.correlation": Measure("jaw", "The same of MediaPipe's jawOpen alone.", better="higher"),
+    "lips.jaw.correlation": Measure("jaw follows the true one", "The same of MediaPipe's jawOpen alone.", better="one"),
     "lips.gap.correlation": Measure(
-        "lip gap", "The same of the gap between the inner lips over the distance of the outer eye corners.", better="higher"
+        "lip gap follows the true one", "The same of the gap between the inner lips over the distance of the outer eye corners.", better="one"
     ),
-    "lips.width.correlation": Measure("mouth width", "The same of the distance of the mouth's corners.", better="higher"),
+    "lips.width.correlation": Measure("mouth width follows the true one", "The same of the distance of the mouth's corners.", better="one"),
     "lips.jaw.amplitude": Measure("how far the jaw goes", "Standard deviation of jawOpen over the true one.", better="one", notable=0.2),
     "lips.gap.amplitude": Measure("how far lips part", "Standard deviation of the lip gap over the true one.", better="one", notable=0.2),
     "lips.width.amplitude": Measure("how far corners go", "Standard deviation of the mouth's width over the true one.", better="one", notable=0.2),
@@ -54,13 +54,13 @@ MEASURES = {
     ),
     "lips.closed.precision": Measure(
         "closed lips that should be", "Share of frames with closed lips (gap in the lowest 15 % of the way between its 5th and 95th percentile; the bound is between 0.015 and 0.05) within 60 ms of a frame where the true"
-        " ones are closed, a labelled closure or silence.", better="higher"
+        " ones are closed, a labelled closure or silence.", better="one"
     ),
     "lips.closed.recall": Measure(
-        "closures that are made", "Share of frames where the true lips are closed within 60 ms of one where these are.", better="higher"
+        "closures that are made", "Share of frames where the true lips are closed within 60 ms of one where these are.", better="one"
     ),
     "lips.closures.recall": Measure(
-        "labelled closures that are made", "Share of labelled closures (p, b, m) within 60 ms of which the lips are closed.", better="higher"
+        "labelled closures that are made", "Share of labelled closures (p, b, m) within 60 ms of which the lips are closed.", better="one"
     ),
     "lips.silence.closed": Measure(
         "closed in silence", "Share of silent frames (0.25 s or longer, 32 dB below the speech) with closed lips.", notable=0.2

@@ -18,12 +18,12 @@ MEASURES = {
         "Median variance of the Laplacian of gray values around the lips, the face scaled as in a 256-pixel picture.", notable=None,
     ),
     "sharpness.eyes": Measure("sharpness of the eyes", "The same around eyes and brows.", notable=None),
-    "sharpness.mouth_ratio": Measure("... over the true one's", "sharpness.mouth over the true video's.", better="one", notable=0.2),
-    "sharpness.eyes_ratio": Measure("... over the true one's", "sharpness.eyes over the true video's.", better="one", notable=0.2),
+    "sharpness.mouth_ratio": Measure("sharpness of the mouth over the true one's", "sharpness.mouth over the true video's.", better="one", notable=0.2),
+    "sharpness.eyes_ratio": Measure("sharpness of the eyes over the true one's", "sharpness.eyes over the true video's.", better="one", notable=0.2),
     "mouth.inside_b": Measure(
         "color inside the mouth", "Median b* (CIELAB, blue to yellow) inside the lips where they are open (gap above 0.06).", notable=None
     ),
-    "mouth.inside_b_difference": Measure("... less the true one", "mouth.inside_b less the true video's.", better="zero", notable=3),
+    "mouth.inside_b_difference": Measure("color inside the mouth less the true one", "mouth.inside_b less the true video's.", better="zero", notable=3),
 }  # fmt: skip
 
 

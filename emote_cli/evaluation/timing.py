@@ -12,7 +12,7 @@ _STEP_MS = 10
 _REACH_STEPS = 100
 
 MEASURES = {
-    "face.found": Measure("frames with a face", "Share of frames in which MediaPipe finds a face.", better="higher", notable=0.01),
+    "face.found": Measure("frames with a face", "Share of frames in which MediaPipe finds a face.", better="one", notable=0.01),
     "timing.fps": Measure("frame rate", "As the container says.", "1/s", notable=None),
     "timing.seconds": Measure("length", "Number of frames over the frame rate.", "s", notable=None),
     "timing.sound_longer_ms": Measure(

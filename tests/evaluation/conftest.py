@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_footage import evaluation, footage, waves
 from PIL import Image
 
+from emote_cli.evaluation.evaluate import Evaluation
 from emote_cli.media.video import VideoWriter
 
 FRAMES, FPS, SIDE = 6, 25, 256
@@ -27,3 +29,14 @@ def faces(tmp_path_factory: pytest.TempPathFactory, portrait_path: Path, speech_
     for seed, name in enumerate(("one", "two")):
         write_face(folder / f"{name}.mp4", portrait_path, speech_path, seed)
     return folder
+
+
+@pytest.fixture
+def evaluations(tmp_path: Path) -> list[Evaluation]:
+    """Two renders of the same true clip; the second's lips are another's."""
+    truth = evaluation(tmp_path / "true/a.mp4", footage())
+    other = footage(jaw=waves(5) * 0.4, gap=waves(5) * 0.3)
+    return [
+        evaluation(tmp_path / "renders/a.mp4", footage(), truth),
+        evaluation(tmp_path / "renders/<b>&.mp4", other, truth),
+    ]

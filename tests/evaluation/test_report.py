@@ -9,31 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_footage import FRAMES, footage, waves
+from made_up_footage import FRAMES, evaluation, footage
 
 from emote_cli.commands import evaluate_table
 from emote_cli.evaluation import report
-from emote_cli.evaluation.evaluate import MEASURES, PROTOCOL, Evaluation, measure
+from emote_cli.evaluation.evaluate import MEASURES, PROTOCOL, Evaluation
 from emote_cli.evaluation.footage import Footage
-from emote_cli.evaluation.identity import compare_with
-
-
-def evaluation(video: Path, seen: Footage, truth: Evaluation | None = None) -> Evaluation:
-    found = measure(seen, truth.footage if truth else None, np.eye(1, 7)[0], chunk_frames=12)
-    numbers = {name: value for name, value in found.items() if isinstance(value, float)}
-    reasons = {name: value for name, value in found.items() if isinstance(value, str)}
-    return Evaluation(video, numbers, reasons, seen, compare_with(seen, np.eye(1, 7)[0]), 12, truth)
-
-
-@pytest.fixture
-def evaluations(tmp_path: Path) -> list[Evaluation]:
-    """Two renders of the same true clip; the second's lips are another's."""
-    truth = evaluation(tmp_path / "true/a.mp4", footage())
-    other = footage(jaw=waves(5) * 0.4, gap=waves(5) * 0.3)
-    return [
-        evaluation(tmp_path / "renders/a.mp4", footage(), truth),
-        evaluation(tmp_path / "renders/<b>&.mp4", other, truth),
-    ]
+from emote_cli.evaluation.summary import seen_from
 
 
 def test_each_video_has_the_numbers_of_its_true_one(evaluations: list[Evaluation], tmp_path: Path) -> None:
@@ -78,9 +60,9 @@ def test_the_table_of_numbers_is_read_back(evaluations: list[Evaluation], tmp_pa
 
 def test_paths_are_told_from_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert report.seen_from(Path("a/b.mp4")) == "a/b.mp4"
-    assert report.seen_from(tmp_path / "a/b.mp4", Path("out")) == "../a/b.mp4"
-    assert report.seen_from(Path("/elsewhere/of/mine/b.mp4")) == "mine/b.mp4"
+    assert seen_from(Path("a/b.mp4")) == "a/b.mp4"
+    assert seen_from(tmp_path / "a/b.mp4", Path("out")) == "../a/b.mp4"
+    assert seen_from(Path("/elsewhere/of/mine/b.mp4")) == "mine/b.mp4"
 
 
 def test_the_printed_table_has_the_true_ones_column(
