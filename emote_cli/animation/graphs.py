@@ -10,18 +10,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from emote_cli.animation.memory import is_out_of_memory
+from emote_cli.animation.memory import forget_unused, is_out_of_memory
 from emote_cli.model.emo import Emo
 
 MOST_RECORDINGS = 6
 """Each keeps the memory that a step works in; further forms of inputs run as before."""
 WARM_UPS = 2
-"""Steps before a recording: libraries choose their kernels, and what is tried once is tried."""
+"""Steps before a recording: libraries choose their kernels, and what is tried once is tried. They are run where the
+recording will be, in the memory that it will use, so that they take none of their own."""
 NEAR = 0.02
 """How far a replay may lie from the step itself, over the largest number in it; kernels may differ, to rounding."""
 
@@ -32,12 +33,32 @@ Replay = Callable[[], object]
 class Recorder(Protocol):
     """Runs work, and can then run it again without the host's part in it."""
 
-    def record(self, work: Callable[[], Tensor]) -> tuple[Replay, Tensor]:
-        """What runs it again, and the tensor that then holds the result."""
+    def record(self, work: Callable[[], Tensor]) -> Recorded:
+        """Run it, and keep how."""
+
+    def forget(self) -> None:
+        """Give back what all recordings took, once nobody holds them."""
+
+
+class Recorded(NamedTuple):
+    """Work that was recorded.
+
+    Attributes:
+        replay: runs it again.
+        out: holds the result then.
+        expected: the result of running it as it is written.
+    """
+
+    replay: Replay
+    out: Tensor
+    expected: Tensor
 
 
 class CudaRecorder:
-    """CUDA graphs; all recordings share their working memory, since only one of them runs at a time.
+    """CUDA graphs, in one stream and one piece of memory: only one of them runs at a time.
+
+    Memory that one recording, or a warm-up, has freed serves the next one. The allocator hands it on within a stream
+    only, so there is one stream.
 
     Args:
         device: a CUDA device.
@@ -45,21 +66,28 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.pool: Any = None
+        self.stream: Any = None
+        self.memory: Any = None
 
-    def record(self, work: Callable[[], Tensor]) -> tuple[Replay, Tensor]:
+    def record(self, work: Callable[[], Tensor]) -> Recorded:
         """See `Recorder`; other threads may use the device meanwhile."""
-        stream: Any = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
+        if self.memory is None:
+            self.stream, self.memory = torch.cuda.Stream(self.device), torch.cuda.MemPool()  # type: ignore[no-untyped-call]
+        here, stream = torch.cuda.current_stream(self.device), self.stream
+        stream.wait_stream(here)
+        with torch.cuda.stream(stream), torch.cuda.use_mem_pool(self.memory, self.device):
             for _ in range(WARM_UPS):
-                work()
-        torch.cuda.current_stream(self.device).wait_stream(stream)
+                expected = work()
+        here.wait_stream(stream)
         graph: Any = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool, stream=stream, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=self.memory.id, stream=stream, capture_error_mode="thread_local"):
             out = work()
-        self.pool = graph.pool()
-        return graph.replay, out
+        return Recorded(graph.replay, out, expected)
+
+    def forget(self) -> None:
+        """See `Recorder`."""
+        self.memory = self.stream = None
+        forget_unused(self.device)
 
 
 class Recording:
@@ -132,30 +160,40 @@ class RecordedStep:
         """Forget all recordings: from now on every step runs as it is written."""
         self.stopped = True
         self.recordings.clear()
+        self.recorder.forget()
 
     def _record(self, form: Hashable, inputs: tuple[Any, ...]) -> Tensor:
-        with torch.inference_mode(False):
-            kept = mapped(inputs, torch.clone)
+        """The step, recorded on the way; where that fails, the step as it is written, from now on."""
         cached = torch.is_autocast_cache_enabled()
         torch.set_autocast_cache_enabled(False)  # its copies of weights would be gone at the replay
         try:
-            expected = self.step(*inputs)
-            with self.busy:
-                recording = Recording(_tensors(leaves(kept)), *self.recorder.record(lambda: self.step(*kept)))
-            out = recording.play(_tensors(leaves(inputs)), self.FRESH)
-            apart = float((out.float() - expected.float()).abs().max())
-            if not apart <= NEAR * float(expected.float().abs().max()):
-                raise RuntimeError(f"the replay is {apart:.2g} away from the step itself")
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            self.stop()
-            self.tell(f"no CUDA graphs here, going on without: {str(error).splitlines()[0]}")
-            return self.step(*inputs)
+            self.recordings[form], out = self._try(inputs)
+        except (RuntimeError, AttributeError, TypeError) as error:
+            reason = "memory ran out" if is_out_of_memory(error) else str(error).splitlines()[0]
+        else:
+            return out
         finally:
             torch.set_autocast_cache_enabled(cached)
-        self.recordings[form] = recording
-        return out
+        self.stop()  # out here nothing of the attempt is held any more
+        self.tell(f"no CUDA graphs here, going on without: {reason}")
+        return self.step(*inputs)
+
+    def _try(self, inputs: tuple[Any, ...]) -> tuple[Recording, Tensor]:
+        """Record a step and replay it: the recording, and the result.
+
+        Raises:
+            RuntimeError: it cannot be recorded, or replays to something else.
+        """
+        with torch.inference_mode(False):
+            kept = mapped(inputs, torch.clone)
+        with self.busy:
+            replay, out, expected = self.recorder.record(lambda: self.step(*kept))
+        recording = Recording(_tensors(leaves(kept)), replay, out)
+        replayed = recording.play(_tensors(leaves(inputs)), self.FRESH)
+        apart = float((replayed.float() - expected.float()).abs().max())
+        if not apart <= NEAR * float(expected.float().abs().max()):
+            raise RuntimeError(f"the replay is {apart:.2g} away from the step itself")
+        return recording, replayed
 
 
 def record_steps(

@@ -20,7 +20,15 @@ from emote_cli.animation.device import (
     runs_in_half,
 )
 from emote_cli.animation.graphs import CudaRecorder, RecordedStep, record_steps
-from emote_cli.animation.memory import Guard, Residence, check_fits, estimate_need, forget_unused, free_bytes
+from emote_cli.animation.memory import (
+    Guard,
+    Residence,
+    check_fits,
+    estimate_need,
+    find_no_room,
+    forget_unused,
+    free_bytes,
+)
 from emote_cli.animation.options import Tuning
 from emote_cli.animation.variants import named_variant
 from emote_cli.diffusion.schedule import NoiseSchedule
@@ -108,7 +116,12 @@ class Runtime:
         if large or tuning.low_memory:
             needed = estimate_need(planned, precision.dtype.itemsize)
             free = free_bytes(chosen)
-            tuning.tell(check_fits(settings.name, needed, chosen, tuning.low_memory, free))
+            no_room = find_no_room(needed, free) if tuning.cuda_graphs else None
+            if no_room is not None:
+                tuning.tell(no_room)
+                tuning = replace(tuning, cuda_graphs=False)
+            asked = (settings.name, needed, chosen, tuning.low_memory, free)
+            tuning.tell(check_fits(*asked, recorded=tuning.cuda_graphs))
         loaded = load_folder(folder, tuning.variant, precision.weights)
         if chosen.type == "cpu" and settings.autoencoder.kind == "motion":
             set_threads(workers=2)  # one samples, one draws

@@ -27,6 +27,14 @@ from emote_cli.settings import ModelSettings
 from emote_cli.shapes import ImageLatents, MotionLatents, VideoLatents, VideoPixels
 
 
+def decoded_at_once(size: int) -> int:
+    """How many frames of `size` pixels are decoded together: as many pixels as two of 512x512 have.
+
+    More need much memory (12 of 512x512: 4.8 GB in 16 bits) and are hardly faster.
+    """
+    return max(2 * 512**2 // size**2, 1)
+
+
 class Emo(nn.Module):
     """The whole model.
 
@@ -77,9 +85,14 @@ class Emo(nn.Module):
         return rearrange(latents, "(b f) c h w -> b f c h w", b=len(pixels))
 
     def decode(self, latents: VideoLatents, at_once: int | None = None) -> VideoPixels:
-        """Scaled latents -> frames in [-1, 1], frame by frame; `at_once` bounds how many are in work together."""
+        """Scaled latents -> frames in [-1, 1], frame by frame.
+
+        Args:
+            latents: of any number of frames.
+            at_once: most frames in work together; None: see `decoded_at_once`.
+        """
         folded = rearrange(latents, "b f c h w -> (b f) c h w")
-        size = at_once or len(folded)
+        size = at_once or decoded_at_once(self.settings.image_size)
         starts = range(0, len(folded), size)
         pixels = torch.cat([self.autoencoder.decode(folded[start : start + size]) for start in starts])
         return rearrange(pixels, "(b f) c h w -> b f c h w", b=len(latents)).clamp(-1, 1)

@@ -10,15 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fake_cuda import FakeRecorder, Tape, id_of, log_cuda
 from small_models import FAMILIES, build, tiny_settings
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from emote_cli.animation.animator import Animator
 from emote_cli.animation.bench import invent_scene
 from emote_cli.animation.device import Precision
 from emote_cli.animation.finishing import show_frames
-from emote_cli.animation.graphs import MOST_RECORDINGS, RecordedStep, leaves, record_steps
+from emote_cli.animation.graphs import MOST_RECORDINGS, CudaRecorder, RecordedStep, leaves, record_steps
 from emote_cli.animation.options import AnimateOptions, Tuning
 from emote_cli.animation.runtime import Runtime
 from emote_cli.errors import DeviceError
@@ -27,47 +26,6 @@ from emote_cli.model.conditioning import Conditioning
 from emote_cli.settings import load_preset
 
 CPU, FRAMES = torch.device("cpu"), 5
-
-
-class Tape(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        out = function(*args, **kwargs)
-        memory = {id_of(part) for part in tree_leaves((args, kwargs)) if isinstance(part, torch.Tensor)}
-        made = [part for part in tree_leaves(out) if isinstance(part, torch.Tensor)]
-        changes = function._schema.is_mutable
-        if changes or any(id_of(part) not in memory for part in made):
-            self.operations.append((function, args, kwargs, made, changes))
-        return out
-
-    def replay(self) -> None:
-        for function, args, kwargs, made, changes in self.operations:
-            again = [
-                part for part in tree_leaves(function(*args, **kwargs)) if isinstance(part, torch.Tensor)
-            ]
-            for kept, new in zip(made, again, strict=True):
-                if not changes:
-                    kept.copy_(new)
-
-
-def id_of(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-class FakeRecorder:
-    def __init__(self) -> None:
-        self.tapes: list[Tape] = []
-
-    def record(self, work):
-        work()
-        with Tape() as tape:
-            out = work()
-        self.tapes.append(tape)
-        return tape.replay, out
 
 
 def told(model, rows: int = 1, in_turn: bool = False) -> Conditioning:
@@ -168,9 +126,7 @@ def test_other_forms_are_recorded_apart_and_not_without_end():
             noisy = torch.randn(1, frames)
             assert torch.equal(replayed(noisy, torch.zeros(1), Conditioning()), noisy * 2)
     assert len(replayed.recordings) == MOST_RECORDINGS
-    assert (
-        len(calls) == 3 * MOST_RECORDINGS + 2 * 2
-    )  # once itself, twice for the recorder; the others each time
+    assert len(calls) == 2 * MOST_RECORDINGS + 2 * 2  # twice for the recorder; the others each time
 
 
 @pytest.mark.parametrize("fault", ["fails", "differs"])
@@ -180,8 +136,8 @@ def test_what_cannot_be_recorded_runs_as_before(fault: str):
         def record(self, work):
             if fault == "fails":
                 raise RuntimeError("operation not permitted when stream is capturing\nmore")
-            _, out = super().record(work)
-            return (lambda: out.zero_()), out
+            recorded = super().record(work)
+            return recorded._replace(replay=lambda: recorded.out.zero_())
 
     said: list[str] = []
     replayed = recorded(lambda noisy, *_: noisy + 1, Faulty(), said)
@@ -192,6 +148,40 @@ def test_what_cannot_be_recorded_runs_as_before(fault: str):
     assert said[0].startswith("no CUDA graphs here, going on without: ")
     assert "\n" not in said[0]
     assert not replayed.recordings
+
+
+@torch.inference_mode()
+def test_where_recording_takes_too_much_memory_steps_run_as_before():
+    class Small(FakeRecorder):
+        def record(self, work):
+            super().record(work)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    said: list[str] = []
+    recorder = Small()
+    replayed = recorded(lambda noisy, *_: noisy + 1, recorder, said)
+    for _ in range(2):
+        noisy = torch.randn(1, 3)
+        assert torch.equal(replayed(noisy, torch.zeros(1), Conditioning()), noisy + 1)
+    assert said == ["no CUDA graphs here, going on without: memory ran out"]
+    assert recorder.tapes == [], "what was recorded is given back"
+
+
+def test_recordings_and_warm_ups_share_a_stream_and_memory(monkeypatch):
+    """Each in a stream or pool of its own would keep the memory of a step."""
+    events = log_cuda(monkeypatch)
+    recorder = CudaRecorder(torch.device("cuda"))
+    for _ in range(2):
+        made = recorder.record(lambda: events.append("step") or torch.ones(1))
+        assert torch.equal(made.out, made.expected)
+    once = [
+        "stream 1 waits", "in stream 1", "memory 1", "step", "step", "memory ends", "stream ends", "here waits",
+        "graph in memory 1, stream 1", "step", "graph ends",
+    ]  # fmt: skip
+    assert events == once * 2
+    recorder.forget()
+    recorder.record(lambda: torch.ones(1))
+    assert "graph in memory 2, stream 2" in events
 
 
 @torch.inference_mode()

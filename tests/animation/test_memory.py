@@ -24,11 +24,12 @@ from emote_cli.animation.memory import (
 from emote_cli.animation.runtime import Runtime
 from emote_cli.errors import DeviceError, SettingsError
 from emote_cli.model.checkpoint import random_model
+from emote_cli.model.emo import Emo
 from emote_cli.settings import load_preset
 from emote_cli.types import Box, Face, Portrait, Waveform
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-GPU_NEED = Need(whole=6.3e9, low=4.3e9)
+GPU_NEED = Need(whole=6.3e9, low=4.3e9, recorded=13.3e9)
 
 
 def out_of_memory() -> torch.OutOfMemoryError:
@@ -56,14 +57,42 @@ def test_what_cannot_fit_is_refused(low: bool, free: float, hint: str):
     assert hint in refused.value.hint
 
 
+def test_recordings_that_do_not_fit_are_left_out(monkeypatch):
+    """`mini` stands in on a device that calls itself a GPU; the network itself stays on the CPU."""
+    assert memory.find_no_room(GPU_NEED, 15e9) is None
+    assert memory.find_no_room(GPU_NEED, None) is None
+    line = "--cuda-graphs would need about 14.0 GB, 12.0 GB are free: going on without"
+    assert memory.find_no_room(GPU_NEED, 12e9) == line
+    assert "about 14.0 GB" in check_fits("hallo", GPU_NEED, CUDA, False, 24e9, recorded=True)
+    monkeypatch.setattr(runtime, "LARGE_MODEL", 0)
+    monkeypatch.setattr(runtime, "check_tuning", lambda *_: None)
+    monkeypatch.setattr(runtime, "estimate_need", lambda *_: GPU_NEED)
+    for free, recorded in ((12e9, False), (24e9, True)):
+        told: list[str] = []
+        monkeypatch.setattr(runtime, "free_bytes", lambda _, free=free: free)
+        loaded = Runtime.load("mini", "cpu", "fp32", Tuning(cuda_graphs=True, tell=told.append))
+        assert (loaded.recorded is not None) == recorded
+        assert (told[0] == line) != recorded
+        assert told[-1].startswith(f"mini needs about {13.3 if recorded else 6.3} GB on cpu")
+
+
 def test_need_counts_weights_and_work():
     model = build()
     needed = estimate_need(model, 4)
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
     largest = 4 * max(sum(p.numel() for p in getattr(model, name).parameters()) for name in LARGE)
     assert needed.whole > weights
-    assert largest < needed.low < needed.whole
+    assert largest < needed.low < needed.whole < needed.recorded
     assert estimate_need(model, 2).whole == needed.whole / 2
+
+
+@pytest.mark.parametrize(("name", "measured"), [("sd15", 17.96e9), ("hallo", 15.37e9)])
+def test_recordings_need_what_was_measured_at_most(name: str, measured: float):
+    """On an H200; sd15 decodes two frames at a time since then, not twelve: 4.0 GB less."""
+    with torch.device("meta"):
+        needed = estimate_need(Emo(load_preset(name)), 2)
+    spared = 4.02e9 if name == "sd15" else 0.0
+    assert needed.recorded == pytest.approx(measured - spared, rel=0.02)
 
 
 def test_free_memory_of_this_machine():

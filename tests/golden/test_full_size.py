@@ -194,6 +194,10 @@ def test_peak_of_a_step(monkeypatch):
         model.decode(noisy(model)[0][:, :2], 2)
     said = DECODE_UNITS * 2 * 2 * settings.autoencoder.block_channels[0] * settings.image_size**2
     assert 0.85 < live.peak / said <= 1
+    with LiveBytes(model) as live:
+        pixels = model.decode(noisy(model)[0])
+    assert pixels.shape[1] == settings.temporal.chunk_frames
+    assert live.peak <= said + 3 * 2 * pixels.numel(), "frames are decoded two by two: 6.4 GB else"
     needed = estimate_need(model, 2)
     WORST["GB that hallo needs in bf16, and with --low-memory"] = (needed.whole / 1e9, needed.low / 1e9)
     assert 6e9 < needed.whole < 8e9

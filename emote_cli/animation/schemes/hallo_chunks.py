@@ -28,9 +28,6 @@ from emote_cli.shapes import VideoLatents
 from emote_cli.types import Chunk, SpeechFeatures
 
 ChunkNoise = Callable[[Chunk], VideoLatents]
-DECODED_AT_ONCE = 2
-"""Frames that the VAE decodes together; more need much memory and are hardly faster."""
-
 DrawPlaces = Callable[[], Bool[Tensor, "3 size size"]]
 """Which pixels of a chunk's motion frames are shown; see `draw_places`."""
 
@@ -167,7 +164,7 @@ def sample_chunks(
 def decode_chunk(model: Emo, made: SampledChunk) -> Float[Tensor, "f 3 size size"]:
     """Decode the frames of a chunk that belong to the video; in [-1, 1]."""
     wanted = made.latents[:, : made.keep]
-    frames = [model.decode(wanted, DECODED_AT_ONCE)[0].to(made.last.dtype)] if wanted.shape[1] else []
+    frames = [model.decode(wanted)[0].to(made.last.dtype)] if wanted.shape[1] else []
     return torch.cat([*frames, made.last])[: made.keep]
 
 
