@@ -1,7 +1,8 @@
 """Which square EchoMimic sees of a picture, and where in it the face is said to be.
 
 Its own program finds faces with MTCNN, and so do we. Where MTCNN does not see the face that is meant, or its weights
-are not there, what it would draw is estimated from MediaPipe's landmarks.
+are not there, what it would draw is estimated from MediaPipe's landmarks; where it sees nobody, the original takes the
+whole picture, squashed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ _EDGES = {
     "x0": (0.034, 0.481, 0.043, -0.263), "x1": (-0.017, 0.237, 0.339, 0.382),
     "y0": (-0.393, -0.101, 0.545, -0.080), "y1": (-0.138, 0.578, -0.026, 0.291),
 }  # fmt: skip
-"""Weights of the places of columns (rows) for an edge, and a constant; from between the eyes, in face sizes."""
+"""Weights of the places of columns (rows) for an edge, and a constant; from between the eyes, in face sizes.
+
+Found by least squares on MTCNN's boxes of 119 portraits. On 476 pictures the square is met within 2 % of its side in 64
+of 100, by 1.4 % in the middle, by 7.1 % at worst; fitted anew to half of them it does no better on the other half.
+"""
 CROP_MARGIN, MASK_MARGIN = 0.5, 0.1
 """By how much of its own size the box grows on every side for the square, and for the mask."""
 _LEAST_SCORE = 0.8

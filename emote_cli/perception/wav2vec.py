@@ -11,6 +11,7 @@ the transformer, in one pass over the whole recording; here longer ones come in 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,7 @@ def hallo_features(
     _check_rate(sound)
     count_frames(sound, fps)
     mean, deviation = _statistics(sound)
-    frames = -(-sound.n_samples * fps // SAMPLE_RATE_HZ)
+    frames = math.ceil(sound.n_samples / SAMPLE_RATE_HZ * fps)  # 0.28 s are 8: rounded as in the original
     total = frames + -frames % chunk_frames
     each = SAMPLE_RATE_HZ // fps
     end = sound.n_samples + (total - frames) * each  # silence fills the last chunk

@@ -94,7 +94,7 @@ def count_denoised_frames(states: int, fps: int) -> int:
 
 @torch.inference_mode()
 def encode(encoder: WhisperEncoder, sound: Sound) -> Float[np.ndarray, "states layers embed"]:
-    """Every layer's states of a recording, pass by pass; at least one state."""
+    """Every layer's states of a recording, pass by pass: one for every two columns of a pass; at least one."""
     mel, per_pass = log_mel(sound, encoder.conv1.in_channels), 2 * encoder.places
     device = encoder.conv1.weight.device
     parts = []
@@ -103,5 +103,5 @@ def encode(encoder: WhisperEncoder, sound: Sound) -> Float[np.ndarray, "states l
             part = mel[:, start : start + per_pass]
             filled = functional.pad(part, (0, per_pass - part.shape[1]))
             states = torch.stack([layer[0] for layer in encoder(filled[None].to(device))], 1)
-            parts.append(states[: max(part.shape[1] // 2, 1)].cpu().numpy())
+            parts.append(states[: max(part.shape[1] // 2, 0 if start else 1)].cpu().numpy())
     return np.concatenate(parts)

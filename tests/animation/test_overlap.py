@@ -44,3 +44,12 @@ def test_a_short_video_is_sampled_as_any_chunk():
     noise = torch.randn(1, 5, 3, 2, 5)
     ours = sample_overlapping(lambda noisy, *_: noisy.tanh(), noise, schedule, steps=4, size=7)
     assert torch.equal(ours, sample(lambda noisy, _: noisy.tanh(), noise, schedule, steps=4))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 12, 13, 21, 22, 40])
+@pytest.mark.parametrize("step", [0, 1, 7])
+def test_windows_are_those_of_the_published_loop(frames: int, step: int):
+    """12 frames, 3 shared, counted around the end; each step moves all by two, a short video's only one, too."""
+    first = range(0, frames, 9) if frames > 12 else [0]
+    told = [[(start + place + 2 * step) % frames for place in range(min(12, frames))] for start in first]
+    assert plan_windows(frames, 12, 3, 2 * step, turn_short=True) == told

@@ -140,6 +140,25 @@ def test_echomimic(portrait, monkeypatch, guidance: float):
     assert np.array_equal(np.concatenate([chunk.frames for chunk in rest]), frames[5:])
 
 
+def test_echomimics_noise_is_its_own_programs(portrait, monkeypatch):
+    """One draw for the whole video, channels before frames, in fp16: its seed gives its noise."""
+    settings, given = toy_echomimic(), []
+    monkeypatch.setattr(echomimic, "whisper_features", lambda *_: (features(7, settings), 6))
+    monkeypatch.setattr(
+        echomimic, "sample_video", lambda model, inputs, noise, *_: given.append(noise) or noise
+    )
+    list(
+        animator(settings).raw_frames(
+            portrait, Waveform(np.zeros(9, np.float32), 16_000), AnimateOptions(seed=420)
+        )
+    )
+    cells = settings.latent_size
+    drawn = torch.randn(
+        (1, 4, 7, cells, cells), generator=torch.Generator().manual_seed(420), dtype=torch.float16
+    )
+    assert torch.equal(given[0], drawn.transpose(1, 2).float())
+
+
 def test_hallo_2_shows_its_network_a_masked_past(portrait, monkeypatch):
     """The portrait that stands in at the start is masked, too; one mask for both frames, drawn before the noise."""
     family = {"identity_tokens": 3, "identity_width": 5, "identity_embedding": 7}

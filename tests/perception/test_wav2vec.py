@@ -119,6 +119,16 @@ def test_hallo_pads_to_whole_chunks(extractor):
     assert features.windows(30, 2, 2).shape == (2, 5, 2, 12)
 
 
+@pytest.mark.parametrize(
+    ("samples", "frames", "total"),
+    [(4480, 8, 16), (640, 1, 16), (641, 2, 16), (10240, 16, 16), (71680, 113, 128)],
+)
+def test_hallo_counts_frames_as_the_original(extractor, samples: int, frames: int, total: int):
+    """0.28 s and 4.48 s at 25 fps are 7 and 112 frames; in floating point, rounded up, one more."""
+    heard, counted = hallo_features(speech(samples / 16_000), SETTINGS, 25, 16, extractor)
+    assert (counted, heard.n_frames) == (frames, total)
+
+
 def test_hallo_hears_long_recordings_in_parts(extractor, monkeypatch):
     waveform = speech(3.1)
     whole = hallo_features(waveform, SETTINGS, 25, 16, extractor)[0].whole()

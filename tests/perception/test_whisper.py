@@ -89,6 +89,13 @@ def test_states_for_any_length(encoder, seconds: float, states: int):
     assert encode(encoder, speech(seconds)).shape == (states, BLOCKS + 1, WIDTH)
 
 
+@pytest.mark.parametrize(
+    ("columns", "states"), [(1, 1), (99, 49), (100, 50), (101, 50), (102, 51), (301, 150)]
+)
+def test_a_single_column_behind_a_pass_gives_no_state(encoder, columns: int, states: int):
+    assert len(encode(encoder, speech(columns / 100))) == states
+
+
 def test_what_follows_the_sound_is_zeros_and_not_silence(encoder):
     """The last pass is filled with zeros in the scaled log-mel, where silence would be about -1."""
     waveform = speech(0.6)

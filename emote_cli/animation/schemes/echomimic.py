@@ -12,14 +12,14 @@ from emote_cli.animation.chunks import Carry, MadeChunk, plan_chunks
 from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.quality import choose_recipe
 from emote_cli.animation.schemes.echomimic_video import EchoMimicInputs, sample_video
+from emote_cli.animation.schemes.hallo_chunks import draw_noise
 from emote_cli.animation.schemes.scheme import Scheme
-from emote_cli.diffusion.sampler import chunk_noise
 from emote_cli.model.autoencoder import to_bytes, to_tensor
 from emote_cli.perception.echomimic_box import echomimic_mask
 from emote_cli.perception.whisper import whisper_features
 from emote_cli.perception.whisper_encoder import WhisperEncoder
 from emote_cli.shapes import VideoLatents
-from emote_cli.types import Portrait, Sound, SpeechFeatures
+from emote_cli.types import Chunk, Portrait, Sound, SpeechFeatures
 from emote_cli.zoo.locate import locate_speech_model
 
 
@@ -57,13 +57,15 @@ class EchoMimicScheme(Scheme):
         settings = self.runtime.model.settings
         how = choose_recipe(settings.diffusion, options)
         shape = (settings.autoencoder.latent_channels, settings.latent_size, settings.latent_size)
+        count = features.n_frames
+        noise = draw_noise(options.seed, shape, count)(Chunk(0, count, count))
         inputs = EchoMimicInputs(
             to_tensor(portrait.pixels[None])[0].to(self.runtime.device), self._mask(portrait), features
         )
         return sample_video(
             self.runtime.model,
             inputs,
-            chunk_noise(options.seed, range(features.n_frames), shape).to(self.runtime.device),
+            noise.to(self.runtime.device),
             how,
             self.runtime.guard,
         )

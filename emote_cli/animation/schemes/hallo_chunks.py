@@ -57,12 +57,12 @@ def draw_noise(
     chunk_frames: int,
     dtype: torch.dtype = torch.float16,
 ) -> ChunkNoise:
-    """Noise as Hallo draws it: one stream for all chunks, channels before frames, in its weights' dtype.
+    """Noise as Hallo and EchoMimic draw it: one stream for all chunks, channels before frames, in their weights' dtype.
 
     Call it once per chunk, in order.
 
     Args:
-        seed: Hallo's own is 42; or the stream itself, where others draw from it, too.
+        seed: Hallo's own is 42, EchoMimic's 420; or the stream itself, where others draw from it, too.
         shape: channels, height and width of the latents.
         chunk_frames: f.
         dtype: of the draw; another one gives other numbers.
