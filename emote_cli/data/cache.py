@@ -69,7 +69,13 @@ class View:
         return np.arange(record.frames) if variant is None else variant.order(record.frames)
 
     def affines(self, tracks: Mapping[str, Any], record: ClipRecord, size: int) -> Affines:
-        """The map of the points of each frame, for squares of `size` pixels."""
+        """Compute the map of the picture's points for each frame.
+
+        Args:
+            tracks: of the clip; their length counts.
+            record: of the clip.
+            size: side of the square in pixels.
+        """
         variant = self.variant(record)
         affine = np.eye(2, 3) if variant is None else variant.affine(size)
         return np.tile(affine, (len(tracks["found"]), 1, 1))
@@ -104,7 +110,22 @@ def encode_clip(
     hear: Hear,
     view: View = PLAIN,
 ) -> dict[str, Tensor]:
-    """Latents (unless there is no autoencoder) and speech features of one clip, fp16."""
+    """Latents (unless there is no autoencoder) and speech features of one clip, fp16.
+
+    Args:
+        folder: the prepared data set.
+        record: of the clip.
+        autoencoder: where it is, there the pictures are encoded; None: only the speech.
+        settings: of the model: size, frame rate and sizes of the features.
+        hear: sound -> speech features.
+        view: which copy of the clip.
+
+    Returns:
+        `features`, and `latents` where there is an autoencoder; both are cut to the shorter.
+
+    Raises:
+        InputError: the clip's picture or sound is missing or damaged.
+    """
     features = clip_features(folder, record, settings, hear, view)
     if autoencoder is None:
         return {"features": torch.from_numpy(features).half()}
@@ -129,7 +150,14 @@ def encode_clip(
 
 
 def pictures(folder: Path, record: ClipRecord, size: int, view: View) -> Iterator[Pixels]:
-    """The frames of a clip at the model's size, as the view has them."""
+    """Read the frames of a clip at the model's size, as the view has them.
+
+    Args:
+        folder: the prepared data set.
+        record: of the clip.
+        size: side of the square in pixels.
+        view: which copy of the clip.
+    """
     frames = read_frames(clip_path(folder, record.id), size=(size, size))
     if view == PLAIN:
         yield from frames
@@ -143,7 +171,15 @@ def pictures(folder: Path, record: ClipRecord, size: int, view: View) -> Iterato
 def clip_features(
     folder: Path, record: ClipRecord, settings: ModelSettings, hear: Hear, view: View = PLAIN
 ) -> Float[np.ndarray, "frames layers embed"]:
-    """Speech features of a clip; zeros for one without sound, which only stage 1 takes."""
+    """Compute the speech features of a clip; zeros for one without sound, which only stage 1 takes.
+
+    Args:
+        folder: the prepared data set.
+        record: of the clip.
+        settings: of the model.
+        hear: sound -> speech features.
+        view: which copy of the clip.
+    """
     if not record.has_audio:
         return np.zeros((len(view.order(record)), settings.audio.layers, settings.audio.embed), np.float32)
     speech, variant = read_audio(audio_path(folder, record.id)), view.variant(record)
@@ -151,7 +187,11 @@ def clip_features(
 
 
 class StoredLatents:
-    """Latents on the disk, read frame by frame; safe to copy into worker processes."""
+    """Latents on the disk, read frame by frame; safe to copy into worker processes.
+
+    Args:
+        path: of the cache entry.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -177,7 +217,13 @@ class StoredLatents:
 
 
 class VideoFrames:
-    """Pictures of a clip in [-1, 1]; only the asked-for frames are decoded, and two seconds before them."""
+    """Pictures of a clip in [-1, 1]; only the asked-for frames are decoded, and two seconds before them.
+
+    Args:
+        path: of the clip's video.
+        record: of the clip.
+        size: side in pixels to which frames are scaled.
+    """
 
     def __init__(self, path: Path, record: ClipRecord, size: int) -> None:
         self.path, self.fps, self.count, self.size = path, record.fps, record.frames, size
@@ -224,7 +270,16 @@ def load_clip(
     weight: float = 1.0,
     view: View = PLAIN,
 ) -> ClipArrays:
-    """Join the encoded parts of a clip with its tracks."""
+    """Join the encoded parts of a clip with its tracks.
+
+    Args:
+        folder: the prepared data set.
+        record: of the clip.
+        encoded: `latents` and `features`, as tensors or as what reads them.
+        size: side of the model's square in pixels.
+        weight: how often the clip is drawn, relative to others.
+        view: which copy of the clip.
+    """
     plain = read_tracks(folder, record)
     order, variant = view.order(record), view.variant(record)
     order = order[order < len(plain["found"])]
@@ -262,7 +317,17 @@ def open_clip(
     weight: float,
     view: View = PLAIN,
 ) -> ClipArrays:
-    """A clip whose latents (or pictures) and features stay on the disk until they are looked at."""
+    """Open a clip whose latents (or pictures) and features stay on the disk until they are looked at.
+
+    Args:
+        folder: the prepared data set.
+        record: of the clip.
+        path: of its cache entry.
+        size: side of the model's square in pixels.
+        latents: whether the entry holds latents; if not, pictures are read from the clip.
+        weight: how often the clip is drawn, relative to others.
+        view: which copy of the clip.
+    """
     frames = StoredLatents(path) if latents else VideoFrames(clip_path(folder, record.id), record, size)
     parts = {"latents": frames, "features": map_tensor(path, "features")}
     return load_clip(folder, record, parts, size, weight, view)
@@ -328,7 +393,13 @@ def cached_clips(
 
 
 def is_current(path: Path, record: ClipRecord, view: View) -> bool:
-    """Whether a cache entry is there, whole, and of the clip as it was last prepared; else it is made again."""
+    """Whether a cache entry is there, whole, and of the clip as it was last prepared; else it is made again.
+
+    Args:
+        path: of the cache entry.
+        record: of the clip.
+        view: which copy of the clip.
+    """
     try:
         with safe_open(path, "pt") as file:
             return "features" in file.keys() and file.metadata() == describe_origin(record, view)
@@ -348,7 +419,14 @@ def describe_origin(record: ClipRecord, view: View) -> dict[str, str]:
 
 
 def store(tensors: dict[str, Tensor], path: Path, record: ClipRecord, view: View) -> None:
-    """Write a cache entry that is never seen half-written."""
+    """Write a cache entry that is never seen half-written.
+
+    Args:
+        tensors: by name.
+        path: of the cache entry.
+        record: of the clip.
+        view: which copy of the clip.
+    """
     part = part_name(path)
     try:
         save_file(tensors, part, describe_origin(record, view))

@@ -126,7 +126,18 @@ class LazyClip:
 
 
 class TrainingExample(NamedTuple):
-    """Tensors of one example; a batch has one more axis in front."""
+    """Tensors of one example; a batch has one more axis in front. f frames, n motion frames.
+
+    Attributes:
+        target: latents (or pictures) to be predicted.
+        motion: latents of the frames before; zeros where there are none.
+        has_motion: whether there are frames before.
+        reference: latents of the portrait.
+        audio: speech features around each frame.
+        face_region: 1 where the face may be, 0 elsewhere.
+        speed: of the head around each frame, degrees per frame at 30 fps.
+        weight: how much an error counts at each place.
+    """
 
     target: Float[Tensor, "*b f c h w"]
     motion: Float[Tensor, "*b n c h w"]
@@ -141,7 +152,16 @@ class TrainingExample(NamedTuple):
 def pose_key(
     pose_4x4: Float[np.ndarray, "frames 4 4"], boxes_px: Float[np.ndarray, "frames 4"], size: int
 ) -> Float[np.ndarray, "frames 5"]:
-    """Pitch, yaw, roll (degrees) and face center (percent of the picture) per frame; NaN rows stay NaN."""
+    """Describe the head of each frame for choosing references: NaN rows stay NaN.
+
+    Args:
+        pose_4x4: of the head.
+        boxes_px: of the face: x0, y0, x1, y1.
+        size: side of the picture in pixels.
+
+    Returns:
+        Pitch, yaw and roll in degrees, and the face's center in percent of the picture.
+    """
     angles = [euler_deg(pose) if np.isfinite(pose).all() else (np.nan,) * 3 for pose in pose_4x4]
     centers = (boxes_px[:, :2] + boxes_px[:, 2:]) / 2 / size * 100
     return np.concatenate([np.array(angles).reshape(-1, 3), centers], 1)
@@ -182,7 +202,15 @@ class ClipDataset(Dataset[TrainingExample]):
         return self.example(key)
 
     def example(self, key: int, attempt: int = 0) -> TrainingExample:
-        """Example number `key`; another `attempt` draws another clip in place of a damaged one."""
+        """Example number `key`; another `attempt` draws another clip in place of a damaged one.
+
+        Args:
+            key: number of the example in the stream; the same number, the same example.
+            attempt: 0, or how often a damaged clip was drawn for this example.
+
+        Raises:
+            DataError: the clip that was drawn is damaged.
+        """
         rng = np.random.default_rng([self.seed, key, attempt] if attempt else [self.seed, key])
         chosen = self.clips[int(rng.choice(len(self.clips), p=self.probabilities))]
         try:
@@ -269,7 +297,16 @@ def _has_faces(clip: ClipArrays | LazyClip) -> bool:
 
 
 def coverage(box: Box, cells: int, size: int) -> Float[np.ndarray, "cells cells"]:
-    """Which share of each grid cell a box covers."""
+    """Which share of each grid cell a box covers.
+
+    Args:
+        box: in pixels.
+        cells: along one side of the grid.
+        size: side of the picture in pixels.
+
+    Returns:
+        0 ... 1 for each cell.
+    """
     edges = np.arange(cells + 1) * (size / cells)
 
     def overlap(low: float, high: float) -> Float[np.ndarray, " cells"]:

@@ -69,7 +69,13 @@ def hold_head(points: Points3, portrait: Float[np.ndarray, "478 3"]) -> Points3:
 
 
 def alter(points: Points3, variant: Variant, size: int) -> Points3:
-    """Move landmarks as an altered copy of the clip has them."""
+    """Move landmarks as an altered copy of the clip has them.
+
+    Args:
+        points: in pixels.
+        variant: how the copy differs.
+        size: side of the picture in pixels.
+    """
     affine = variant.affine(size)
     moved = points.copy()
     moved[..., :2] = points[..., :2] @ affine[:, :2].T + affine[:, 2]
@@ -110,7 +116,16 @@ def weights_of(grid: Grid) -> Float[Tensor, "c y x"]:
 
 @dataclass(frozen=True, slots=True)
 class SeenClip:
-    """A clip, or an altered copy of it, before a portrait is chosen."""
+    """A clip, or an altered copy of it, before a portrait is chosen.
+
+    Attributes:
+        points: landmarks in pixels.
+        lips: what they do (data/lips.py).
+        found: whether a face was seen.
+        speed: of the head, degrees per frame at 30 fps.
+        pose: see `pose_key`.
+        features: of the speech.
+    """
 
     points: Points3
     lips: Float[np.ndarray, "frames 3"]

@@ -73,6 +73,11 @@ class Selection:
     weights: list[float]
     held_out: list[ClipRecord]
 
+    def weights_of(self, records: list[ClipRecord]) -> list[float]:
+        """The weights of some of the clips that are trained on, in the order of these."""
+        weights = {record.id: weight for record, weight in zip(self.train, self.weights, strict=True)}
+        return [weights[record.id] for record in records]
+
 
 def names_of(record: ClipRecord) -> set[str]:
     """What a clip may be called: its id, its source, the source's file name with and without suffix."""
@@ -189,6 +194,11 @@ def weight_of(record: ClipRecord, weights: dict[str, float]) -> float:
 
 def check_fits(records: list[ClipRecord], fps: int, needs_sound: bool) -> list[ClipRecord]:
     """Keep the clips that a stage can use.
+
+    Args:
+        records: of the clips.
+        fps: of the model.
+        needs_sound: whether the stage needs sound; then clips without it are left out.
 
     Raises:
         DataError: the data set was prepared for another frame rate, or no clip has sound and the stage needs

@@ -90,7 +90,7 @@ class Painter(nn.Module):
             hints: see HINTS; the opening in the frame comes first.
 
         Returns:
-            In [-1, 1], as far as both inputs are.
+            Not clamped: values may lie a little outside [-1, 1].
         """
         drawn, mask = self(warped, portrait, hints)
         return warped + mask * (drawn - warped)

@@ -98,7 +98,13 @@ class FramePool:
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """The pool as an endless stream of training examples; number k depends on (seed, k) only."""
+    """The pool as an endless stream of training examples; number k depends on (seed, k) only.
+
+    Attributes:
+        pool: the frames.
+        crop: side of a crop in pixels.
+        seed: of the stream.
+    """
 
     pool: FramePool
     crop: int
@@ -114,7 +120,17 @@ class Crops:
 def clip_frames(
     folder: Path, record: ClipRecord, stride: int, size: int | None = None
 ) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "2 4"]]]:
-    """Every so many-th frame with a face, with its face box and mouth box."""
+    """Read every so many-th frame of a clip that shows a face.
+
+    Args:
+        folder: the prepared data set.
+        record: of the clip.
+        stride: every how many-th frame; the others are decoded only.
+        size: side in pixels to which frames are scaled; None: as stored.
+
+    Yields:
+        A frame; and its face box and its mouth box, in pixels of the frame.
+    """
     tracks = read_tracks(folder, record)
     pair, found = np.stack([tracks["box_px"], tracks["mouth_box_px"]], 1), tracks["found"]
     scale, to = (1.0, None) if size is None else (size / record.size, (size, size))
@@ -136,7 +152,16 @@ def augment(pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Flo
 def crops_for(
     model: Emo, settings: TrainSettings, data: Path, chosen: Selection, observer: Observer, fresh: bool
 ) -> Crops:
-    """Random crops of the clips' frames; clips that are drawn more often give more frames."""
+    """Random crops of the clips' frames; clips that are drawn more often give more frames.
+
+    Args:
+        model: whose autoencoder trains; a fresh one is started from the crops' principal components.
+        settings: of the stage.
+        data: the prepared data set.
+        chosen: its clips.
+        observer: hears how many clips are read, and which ones cannot be.
+        fresh: whether the stage begins.
+    """
     stride, size = settings.autoencoder.stride, model.settings.image_size
     strides = [
         max(round(stride * record.frames / weight), 1)

@@ -35,7 +35,13 @@ ADAM_BYTES = {"adamw": 8, "adamw8bit": 2}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Parameters of one part of the model."""
+    """Parameters of one part of the model.
+
+    Attributes:
+        name: of the part.
+        trainable: how many numbers of it train.
+        frozen: how many do not.
+    """
 
     name: str
     trainable: int
@@ -91,6 +97,15 @@ def forecasts(
 ) -> Iterator[Forecast]:
     """Measure three steps of every stage, saving nothing but the first one's cache of the data set.
 
+    Args:
+        stages: in the order in which they would run.
+        data: the prepared data set.
+        records: its clips.
+        observer: hears of everything.
+
+    Yields:
+        One forecast a stage, as soon as it is measured.
+
     Raises:
         EmoteError: whatever would stop a stage.
     """
@@ -110,6 +125,13 @@ def forecasts(
 def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observer: Observer) -> Forecast:
     """Measure three steps of a stage; they change the model.
 
+    Args:
+        stage: that would run.
+        model: that it would start with.
+        data: the prepared data set.
+        chosen: its clips.
+        observer: hears of everything.
+
     Raises:
         EmoteError: whatever would stop the stage.
     """
@@ -118,7 +140,7 @@ def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observe
     examples = examples_for(model, settings, data, chosen, observer, fresh=False)
     check_examples(examples)
     untracked = replace(stage, settings=settings.model_copy(update={"trackers": ()}))
-    objective = objective_for(untracked, model, examples)
+    objective = objective_for(untracked, model)
     engine = build(objective, None)
     took, frames, waited = measure(engine, examples)
     limit_s = None if settings.max_minutes is None else 60 * settings.max_minutes
@@ -142,7 +164,13 @@ def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observe
 
 @contextlib.contextmanager
 def clear_new_cache(model: Emo, settings: TrainSettings, data: Path) -> Iterator[None]:
-    """Latents of an autoencoder that is not trained yet are of no use later: they go when the block ends."""
+    """Latents of an autoencoder that is not trained yet are of no use later: they go when the block ends.
+
+    Args:
+        model: whose autoencoder fills the cache.
+        settings: of the stage.
+        data: the prepared data set.
+    """
     if settings.stage == "vae" or model.settings.autoencoder.kind == "motion":
         yield
         return

@@ -50,7 +50,14 @@ class HeardClip:
 def give_ears(
     model: Emo, settings: TrainSettings, clips: Sequence[ClipArrays | LazyClip], observer: Observer
 ) -> None:
-    """Warm the audio projector up, and open the audio layers: zeros would not let it through."""
+    """Warm the audio projector up, and open the audio layers: zeros would not let it through.
+
+    Args:
+        model: its audio projector and audio layers are changed in place.
+        settings: of the stage.
+        clips: that are trained on.
+        observer: hears of every step of the warm-up, and its last loss.
+    """
     heard, audio = read_heard_clips(clips, settings.audio_components), model.settings.audio
     last: list[float] = []
 
@@ -140,7 +147,13 @@ def places_of(clips: Sequence[HeardClip]) -> list[Place]:
 def gather(
     clips: Sequence[HeardClip], places: Sequence[Place], audio: AudioSettings
 ) -> tuple[Float[np.ndarray, "b s l e"], Float[np.ndarray, "b told"]]:
-    """Speech windows and what was seen of some places."""
+    """Speech windows and what was seen of some places.
+
+    Args:
+        clips: all of them.
+        places: which frames of which clips.
+        audio: says how wide a window is.
+    """
     windows = np.concatenate([clips[i].features.windows(j, 1, audio.margin) for i, j in places])
     return windows.astype(np.float32), np.stack([clips[i].seen[j] for i, j in places]).astype(np.float32)
 
@@ -156,6 +169,11 @@ def fit_readout(
     projector: nn.Module, clips: Sequence[HeardClip], audio: AudioSettings
 ) -> Float[Tensor, "told d"]:
     """Fit the matrix that reads the lips off a frame's mean audio token: ridge regression.
+
+    Args:
+        projector: windows of speech features -> audio tokens.
+        clips: that were heard and seen.
+        audio: says how wide a window is.
 
     Raises:
         DataError: no frame of the clips shows a face.
@@ -175,7 +193,13 @@ def fit_readout(
 
 @torch.no_grad()
 def open_audio_layers(model: Emo, readout: Float[Tensor, "told d"], seed: int) -> None:
-    """Initialize the audio layers so that speech has an effect from step 0: values carry what the readout reads."""
+    """Initialize the audio layers so that speech has an effect from step 0: values carry what the readout reads.
+
+    Args:
+        model: its audio layers are changed in place.
+        readout: from `fit_readout`.
+        seed: of the random numbers.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for name, value in model.named_parameters():

@@ -145,7 +145,14 @@ class Mover(Protocol):
 
 
 class Plain:
-    """Backward pass and step by accelerate: one process, DDP, FSDP."""
+    """Backward pass and step by accelerate: one process, DDP, FSDP.
+
+    Args:
+        accelerator: Accelerate's.
+        objective: batch -> losses.
+        optimizer: of the parameters that train.
+        clip_norm: longest gradient; longer ones are scaled down.
+    """
 
     def __init__(self, accelerator: Any, objective: nn.Module, optimizer: Any, clip_norm: float) -> None:
         self.accelerator, self.objective, self.optimizer = accelerator, objective, optimizer

@@ -64,7 +64,15 @@ class Store:
 def examples_for(
     model: Emo, settings: TrainSettings, data: Path, chosen: Selection, observer: Observer, fresh: bool = True
 ) -> Examples:
-    """The stage's stream of examples; a fresh autoencoder, and fresh ears, also get their start from them.
+    """Make the stage's stream of examples; a fresh autoencoder, and fresh ears, also get their start from them.
+
+    Args:
+        model: of the stage.
+        settings: of the stage.
+        data: the prepared data set.
+        chosen: its clips.
+        observer: hears how many clips are read, and which ones cannot be.
+        fresh: whether the stage begins, and does not go on.
 
     Raises:
         DataError: the data set does not fit the model, or all its clips are damaged.
@@ -74,37 +82,18 @@ def examples_for(
         if motion:
             return pairs_for(settings, data, chosen, observer)
         return crops_for(model, settings, data, chosen, observer, fresh)
-    if motion:
-        return motion_for(model, settings, data, chosen, observer, fresh)
-    return clips_for(model, settings, data, chosen, observer, fresh)
-
-
-def clips_for(
-    model: Emo, settings: TrainSettings, data: Path, chosen: Selection, observer: Observer, fresh: bool
-) -> ClipDataset:
-    """Single frames or windows of the clips, in latents."""
-    weights = {record.id: weight for record, weight in zip(chosen.train, chosen.weights, strict=True)}
-    records = check_fits(moving(chosen.train), model.settings.fps, needs_sound=settings.stage != "image")
-    gpu = torch.cuda.is_available() and settings.device != "cpu"
-    device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
-    autoencoder = model.autoencoder.to(device).eval()
-
-    def bad(record: ClipRecord, text: str) -> None:
-        observer.on_warning(f"left out: clip {record.id}: {text}")
-
-    wish = settings.data
-    store = Store(data, autoencoder, model.settings, wish.cache, wish.variants, bad)
-    share_encoding(store, records, on_cpu=settings.device == "cpu")
-    clips = []
-    for done, clip in enumerate(store.clips(records, [weights[record.id] for record in records]), start=1):
+    still = settings.stage == "image"
+    records = check_fits(moving(chosen.train), model.settings.fps, needs_sound=motion or not still)
+    total = len(records) * (settings.data.variants + 1) * (settings.data.portraits if motion else 1)
+    read, clips = read_motion_clips if motion else read_encoded_clips, []
+    for done, clip in enumerate(read(model, settings, data, records, chosen, observer), start=1):
         clips.append(clip)
-        observer.on_clip(done, len(records) * (wish.variants + 1))
+        observer.on_clip(done, total)
     if not clips:
         raise DataError(f"all {len(records)} clips are damaged", "prepare the data set again")
-    if fresh and settings.stage == "image" and settings.audio_warm_up:
+    if fresh and still and settings.audio_warm_up:
         give_ears(model, settings, clips, observer)
-    temporal = settings.stage != "image"
-    return ClipDataset(clips, model.settings, settings.sampling, seed=settings.seed, temporal=temporal)
+    return ClipDataset(clips, model.settings, settings.sampling, seed=settings.seed, temporal=not still)
 
 
 def moving(records: list[ClipRecord]) -> list[ClipRecord]:
@@ -119,36 +108,54 @@ def moving(records: list[ClipRecord]) -> list[ClipRecord]:
     return clips
 
 
-def motion_for(
-    model: Emo, settings: TrainSettings, data: Path, chosen: Selection, observer: Observer, fresh: bool
-) -> ClipDataset:
-    """Single frames or windows of the clips, in motion latents.
+def read_encoded_clips(
+    model: Emo,
+    settings: TrainSettings,
+    data: Path,
+    records: list[ClipRecord],
+    chosen: Selection,
+    observer: Observer,
+) -> Iterator[ClipArrays | LazyClip]:
+    """Read clips in latents of pictures, from the cache, which is filled where it is not; see `examples_for`.
 
-    Raises:
-        DataError: all clips are damaged, or too short.
+    Args:
+        records: those of the chosen clips that are of use.
     """
-    weights = {record.id: weight for record, weight in zip(chosen.train, chosen.weights, strict=True)}
-    records = check_fits(moving(chosen.train), model.settings.fps, needs_sound=True)
-    made = motion_clips(
-        data, records, [weights[record.id] for record in records], model.settings,
+    gpu = torch.cuda.is_available() and settings.device != "cpu"
+    device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
+    autoencoder, wish = model.autoencoder.to(device).eval(), settings.data
+
+    def report_bad(record: ClipRecord, text: str) -> None:
+        observer.on_warning(f"left out: clip {record.id}: {text}")
+
+    store = Store(data, autoencoder, model.settings, wish.cache, wish.variants, report_bad)
+    share_encoding(store, records, on_cpu=settings.device == "cpu")
+    return store.clips(records, chosen.weights_of(records))
+
+
+def read_motion_clips(
+    model: Emo,
+    settings: TrainSettings,
+    data: Path,
+    records: list[ClipRecord],
+    chosen: Selection,
+    observer: Observer,
+) -> Iterator[ClipArrays]:
+    """Read clips in motion latents, from their tracks; see `examples_for`.
+
+    Args:
+        records: those of the chosen clips that are of use.
+    """
+    return motion_clips(
+        data, records, chosen.weights_of(records), model.settings,
         lambda sound: hear(sound, model.settings.audio, model.settings.fps),
         variants=settings.data.variants, portraits=settings.data.portraits, hold_heads=settings.data.hold_heads,
         on_bad=lambda record, text: observer.on_warning(f"left out: clip {record.id}: {text}"),
     )  # fmt: skip
-    clips, total = [], len(records) * (settings.data.variants + 1) * settings.data.portraits
-    for done, clip in enumerate(made, start=1):
-        clips.append(clip)
-        observer.on_clip(done, total)
-    if not clips:
-        raise DataError(f"all {len(records)} clips are damaged", "prepare the data set again")
-    if fresh and settings.stage == "image" and settings.audio_warm_up:
-        give_ears(model, settings, clips, observer)
-    temporal = settings.stage != "image"
-    return ClipDataset(clips, model.settings, settings.sampling, seed=settings.seed, temporal=temporal)
 
 
 def pairs_for(settings: TrainSettings, data: Path, chosen: Selection, observer: Observer) -> Pairs:
-    """Pairs of a portrait and a frame, for the Painter."""
+    """Make pairs of a portrait and a frame, for the Painter; see `examples_for`."""
     return read_pairs(
         data,
         chosen.train,
@@ -161,7 +168,13 @@ def pairs_for(settings: TrainSettings, data: Path, chosen: Selection, observer: 
 
 
 def share_encoding(store: Store, records: list[ClipRecord], on_cpu: bool) -> None:
-    """With several processes, let each encode its share of the clips; then all can read them."""
+    """With several processes, let each encode its share of the clips; then all can read them.
+
+    Args:
+        store: that fills the cache.
+        records: of all clips.
+        on_cpu: whether the processes have no GPU.
+    """
     process, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if processes == 1:
         return

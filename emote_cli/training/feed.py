@@ -49,8 +49,13 @@ class Shares(NamedTuple):
 def divide(settings: TrainSettings, process: int, processes: int) -> Shares:
     """Divide a batch evenly.
 
+    Args:
+        settings: batch and accumulation count.
+        process: number of this process, from 0 on.
+        processes: how many there are.
+
     Raises:
-        TrainingError: it cannot be.
+        TrainingError: batch is no multiple of processes x accumulation.
     """
     parts = processes * settings.accumulation
     if settings.batch % parts:
@@ -63,7 +68,13 @@ def divide(settings: TrainSettings, process: int, processes: int) -> Shares:
 
 
 class StepKeys(Sampler[list[int]]):
-    """The example numbers of this process, pass after pass, from one step on."""
+    """The example numbers of this process, pass after pass, from one step on.
+
+    Args:
+        shares: of this process.
+        batch: samples in a step, of all processes.
+        start: number of the first step.
+    """
 
     def __init__(self, shares: Shares, batch: int, start: int) -> None:
         self.shares, self.batch, self.start = shares, batch, start
@@ -117,7 +128,13 @@ def _in_worker(number: int) -> None:
 
 
 def feed(examples: Examples, settings: TrainSettings, shares: Shares, start: int) -> Iterator[Fed]:
-    """Endless batches from step `start` on.
+    """Make endless batches from a step on.
+
+    Args:
+        examples: number -> example.
+        settings: batch, workers.
+        shares: of this process.
+        start: number of the first step.
 
     Raises:
         DataError: too many damaged clips in a row.

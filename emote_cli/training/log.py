@@ -109,7 +109,13 @@ def draw_curves(curves: dict[str, dict[int, float]], path: Path) -> None:
 
 
 def draw_panel(pen: ImageDraw.ImageDraw, name: str, points: Sequence[tuple[int, float]]) -> None:
-    """A curve, faint as it is and strong as its running mean, with the ends of both axes named."""
+    """Draw a curve, faint as it is and strong as its running mean, with the ends of both axes named.
+
+    Args:
+        pen: draws on the panel.
+        name: of the figure.
+        points: step and value, in the order of the steps; at least one.
+    """
     width, height = PANEL
     (first, last), values = (points[0][0], points[-1][0]), [value for _, value in points]
     low, high = min(values), max(values)

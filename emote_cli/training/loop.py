@@ -124,7 +124,18 @@ def check_examples(examples: Examples) -> None:
 
 
 def take_step(engine: Engine, batches: Iterator[Any], observer: Observer, stop: Stop) -> StepReport:
-    """One step, agreed on by all processes, and its report."""
+    """Take one step that all processes agree on, and report it.
+
+    Args:
+        engine: of the stage.
+        batches: from `feed`.
+        observer: hears of the report and of what was skipped, in the main process.
+        stop: becomes True in all processes once any of them was asked to stop.
+
+    Raises:
+        DataError: too many damaged clips in a row.
+        TrainingError: too many steps in a row had a bad gradient.
+    """
     state, began = engine.state, time.monotonic()
     outcome: Outcome = engine.step(batches)
     rows = engine.gather(outcome.loss, outcome.frames, stop.asked, time.monotonic() - began)
@@ -156,7 +167,19 @@ def take_step(engine: Engine, batches: Iterator[Any], observer: Observer, stop: 
 
 
 def save(engine: Engine, run: Path, observer: Observer) -> int:
-    """Write a checkpoint; returns its step."""
+    """Write a checkpoint.
+
+    Args:
+        engine: of the stage.
+        run: folder of the run.
+        observer: hears where it lies.
+
+    Returns:
+        The step of the checkpoint.
+
+    Raises:
+        TrainingError: the disk is full or not writable.
+    """
     state = engine.state
     folder = save_state(state, run, state.settings.keep_checkpoints, engine.main)
     engine.accelerator.wait_for_everyone()
@@ -169,6 +192,12 @@ def validate(engine: Engine, observer: Observer, examine: Examine | None, stop: 
     """Let `examine` look at the averaged model, in the main process; training goes on as if it had not.
 
     Ctrl-C ends it, and nothing is lost by that.
+
+    Args:
+        engine: of the stage.
+        observer: hears of the figures.
+        examine: model, step -> figures by name; None does nothing.
+        stop: becomes True after Ctrl-C.
     """
     if examine is None:
         return

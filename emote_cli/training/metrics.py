@@ -40,7 +40,17 @@ class Identity(SFace):
     def likeness(
         self, reference: Pixels, face: Face, frames: Sequence[Pixels], faces: Sequence[Face | None]
     ) -> float:
-        """Median cosine of the frames' faces with the reference's; NaN if no frame shows a face."""
+        """Compare the frames' faces with the reference's.
+
+        Args:
+            reference: picture of the person.
+            face: in it.
+            frames: to compare.
+            faces: in each frame; None where none was found.
+
+        Returns:
+            Median of the faces' cosines: 1 is the same face, 0 a stranger; NaN if no frame shows a face.
+        """
         own = self.embed(reference, face)
         each = [
             float(own @ self.embed(frame, seen)) for frame, seen in zip(frames, faces, strict=True) if seen

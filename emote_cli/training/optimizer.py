@@ -62,14 +62,24 @@ def learning_rate_at(step: int, progress: float, settings: TrainSettings) -> flo
 
 
 class Average:
-    """Moving average of the parameters that train, in their own place and precision."""
+    """Moving average of the parameters that train, in their own place and precision.
+
+    Args:
+        parameters: by name; they are copied.
+    """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self.values: dict[str, Tensor] = {name: value.detach().clone() for name, value in parameters.items()}
 
     @torch.no_grad()
     def follow(self, parameters: Mapping[str, nn.Parameter], step: int, decay: float) -> None:
-        """Move towards the parameters, all at once; faster in the first steps."""
+        """Move towards the parameters, all at once; faster in the first steps.
+
+        Args:
+            parameters: as they are after the step.
+            step: number of the step.
+            decay: share of the average that stays, 0 ... 1; less in the first steps.
+        """
         kept = min(decay, (1 + step) / (10 + step))
         follow = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
         follow([self.values[name] for name in parameters], list(parameters.values()), None)

@@ -45,7 +45,14 @@ Points = Float[np.ndarray, "478 2"]
 
 
 class Pair(NamedTuple):
-    """What the Painter is shown, and what it should have painted, in [-1, 1]; a batch has one more axis in front."""
+    """What the Painter is shown, and what it should have painted, in [-1, 1]; a batch has one more axis in front.
+
+    Attributes:
+        warped: the moved portrait with the sketch of a mouth in it.
+        portrait: moved with the head only.
+        hints: for the Painter, see model/painter.py.
+        target: the true frame.
+    """
 
     warped: Float[Tensor, "*b 3 side side"]
     portrait: Float[Tensor, "*b 3 side side"]
@@ -189,7 +196,13 @@ def read_pairs(
 
 
 def read_shots(folder: Path, record: ClipRecord, count: int) -> list[Shot]:
-    """Read some frames of a clip that show a face, evenly spread."""
+    """Read some frames of a clip that show a face, evenly spread.
+
+    Args:
+        folder: the prepared data set.
+        record: of the clip.
+        count: about how many frames, from the whole clip.
+    """
     tracks = read_tracks(folder, record)
     points = tracks["landmarks_px"][..., :2].astype(np.float32)
     stride = max(record.frames // count, 1)

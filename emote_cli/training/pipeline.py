@@ -15,7 +15,6 @@ from emote_cli.model.emo import Emo
 from emote_cli.settings_tree import save_settings
 from emote_cli.training.engine import check_device
 from emote_cli.training.examples import examples_for
-from emote_cli.training.feed import Examples
 from emote_cli.training.latent_scale import measure_latent_scale
 from emote_cli.training.log import RunLog
 from emote_cli.training.loop import train
@@ -42,7 +41,16 @@ from emote_cli.zoo.locate import locate, newest_ema
 
 
 def run_all(stages: Sequence[StageRun], data: Path, records: list[ClipRecord], observer: Observer) -> Path:
-    """Train every stage that is not finished; returns the folder that `--model` takes.
+    """Train every stage that is not finished.
+
+    Args:
+        stages: in the order of their training.
+        data: the prepared data set.
+        records: its clips.
+        observer: hears of everything.
+
+    Returns:
+        The folder that `--model` takes.
 
     Raises:
         EmoteError: whatever goes wrong.
@@ -65,7 +73,18 @@ def run_all(stages: Sequence[StageRun], data: Path, records: list[ClipRecord], o
 
 
 def run_stage(stage: StageRun, data: Path, records: list[ClipRecord], observer: Observer) -> None:
-    """Train one stage, from its newest checkpoint if it has one."""
+    """Train one stage, from its newest checkpoint if it has one.
+
+    Args:
+        stage: to train.
+        data: the prepared data set.
+        records: its clips.
+        observer: hears of everything.
+
+    Raises:
+        EmoteError: whatever goes wrong.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, with the state saved.
+    """
     settings, run = stage.settings, stage.run
     observer.on_stage(settings.stage, run)
     chosen, saved = select(records, settings.data), newest_checkpoint(run)
@@ -80,14 +99,21 @@ def run_stage(stage: StageRun, data: Path, records: list[ClipRecord], observer: 
     told = Observers(log, observer)
     examples = examples_for(model, settings, data, chosen, told, fresh=saved is None)
     examine = examiner_for(stage, data, chosen, told)
-    train(objective_for(stage, model, examples), examples, run, told, examine)
+    train(objective_for(stage, model), examples, run, told, examine)
     if is_main():
         log.draw()
         (run / FINISHED).touch()
 
 
 def examiner_for(stage: StageRun, data: Path, chosen: Selection, observer: Observer) -> Examiner | None:
-    """What makes the stage's validation videos, if it has any."""
+    """Make what renders the stage's validation videos, if it has any.
+
+    Args:
+        stage: that is trained.
+        data: the prepared data set.
+        chosen: held-out clips are shown; training clips where there are none.
+        observer: is warned of that.
+    """
     settings = stage.settings
     if not settings.validation.every or settings.stage == "vae":
         return None
@@ -98,8 +124,12 @@ def examiner_for(stage: StageRun, data: Path, chosen: Selection, observer: Obser
     )
 
 
-def objective_for(stage: StageRun, model: Emo, examples: Examples) -> Objective:
-    """What the stage learns.
+def objective_for(stage: StageRun, model: Emo) -> Objective:
+    """Choose what the stage learns.
+
+    Args:
+        stage: that is trained.
+        model: it starts with; its parameters are frozen but for those that the stage trains.
 
     Raises:
         SettingsError: the original that is distilled does not take such steps.
@@ -116,7 +146,19 @@ def objective_for(stage: StageRun, model: Emo, examples: Examples) -> Objective:
 
 
 def first_model(stage: StageRun, data: Path, chosen: Selection) -> Emo:
-    """What a stage starts or goes on with; its latents are scaled to the data after `--stage vae`."""
+    """Load or build the model that a stage goes on or starts with.
+
+    After `--stage vae` its latents are scaled to the data.
+
+    Args:
+        stage: that is trained.
+        data: the prepared data set.
+        chosen: its clips.
+
+    Raises:
+        TrainingError: the start does not fit the stage.
+        WeightsError: the start is unknown, missing or damaged.
+    """
     saved = newest_checkpoint(stage.run)
     if saved is not None:
         return few_steps(load_model(saved / EMA), stage.settings)

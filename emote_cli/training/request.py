@@ -98,7 +98,12 @@ def plan(request: Request, out: Path) -> list[StageRun]:
 
 
 def resolve(model: str, stage: StageName, assignments: list[str]) -> TrainSettings:
-    """The recipe of a stage with the request's assignments; `device=cuda` takes what the recipe says for GPUs.
+    """Settle the settings of a stage: recipe, then assignments; `device=cuda` takes what the recipe says for GPUs.
+
+    Args:
+        model: whose recipe it is.
+        stage: of it.
+        assignments: texts like `learning_rate=2e-5`.
 
     Raises:
         SettingsError: an assignment is wrong.

@@ -88,6 +88,11 @@ def trainable_names(
 def match_names(names: list[str], pattern: str, option: str) -> set[str]:
     """The names that a pattern matches.
 
+    Args:
+        names: of parameters.
+        pattern: regular expression; it may match anywhere in a name.
+        option: that gave it, with its equals sign, for the error.
+
     Raises:
         TrainingError: it is no regular expression or matches nothing.
     """

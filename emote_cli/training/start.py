@@ -47,7 +47,12 @@ def begin(stage: StageName, model: str, start: str | None, changes: list[str], s
 
 
 def begin_anew(stage: StageName, settings: ModelSettings, seed: int) -> Emo:
-    """A model before its first stage.
+    """Build a model before its first stage.
+
+    Args:
+        stage: that will train it.
+        settings: of the model.
+        seed: of random weights.
 
     Raises:
         TrainingError: the stage is not the first.
@@ -99,6 +104,11 @@ def take_shipped_autoencoder(model: Emo) -> None:
 
 def check_order(stage: StageName, folder: Path | None, start: str) -> None:
     """Refuse to skip a stage.
+
+    Args:
+        stage: that will train.
+        folder: of the model that it starts from; None: it has no files.
+        start: as the user named it, for the error.
 
     Raises:
         TrainingError: the checkpoint lacks the stage before.

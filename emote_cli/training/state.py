@@ -103,6 +103,15 @@ def save_state(state: TrainingState, run: Path, keep: int, main: bool = True) ->
 
     With sharded weights every process must call this; only the `main` one writes.
 
+    Args:
+        state: of the run, at a step.
+        run: its folder.
+        keep: how many checkpoints stay.
+        main: whether this process writes.
+
+    Returns:
+        The checkpoint's folder.
+
     Raises:
         TrainingError: the disk is full or not writable; older checkpoints are whole.
     """
@@ -137,7 +146,13 @@ def save_state(state: TrainingState, run: Path, keep: int, main: bool = True) ->
 
 
 def write_model(model: Emo, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Write settings and weights as `load_model` reads them."""
+    """Write settings and weights as `load_model` reads them.
+
+    Args:
+        model: its settings are written.
+        tensors: weights by name, averaged ones here.
+        folder: where they go.
+    """
     save_settings(model.settings, folder / SETTINGS)
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
 

@@ -61,6 +61,12 @@ class HeldOut:
 def read_held_out(folder: Path, record: ClipRecord, size: int, seconds: float) -> HeldOut:
     """Read the beginning of a clip.
 
+    Args:
+        folder: the prepared data set.
+        record: of the clip.
+        size: side in pixels to which frames are scaled.
+        seconds: how much of it, from the first frame with a face on.
+
     Raises:
         EmoteError: it is damaged.
     """

@@ -85,6 +85,12 @@ class Results:
 def build(visits: Visits, renders: Renders, model: str, run: RunFolder | None = None) -> gr.Blocks:
     """The page's parts, joined to what they do.
 
+    Args:
+        visits: the tabs and their files.
+        renders: the line of videos.
+        model: that is chosen at first.
+        run: a training run to show beside it, or None.
+
     Raises:
         EmoteError: the model is unknown, missing or damaged.
     """

@@ -49,6 +49,15 @@ def number_faces(path: Path) -> Faces:
 
 
 def face_at(boxes: tuple[Box, ...], x: float, y: float) -> int:
-    """Number of the face that a click at this place means: the one whose middle is nearest."""
+    """Find the face that a click means: the one whose middle is nearest, over its size.
+
+    Args:
+        boxes: of the faces, largest first.
+        x: of the click, in pixels of the picture.
+        y: of the click.
+
+    Returns:
+        Its number, from 1 on.
+    """
     distances = [math.dist(box.center, (x, y)) / max(box.width, box.height, 1.0) for box in boxes]
     return distances.index(min(distances)) + 1

@@ -112,7 +112,14 @@ def serve(
 
 @contextlib.contextmanager
 def page_app(root: Path, model: str, run: RunFolder | None = None, share: bool = False) -> Iterator[Any]:
-    """The guarded page as an ASGI application; its files lie below `root`, and renders stop at the end."""
+    """The guarded page as an ASGI application; its files lie below `root`, and renders stop at the end.
+
+    Args:
+        root: folder for all that is uploaded and made.
+        model: that is chosen at first.
+        run: a training run to show, or None.
+        share: whether Gradio's tunnel will ask for the page under a name of its own.
+    """
     from emote_cli.web.visits import Visits
 
     visits = Visits(root.resolve())

@@ -52,7 +52,13 @@ def notes(lines: list[str], hidden: Path) -> str:
 
 
 def progress(render: Render | None, before: int, hidden: Path) -> str:
-    """How far a render is: in words for everybody, and as a bar and the newest frame."""
+    """Tell how far a render is: in words for everybody, and as a bar and the newest frame.
+
+    Args:
+        render: the tab's last one; None: there is none.
+        before: how many renders of others come first.
+        hidden: folder whose path no message may show.
+    """
     if render is None:
         return f"<p>{texts.NOTHING}</p>"
     if render.state == "failed" and render.error is not None:

@@ -81,7 +81,13 @@ class Visits:
                 visit.gone = time.monotonic()
 
     def hold(self, visit: Visit, name: str, upload: Path | None) -> None:
-        """Note what a field of the page shows now; what it showed before is deleted if nobody else shows it."""
+        """Note what a field of the page shows now; what it showed before is deleted if nobody else shows it.
+
+        Args:
+            visit: the tab.
+            name: of the field.
+            upload: file that it shows; None: it is empty.
+        """
         with self._lock:
             before = visit.held.pop(name, None)
             if upload is not None:

@@ -26,7 +26,15 @@ _SECOND_FACE = 0.1
 
 @dataclass(slots=True)
 class FrameStatistics:
-    """Gathers what can only be seen while the frames go by."""
+    """Gathers what can only be seen while the frames go by.
+
+    Attributes:
+        several: frames with a second face that is nearly as large.
+        frozen: frames that are equal to the one before.
+        n_frames: seen so far.
+        brightness: of the largest face, every few frames, 0 ... 255.
+        sharpness: of the largest face, every few frames.
+    """
 
     several: int = 0
     frozen: int = 0

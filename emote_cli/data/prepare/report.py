@@ -79,7 +79,13 @@ def write_report(dataset_dir: Path, records: list[ClipRecord], settings: Prepare
 
 
 def render(dataset_dir: Path, records: list[ClipRecord], settings: PrepareSettings) -> str:
-    """The page as HTML text."""
+    """Make the page as HTML text.
+
+    Args:
+        dataset_dir: the data set.
+        records: of all clips, rejected ones included.
+        settings: of the run.
+    """
     kept = [record for record in records if record.reason is None]
     dropped = [record for record in records if record.reason is not None]
     body = [

@@ -79,6 +79,15 @@ def plan(
 ) -> PreparePlan:
     """Check input and output, and list the videos and stills; writes nothing.
 
+    Args:
+        folder: where the videos are.
+        dataset_dir: where the clips go.
+        settings: how they are cut and filtered.
+        face_model: file of the face detector.
+        layout: how the folder is arranged; "auto" finds out.
+        workers: processes; ignored with `ray`.
+        ray: address of a Ray cluster, "local", or None.
+
     Raises:
         InputError: no folder, nothing to prepare.
         OutputError: the data set lies in the input folder, or is a file.

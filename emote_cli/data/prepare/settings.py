@@ -86,6 +86,11 @@ class PrepareSettings(Settings):
 def gather_settings(path: Path | None, assignments: list[str], options: dict[str, Any]) -> PrepareSettings:
     """Defaults, overruled by a YAML file, overruled by `name=value` texts, overruled by options.
 
+    Args:
+        path: of the YAML file, or None.
+        assignments: texts like `max_yaw_deg=60`.
+        options: of the command, those that were given.
+
     Raises:
         SettingsError: the file is missing or no YAML; a setting is unknown or out of range.
     """

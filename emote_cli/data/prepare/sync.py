@@ -55,7 +55,13 @@ UNKNOWN = Lag(0.0, math.nan)
 
 
 def cut_sound(sound: Waveform, start_s: float, seconds: float) -> Waveform:
-    """A stretch of the sound, of exactly that length; silence where there is none."""
+    """A stretch of the sound, of exactly that length; silence where there is none.
+
+    Args:
+        sound: the recording.
+        start_s: seconds from its beginning; may be negative.
+        seconds: length of the stretch.
+    """
     first, last = (round(s * sound.sample_rate_hz) for s in (start_s, start_s + seconds))
     missing = min(max(-first, 0), last - first)
     samples = np.pad(sound.samples[max(first, 0) : max(last, 0)], (missing, 0))
@@ -63,7 +69,16 @@ def cut_sound(sound: Waveform, start_s: float, seconds: float) -> Waveform:
 
 
 def loudness(waveform: Waveform, fps: float, n_frames: int) -> Float[np.ndarray, " frames"]:
-    """Mean of the logarithmic mel bands of the vowels (300 to 2,600 Hz), smoothed, at the middle of each frame."""
+    """Measure how loud the vowels (300 to 2,600 Hz) are at the middle of each frame.
+
+    Args:
+        waveform: the sound.
+        fps: frames per second of the video.
+        n_frames: of the video.
+
+    Returns:
+        Mean of the logarithmic mel bands, smoothed; only differences have a meaning.
+    """
     rate, half = waveform.sample_rate_hz, _SPECTRUM // 2
     columns = spectra(np.pad(waveform.samples, half).astype(np.float32), _SPECTRUM, _SPECTRUM, _COLUMN)
     mel = columns @ mel_filters(rate, _SPECTRUM, 40, 300, 2600).T

@@ -282,7 +282,14 @@ def _segment_record(video: _Video, segment: Segment) -> ClipRecord:
 
 
 def reject(record: ClipRecord, reason: str, detail: str, marks: list[str] | None = None) -> ClipRecord:
-    """The same record, rejected for `reason`; `marks` are all reasons if there are more."""
+    """Copy a record as that of a rejected clip.
+
+    Args:
+        record: of the clip.
+        reason: a key of REASONS.
+        detail: the values, for the report.
+        marks: all reasons if there are more.
+    """
     return replace(record, reason=reason, detail=detail, marks=marks or [reason], has_audio=False)
 
 

@@ -19,7 +19,7 @@ class Reconstruction(Objective):
     """Crops -> how far the decoded picture is from the crop."""
 
     def forward(self, batch: Pictures, step: int, first: int) -> Float[Tensor, " b"]:
-        """One loss per crop."""
+        """One loss per crop; see `Objective.forward`."""
         size = self.model.settings.autoencoder
         cells = batch.pixels.shape[-1] // size.factor
         shape = (size.latent_channels, cells, cells)

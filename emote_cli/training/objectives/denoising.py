@@ -30,7 +30,7 @@ class Denoising(Objective):
         self.schedule = NoiseSchedule(model.settings.diffusion)
 
     def forward(self, batch: TrainingExample, step: int, first: int) -> Float[Tensor, " b"]:
-        """One loss per sample."""
+        """One loss per sample; see `Objective.forward`."""
         batch = encode_pictures(self.model, batch)
         drawn = draw(batch, self.schedule, self.settings.step, self.settings.seed, step, first)
         temporal = self.settings.stage != "image"
@@ -38,7 +38,13 @@ class Denoising(Objective):
 
 
 def disturb_motion(batch: TrainingExample, drawn: Draw, settings: StepSettings) -> Float[Tensor, "b n c h w"]:
-    """Disturb motion frames as an imperfect chunk before would have left them."""
+    """Disturb motion frames as an imperfect chunk before would have left them.
+
+    Args:
+        batch: of latents.
+        drawn: its noise, and which cells are kept.
+        settings: how strong the noise is, and whether cells are blanked.
+    """
     motion = batch.motion
     if settings.motion_noise:
         deviation = motion.std(dim=(1, 2, 3, 4), keepdim=True)
@@ -53,7 +59,15 @@ def conditioning_for(
     settings: StepSettings,
     temporal: bool,
 ) -> Conditioning:
-    """Build the conditioning by the model's own function, then drop parts."""
+    """Build the conditioning by the model's own function, then drop what was drawn to be dropped.
+
+    Args:
+        model: that trains.
+        batch: of latents.
+        drawn: what is dropped from which sample.
+        settings: how motion frames are disturbed.
+        temporal: whether frames follow each other (all stages but image).
+    """
     full = model.condition(
         reference=model.encode_reference(batch.reference),
         motion=disturb_motion(batch, drawn, settings) if temporal else None,
@@ -74,7 +88,16 @@ def loss_for(
     settings: StepSettings,
     temporal: bool,
 ) -> Float[Tensor, " b"]:
-    """One loss per sample, weighted after the mean over the sample, before the mean over the batch."""
+    """One loss per sample, weighted after the mean over the sample, before the mean over the batch.
+
+    Args:
+        model: that trains.
+        schedule: of the noise.
+        batch: of latents.
+        drawn: its noise, timesteps, and what is dropped.
+        settings: chances and weights.
+        temporal: whether frames follow each other (all stages but image).
+    """
     clean = model.to_target(batch.target, batch.reference)
     noise, timestep = drawn.noise.to(clean), drawn.timestep.to(clean.device)
     conditioning = conditioning_for(model, batch, drawn, settings, temporal)

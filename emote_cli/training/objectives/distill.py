@@ -87,7 +87,7 @@ class Distillation(Objective):
         self.schedule = NoiseSchedule(model.settings.diffusion)
 
     def forward(self, batch: TrainingExample, step: int, first: int) -> Float[Tensor, " b"]:
-        """One loss per sample."""
+        """One loss per sample; see `Objective.forward`."""
         batch, settings = encode_pictures(self.model, batch), self.settings
         drawn = draw(batch, self.schedule, settings.step, settings.seed, step, first)
         return distill_loss(
@@ -139,7 +139,17 @@ def distill_loss(
     settings: StepSettings,
     distill: DistillSettings,
 ) -> Float[Tensor, " b"]:
-    """One loss per sample: the student's prediction against the one that does the original's steps in one."""
+    """One loss per sample: the student's prediction against the one step that replaces several of the original's.
+
+    Args:
+        model: the student.
+        original: whose steps it learns to replace.
+        schedule: of the noise.
+        batch: of latents.
+        drawn: its noise, timesteps, and what is dropped.
+        settings: chances and weights.
+        distill: how many steps the student has, and how many of the original's replace one of them.
+    """
     clean = model.to_target(batch.target, batch.reference)
     span = schedule.settings.timesteps // distill.steps
     start = start_of_span(drawn.timestep.to(clean.device), span)

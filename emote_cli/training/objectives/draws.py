@@ -41,7 +41,13 @@ class Draw:
 
 
 def sample_generator(seed: int, step: int, sample: int) -> torch.Generator:
-    """The source of all randomness of one sample of one step."""
+    """Make the source of all randomness of one sample of one step.
+
+    Args:
+        seed: of the run.
+        step: number of the optimizer step.
+        sample: number of the sample in the step, over all processes.
+    """
     state = np.random.SeedSequence([seed, step, sample]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
@@ -108,6 +114,12 @@ def draw_at_once(
     """All random numbers of a batch, its noise in one call on the batch's device: nothing is brought over.
 
     They depend on the generator of the batch's first sample, and so on how many processes share a step.
+
+    Args:
+        batch: only its shape and its device count.
+        schedule: draws the timesteps.
+        settings: chances and sizes.
+        generator: of the batch's first sample.
     """
     device, rows = batch.target.device, len(batch.target)
     there = torch.Generator(device).manual_seed(generator.initial_seed())
@@ -131,7 +143,14 @@ def draw_at_once(
 def draw_timestep(
     schedule: NoiseSchedule, settings: StepSettings, generator: torch.Generator, chance: float
 ) -> Int[Tensor, ""]:
-    """Uniform; or the last one, with the chance `terminal`."""
+    """Draw a timestep: all are as likely; or take the last one, with the chance `terminal`.
+
+    Args:
+        schedule: says how many there are.
+        settings: of them `terminal`.
+        generator: of the sample.
+        chance: a number of the sample's, 0 ... 1; below `terminal` the last timestep is taken.
+    """
     drawn = schedule.random_timesteps(1, generator)[0]
     last = schedule.settings.timesteps - 1
     return torch.full_like(drawn, last) if chance < settings.terminal else drawn

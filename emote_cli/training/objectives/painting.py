@@ -34,6 +34,9 @@ class Critic(nn.Module):
     """Patches of a mouth -> true or painted, and the features on the way.
 
     Each filter has length 1, which keeps the critic from winning by shouting.
+
+    Args:
+        width: channels of the first layer.
     """
 
     def __init__(self, width: int = 32) -> None:
@@ -74,7 +77,12 @@ def reverse(value: Tensor, scale: float) -> Tensor:
 
 
 class Painting(Objective):
-    """Pairs -> how far the painted mouth is from the true one."""
+    """Pairs -> how far the painted mouth is from the true one.
+
+    Args:
+        model: with a Painter; nothing else of it trains.
+        settings: of the stage.
+    """
 
     def __init__(self, model: Emo, settings: TrainSettings) -> None:
         super().__init__(model, settings)
@@ -91,7 +99,7 @@ class Painting(Objective):
         self.critic.to(device)
 
     def forward(self, batch: Pair, step: int, first: int) -> Float[Tensor, " b"]:
-        """One loss per pair."""
+        """One loss per pair; see `Objective.forward`."""
         painted = self.model.painter.paint(batch.warped, batch.portrait, batch.hints)
         losses = picture_losses(painted, batch.target, batch.hints[:, :1])
         return losses + self._critic_losses(painted, batch)
@@ -123,7 +131,13 @@ class Painting(Objective):
 def picture_losses(
     painted: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"], opening: Float[Tensor, "b 1 h w"]
 ) -> Float[Tensor, " b"]:
-    """L1 of pixels and of the differences between neighbors at three sizes; more in the mouth's opening."""
+    """L1 of pixels and of the differences between neighbors at three sizes; more in the mouth's opening.
+
+    Args:
+        painted: in [-1, 1].
+        target: the true picture, in [-1, 1].
+        opening: of the mouth, 0 ... 1.
+    """
     near = functional.max_pool2d(functional.avg_pool2d(opening, 5, 1, 2), 7, 1, 3)
     weight = 1 + MOUTH_WEIGHT * near
     weight = weight / weight.mean((1, 2, 3), keepdim=True)
