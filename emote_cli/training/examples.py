@@ -118,8 +118,7 @@ def read_encoded_clips(
 ) -> Iterator[ClipArrays | LazyClip]:
     """Read clips in latents of pictures, from the cache, which is filled where it is not; see `examples_for`.
 
-    Args:
-        records: those of the chosen clips that are of use.
+    `records` are those of the chosen clips that are of use.
     """
     gpu = torch.cuda.is_available() and settings.device != "cpu"
     device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
@@ -143,8 +142,7 @@ def read_motion_clips(
 ) -> Iterator[ClipArrays]:
     """Read clips in motion latents, from their tracks; see `examples_for`.
 
-    Args:
-        records: those of the chosen clips that are of use.
+    `records` are those of the chosen clips that are of use.
     """
     return motion_clips(
         data, records, chosen.weights_of(records), model.settings,
