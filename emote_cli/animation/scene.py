@@ -89,11 +89,7 @@ def read_scene(
     )
     voice = separator(folder) if options.separate_vocals else None
     fps = options.fps or Fraction(settings.fps)
-    if speech.duration_s * min(float(fps), settings.fps) < 1:
-        raise InputError(
-            f"{audio} is shorter than one frame: {speech.duration_s:.3f} s at {float(fps):g} fps",
-            hint="give a longer recording",
-        )
+    check_length(speech, audio, min(fps, Fraction(settings.fps)))
     check_model_has(settings, options)
     before_faces()
     faces = find_all_faces(photo, locate_bundled("face_landmarker.task"))
@@ -101,7 +97,9 @@ def read_scene(
         photo, portrait, settings.image_size, faces, options.face or "largest", square_for(settings)
     )
     cut, unknown = with_identity(cut, photo, folder, settings)
-    several = (f"{len(faces)} faces: the largest is animated; --face chooses another",)
+    several = len(faces) > 1 and options.face is None
+    notes = [f"{len(faces)} faces: the largest is animated; --face chooses another"] if several else []
+    notes += [*doubts(cut, settings.image_size), *unknown, *speech.notes]
     return Scene(
         settings=settings,
         photo=photo,
@@ -111,16 +109,28 @@ def read_scene(
         n_frames=count_frames(speech.n_samples, speech.sample_rate_hz, fps),
         size=shown_size(photo, options.frame, options.size, settings.image_size),
         faces=tuple(faces),
-        notes=(
-            *(several if len(faces) > 1 and options.face is None else ()),
-            *doubts(cut, settings.image_size),
-            *unknown,
-            *speech.notes,
-            *note_idle_options(settings, options),
-        ),
+        notes=(*notes, *note_idle_options(settings, options)),
         audio=audio,
         separator=voice,
     )
+
+
+def check_length(speech: Sound, audio: Path, fps: Fraction) -> None:
+    """Refuse a recording that is shorter than one frame.
+
+    Args:
+        speech: the recording, or the part of it that is used.
+        audio: its file, for the error.
+        fps: the lower of the output's and the model's frame rate.
+
+    Raises:
+        InputError: it is shorter.
+    """
+    if speech.duration_s * fps < 1:
+        raise InputError(
+            f"{audio} is shorter than one frame: {speech.duration_s:.3f} s at {float(fps):g} fps",
+            hint="give a longer recording",
+        )
 
 
 def listen(scene: Scene, options: AnimateOptions) -> Sound:

@@ -7,9 +7,12 @@ import time
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from emote_cli.data.prepare.run import PreparePlan
 
 
 class LayoutName(StrEnum):
@@ -104,6 +107,19 @@ def prepare(
         workers=workers or os.cpu_count() or 1,
         ray=ray,
     )
+    accepted = _run(todo)
+    if cache is not None and accepted:
+        _store_cache(dataset, cache)
+    if part_size is not None and accepted:
+        _pack(dataset, part_size)
+    console.result(dataset / "report.html")
+
+
+def _run(todo: PreparePlan) -> int:
+    """Make the data set under a progress bar, and say how it went; returns how many clips were accepted."""
+    from emote_cli import console
+    from emote_cli.data.prepare import run as runs
+
     begin, last = time.monotonic(), None
     with (
         console.progress("preparing", len(todo.sources), "files") as advance,
@@ -118,11 +134,7 @@ def prepare(
     fresh = f"{last.done - last.resumed} of {last.total} files in {took_s:.0f} s"
     console.say(f"{fresh}; {last.resumed} were done before" if last.resumed else fresh)
     console.say(f"accepted {last.accepted} clips, {_duration(last.accepted_s)}; rejected {last.rejected}")
-    if cache is not None and last.accepted:
-        _store_cache(dataset, cache)
-    if part_size is not None and last.accepted:
-        _pack(dataset, part_size)
-    console.result(dataset / "report.html")
+    return last.accepted
 
 
 def _pack(dataset: Path, most_mb: float) -> None:

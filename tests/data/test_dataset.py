@@ -11,8 +11,9 @@ import torch
 from tiny_dataset import make_dataset
 
 from emote_cli.data import cache
-from emote_cli.data.cache import StoredLatents, VideoFrames, cached_clips, load_clip, map_tensor
+from emote_cli.data.cache import cached_clips, load_clip
 from emote_cli.data.dataset import ClipDataset, LazyClip, SamplingSettings, coverage
+from emote_cli.data.frame_stores import StoredLatents, VideoFrames, map_tensor
 from emote_cli.data.manifest import read_records
 from emote_cli.data.variants import Variant, variant_of
 from emote_cli.errors import DataError, InputError
