@@ -9,7 +9,14 @@ import pytest
 from emote_cli.errors import WeightsError
 from emote_cli.zoo import locate as zoo_locate
 from emote_cli.zoo.catalog import FASTER_MODELS, KNOWN_MODELS, licence_text, registry
-from emote_cli.zoo.locate import check_folder, locate, locate_bundled, newest_ema, separator, verify_sha256
+from emote_cli.zoo.locate import (
+    check_folder,
+    locate,
+    locate_bundled,
+    locate_separator,
+    newest_ema,
+    verify_sha256,
+)
 from emote_cli.zoo.lock import Locked, fault, model_of, read_lock, write_lock
 
 
@@ -245,7 +252,7 @@ def test_what_is_loaded_is_what_is_downloaded():
 def test_the_separator_lies_with_a_model_or_with_hallo(tmp_path, monkeypatch):
     monkeypatch.setattr("emote_cli.zoo.locate.home", lambda name: tmp_path / "hub" / name)
     with pytest.raises(WeightsError, match="not installed"):
-        separator(None)
+        locate_separator(None)
     for place in (tmp_path / "hub" / "hallo", tmp_path / "own"):
         write(place / "audio_separator" / "Kim_Vocal_2.onnx", b"1" * 11)
-        assert separator(tmp_path / "own") == place / "audio_separator" / "Kim_Vocal_2.onnx"
+        assert locate_separator(tmp_path / "own") == place / "audio_separator" / "Kim_Vocal_2.onnx"

@@ -35,7 +35,7 @@ def choose_face(faces: list[Face], choice: FaceChoice, source: Path, size: tuple
         box = Box(*choice)
         if not (0 <= box.x0 < box.x1 <= width and 0 <= box.y0 < box.y1 <= height):
             raise FaceError(
-                f"the face box {corners(box)} lies outside {source} ({width}x{height})",
+                f"the face box {format_box(box)} lies outside {source} ({width}x{height})",
                 hint="give x0,y0,x1,y1 in pixels of the upright picture",
             )
         near = max(faces, key=lambda face: overlap(face.box_px, box), default=None)
@@ -55,7 +55,7 @@ def choose_face(faces: list[Face], choice: FaceChoice, source: Path, size: tuple
     return faces[number - 1]
 
 
-def corners(box: Box) -> str:
+def format_box(box: Box) -> str:
     """A box as `x0,y0,x1,y1`, in whole pixels."""
     return ",".join(f"{value:.0f}" for value in (box.x0, box.y0, box.x1, box.y1))
 

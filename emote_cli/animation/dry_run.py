@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emote_cli import __version__
-from emote_cli.animation.choice import corners
+from emote_cli.animation.choice import format_box
 from emote_cli.animation.cpu import cache_folder, processor, read_note, write_note
 from emote_cli.animation.finishing import show_chunks
 from emote_cli.animation.render import Plan, load_animator
@@ -56,8 +56,8 @@ def describe(plan: Plan, animator: Animator | None = None) -> dict[str, str]:
     pace, is_old = pace_of(plan, n_chunks, animator)
     seconds = pace.first_s + pace.chunk_s * (n_chunks - 1)
     return {
-        "portrait": f"{job.portrait}, square {corners(scene.portrait.crop_px)}",
-        "face": f"{corners(scene.portrait.face.box_px)} of the {side} x {side} square",
+        "portrait": f"{job.portrait}, square {format_box(scene.portrait.crop_px)}",
+        "face": f"{format_box(scene.portrait.face.box_px)} of the {side} x {side} square",
         "sound": f"{job.audio}, {scene.speech.duration_s:.2f} s from {job.options.start:g} s on",
         "model": f"{job.model}, {settings.fps} fps, {n_chunks} chunks of {chunk} frames",
         "output": f"{job.output}, {scene.size[0]} x {scene.size[1]}, {scene.n_frames} frames at {scene.fps} fps",

@@ -18,7 +18,7 @@ from emote_cli.animation.aids.idle import Idle
 from emote_cli.animation.aids.paste import Liven, Paster, leave_as_is
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.options import AnimateOptions
-from emote_cli.animation.portrait import square_of
+from emote_cli.animation.portrait import cut_square
 from emote_cli.animation.retime import find_first_shown, retime
 from emote_cli.animation.scene import Scene, listen
 from emote_cli.media.image import resize
@@ -103,10 +103,10 @@ def make_finisher(scene: Scene, options: AnimateOptions) -> Callable[[Pixels, fl
         if (width // 2 * 2, height // 2 * 2) == size:
             return lambda frame, time_s: np.ascontiguousarray(paste(frame, time_s)[: size[1], : size[0]])
         return lambda frame, time_s: resize(paste(frame, time_s), size)
-    side = finished_side(scene, options)
+    side = find_finished_side(scene, options)
     enlarge: Callable[[Pixels], Enlarged] = partial(enlarge_plainly, side=side)
     if detail and side > portrait.pixels.shape[0]:
-        enlarge = Enlarger(portrait.pixels, square_of(photo, portrait.crop_px, portrait.roll_deg, side))
+        enlarge = Enlarger(portrait.pixels, cut_square(photo, portrait.crop_px, portrait.roll_deg, side))
     return lambda frame, time_s: resize(np.rint(liven(enlarge(frame), time_s)).astype(np.uint8), size)
 
 
@@ -115,7 +115,7 @@ def make_livener(scene: Scene, options: AnimateOptions) -> Liven:
     portrait, speed = scene.portrait, find_idle_speed(scene, options)
     if speed is None:
         return leave_as_is
-    side = finished_side(scene, options)
+    side = find_finished_side(scene, options)
     return Idle(portrait.face, side / portrait.pixels.shape[0], side, speed, options.seed)
 
 
@@ -127,7 +127,7 @@ def find_idle_speed(scene: Scene, options: AnimateOptions) -> float | None:
     return settings.head_speed if options.head_speed is None else options.head_speed
 
 
-def finished_side(scene: Scene, options: AnimateOptions) -> int:
+def find_finished_side(scene: Scene, options: AnimateOptions) -> int:
     """Side of the square when nothing but pasting or shrinking is left to do."""
     if options.frame == "full":
         return round(scene.portrait.crop_px.width)

@@ -19,7 +19,7 @@ from emote_cli.animation.device import FULL, Precision
 from emote_cli.model.painter import HINTS, VIEW, Painter
 from emote_cli.perception.face_mesh import RIM, fill_mouth, places, similarity, warp_field, warp_shift
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, OVAL, SKULL, UPPER_INNER_LIP
-from emote_cli.perception.mouth_sketch import find_teeth, heights, show_own, sketch
+from emote_cli.perception.mouth_sketch import find_teeth, interpolate_line, show_own, sketch
 from emote_cli.types import Pixels
 
 FIELD_SIDE = 320
@@ -89,7 +89,7 @@ class Seen(NamedTuple):
     hints: Float[np.ndarray, "5 side side"]
 
 
-def look(picture: Pixels, rest: Points, points: Points, view: View) -> Seen:
+def show_painter(picture: Pixels, rest: Points, points: Points, view: View) -> Seen:
     """The Painter's inputs for a frame.
 
     Args:
@@ -121,7 +121,7 @@ def look(picture: Pixels, rest: Points, points: Points, view: View) -> Seen:
 def _depth(points: Points) -> Float[np.ndarray, "side side"]:
     """How deep between the lips a pixel is: -0.5 at the upper one, 0.5 at the lower one."""
     line = np.arange(VIEW, dtype=np.float32)
-    upper, lower = (heights(points[list(lip)], line) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
+    upper, lower = (interpolate_line(points[list(lip)], line) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
     return np.asarray(np.clip((line[:, None] - upper) / np.maximum(lower - upper, 4), -0.5, 1.5) - 0.5)
 
 
@@ -192,7 +192,7 @@ class MovingPortrait:
 
     def _paint(self, frame: Pixels, points: Points, view: View) -> None:
         """Add what is new, in place."""
-        seen = look(self.picture, self.rest, points, view)
+        seen = show_painter(self.picture, self.rest, points, view)
         new = self._painted(seen)
         x0, y0, x1, y1 = inside_frame(view, frame)
         if x1 <= x0 or y1 <= y0:

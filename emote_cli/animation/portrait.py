@@ -68,10 +68,10 @@ def cut_portrait(
         (face, crop), roll = square(pixels, face), 0.0
     else:
         crop, roll = crop_square(face.box_px, width, height), 0.0
-    return Portrait(square_of(pixels, crop, roll, size), to_crop(face, crop, size), crop, source, roll)
+    return Portrait(cut_square(pixels, crop, roll, size), to_crop(face, crop, size), crop, source, roll)
 
 
-def square_of(pixels: Pixels, crop: Box, roll: float, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+def cut_square(pixels: Pixels, crop: Box, roll: float, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
     """Cut a square out of a photo and turn it upright.
 
     Args:
@@ -83,7 +83,7 @@ def square_of(pixels: Pixels, crop: Box, roll: float, size: int) -> UInt8[np.nda
     """
     if roll == 0:
         return crop_and_resize(pixels, crop, size)
-    return resize(level(pixels, crop, roll), (size, size))
+    return resize(cut_level(pixels, crop, roll), (size, size))
 
 
 def roll_deg(face: Face) -> float:
@@ -101,7 +101,7 @@ def tilted_square(face: Face, roll: float) -> Box:
     return Box(x, y, x + side, y + side)
 
 
-def level(pixels: Pixels, square: Box, roll: float) -> UInt8[np.ndarray, "side side 3"]:
+def cut_level(pixels: Pixels, square: Box, roll: float) -> UInt8[np.ndarray, "side side 3"]:
     """Cut out a turned square and turn it upright, at its own size; beyond the picture its edge is repeated.
 
     Args:
@@ -131,7 +131,7 @@ def _turn_face(face: Face, around: Box, roll: float) -> Face:
     return Face(face_box(points), points, face.pose_4x4, face.blendshapes)
 
 
-def doubts(portrait: Portrait, size: int) -> Iterator[str]:
+def list_doubts(portrait: Portrait, size: int) -> Iterator[str]:
     """Say what may make the result poor, a sentence each: a small, blurred, turned or covered face.
 
     Args:

@@ -16,7 +16,7 @@ FOLDER = "face_analysis"
 NEUTRAL = "the face's identity is left neutral"
 
 
-def with_identity(
+def add_identity(
     portrait: Portrait, photo: Pixels, model: Path | None, settings: ModelSettings
 ) -> tuple[Portrait, list[str]]:
     """The portrait with the embedding of its face, where the model asks for one.

@@ -8,8 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from emote_cli.animation.options import AnimateOptions, FrameKind
-from emote_cli.animation.portrait import cut_portrait, doubts, square_for
-from emote_cli.animation.portrait_identity import with_identity
+from emote_cli.animation.portrait import cut_portrait, list_doubts, square_for
+from emote_cli.animation.portrait_identity import add_identity
 from emote_cli.animation.retime import count_frames
 from emote_cli.errors import InputError, SettingsError
 from emote_cli.media.audio import open_audio, read_stereo
@@ -17,7 +17,7 @@ from emote_cli.media.image import read_image
 from emote_cli.perception.faces import find_all_faces
 from emote_cli.settings import ModelSettings
 from emote_cli.types import Face, Pixels, Portrait, Sound
-from emote_cli.zoo.locate import locate_bundled, separator
+from emote_cli.zoo.locate import locate_bundled, locate_separator
 
 MAX_SIDE = 4096
 """Photos with a longer side are shown smaller: players do not take larger H.264."""
@@ -87,7 +87,7 @@ def read_scene(
     speech = open_audio(
         audio, start_s=options.start, duration_s=options.duration, stream=options.audio_stream
     )
-    voice = separator(folder) if options.separate_vocals else None
+    voice = locate_separator(folder) if options.separate_vocals else None
     fps = options.fps or Fraction(settings.fps)
     check_length(speech, audio, min(fps, Fraction(settings.fps)))
     check_model_has(settings, options)
@@ -96,10 +96,10 @@ def read_scene(
     cut = cut_portrait(
         photo, portrait, settings.image_size, faces, options.face or "largest", square_for(settings)
     )
-    cut, unknown = with_identity(cut, photo, folder, settings)
+    cut, unknown = add_identity(cut, photo, folder, settings)
     several = len(faces) > 1 and options.face is None
     notes = [f"{len(faces)} faces: the largest is animated; --face chooses another"] if several else []
-    notes += [*doubts(cut, settings.image_size), *unknown, *speech.notes]
+    notes += [*list_doubts(cut, settings.image_size), *unknown, *speech.notes]
     return Scene(
         settings=settings,
         photo=photo,

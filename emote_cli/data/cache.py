@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from emote_cli.data.dataset import DAMAGE, DEGREES_PER_FRAME_FPS, ClipArrays, LazyClip, pose_key
+from emote_cli.data.dataset import DAMAGE, DEGREES_PER_FRAME_FPS, ClipArrays, LazyClip, describe_pose
 from emote_cli.data.encoding import PLAIN, Hear, View, encode_clip
 from emote_cli.data.frame_stores import StoredLatents, VideoFrames, map_tensor
 from emote_cli.data.layout import cache_folder, clip_path
@@ -141,7 +141,7 @@ def load_clip(
     count = min(len(encoded["latents"]), len(features), len(order))
     scale, tempo = size / record.size, variant.tempo if variant else 1.0
     boxes, mouths = tracks["box_px"][:count] * scale, tracks["mouth_box_px"][:count] * scale
-    pose = pose_key(tracks["pose_4x4"][:count], boxes, size)
+    pose = describe_pose(tracks["pose_4x4"][:count], boxes, size)
     if view != PLAIN:
         affines = view.affines(plain, record, size)[order[:count]]
         # The maps are of the pixels' centers, boxes of their edges.

@@ -149,7 +149,7 @@ class TrainingExample(NamedTuple):
     weight: Float[Tensor, "*b f _ h w"]
 
 
-def pose_key(
+def describe_pose(
     pose_4x4: Float[np.ndarray, "frames 4 4"], boxes_px: Float[np.ndarray, "frames 4"], size: int
 ) -> Float[np.ndarray, "frames 5"]:
     """Describe the head of each frame for choosing references: NaN rows stay NaN.
@@ -287,8 +287,12 @@ class ClipDataset(Dataset[TrainingExample]):
             if clip.found[frame]:
                 mouth = Box(*(float(v) for v in clip.mouths_px[frame])).scaled(1.3)
                 face = Box(*(float(v) for v in clip.boxes_px[frame]))
-                weights[row, 0] += self.sampling.face_weight * coverage(face, cells, self.model.image_size)
-                weights[row, 0] += self.sampling.mouth_weight * coverage(mouth, cells, self.model.image_size)
+                weights[row, 0] += self.sampling.face_weight * measure_coverage(
+                    face, cells, self.model.image_size
+                )
+                weights[row, 0] += self.sampling.mouth_weight * measure_coverage(
+                    mouth, cells, self.model.image_size
+                )
         return torch.from_numpy(weights)
 
 
@@ -296,7 +300,7 @@ def _has_faces(clip: ClipArrays | LazyClip) -> bool:
     return isinstance(clip, LazyClip) or bool(clip.found.sum() >= 2)
 
 
-def coverage(box: Box, cells: int, size: int) -> Float[np.ndarray, "cells cells"]:
+def measure_coverage(box: Box, cells: int, size: int) -> Float[np.ndarray, "cells cells"]:
     """Which share of each grid cell a box covers.
 
     Args:

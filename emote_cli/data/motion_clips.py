@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from emote_cli.data.dataset import DAMAGE, DEGREES_PER_FRAME_FPS, ClipArrays, pose_key
+from emote_cli.data.dataset import DAMAGE, DEGREES_PER_FRAME_FPS, ClipArrays, describe_pose
 from emote_cli.data.layout import audio_path
 from emote_cli.data.lips import lip_values
 from emote_cli.data.manifest import ClipRecord
@@ -43,7 +43,7 @@ Points3 = Float[np.ndarray, "frames 478 3"]
 
 
 @cache
-def mirror_pairs() -> Int[np.ndarray, " 478"]:
+def find_mirror_pairs() -> Int[np.ndarray, " 478"]:
     """Find for each landmark the one on the other side of the face."""
     face = mean_face()
     away = ((face[:, None] - (face * [-1, 1])[None]) ** 2).sum(-1)
@@ -80,11 +80,11 @@ def alter(points: Points3, variant: Variant, size: int) -> Points3:
     moved = points.copy()
     moved[..., :2] = points[..., :2] @ affine[:, :2].T + affine[:, 2]
     moved[..., 2] *= variant.scale
-    return moved[:, mirror_pairs()] if variant.mirrored else moved
+    return moved[:, find_mirror_pairs()] if variant.mirrored else moved
 
 
 @cache
-def smiles() -> tuple[Float[np.ndarray, "3 478 2"], Float[np.ndarray, "seen 3"]]:
+def load_smiles() -> tuple[Float[np.ndarray, "3 478 2"], Float[np.ndarray, "seen 3"]]:
     """Read how smiling moves a face, from 779 portraits in the public domain: portraits smile, speakers do not.
 
     Returns:
@@ -98,14 +98,14 @@ def smiles() -> tuple[Float[np.ndarray, "3 478 2"], Float[np.ndarray, "seen 3"]]
 
 def make_smile(portrait: Float[np.ndarray, "478 3"], rng: np.random.Generator) -> Float[np.ndarray, "478 3"]:
     """Put somebody's smile on a face."""
-    ways, seen = smiles()
+    ways, seen = load_smiles()
     way = np.einsum("k,kpd->pd", seen[int(rng.integers(len(seen)))] * rng.uniform(0.3, 1.1), ways)
     smiling = portrait.copy()
     smiling[:, :2] += way * float(unit_px(torch.from_numpy(portrait[:, :2])))
     return smiling
 
 
-def weights_of(grid: Grid) -> Float[Tensor, "c y x"]:
+def weigh_cells(grid: Grid) -> Float[Tensor, "c y x"]:
     """Weigh the cells of the latent grid for the loss: by where each group's landmarks are."""
     maps = []
     for lookup, weight in zip(grid.lookups, GROUP_WEIGHTS, strict=True):
@@ -123,7 +123,7 @@ class SeenClip:
         lips: what they do (data/lips.py).
         found: whether a face was seen.
         speed: of the head, degrees per frame at 30 fps.
-        pose: see `pose_key`.
+        pose: see `describe_pose`.
         features: of the speech.
     """
 
@@ -140,7 +140,7 @@ class SeenClip:
         return measure_gap(self.points[..., :2])
 
 
-def motion_clips(
+def make_motion_clips(
     folder: Path,
     records: Sequence[ClipRecord],
     weights: Sequence[float],
@@ -194,7 +194,7 @@ def _see(
     points = tracks["landmarks_px"].astype(np.float32) * (size / record.size)
     found = tracks["found"] & np.isfinite(points).all((1, 2))
     speed = tracks["head_speed_deg_s"] / DEGREES_PER_FRAME_FPS
-    pose = pose_key(tracks["pose_4x4"], tracks["box_px"], record.size)
+    pose = describe_pose(tracks["pose_4x4"], tracks["box_px"], record.size)
     lips, sound = lip_values(tracks), read_audio(audio_path(folder, record.id))
     if variant is not None:
         order = variant.order(len(points))
@@ -242,5 +242,5 @@ def _from_portrait(
         lips=clip.lips,
         weight=weight,
         portrait=grid.place()[0],
-        cell_weights=weights_of(grid),
+        cell_weights=weigh_cells(grid),
     )

@@ -87,10 +87,10 @@ def names_of(record: ClipRecord) -> set[str]:
 
 def matches(record: ClipRecord, patterns: Sequence[str]) -> bool:
     """Whether one of the names or patterns means this clip."""
-    return means(patterns, names_of(record))
+    return any_means(patterns, names_of(record))
 
 
-def means(patterns: Sequence[str], names: Collection[str]) -> bool:
+def any_means(patterns: Sequence[str], names: Collection[str]) -> bool:
     """Whether one of the names or patterns means something that goes by these names."""
     return any(
         name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names
@@ -107,7 +107,7 @@ def is_held_out(names: Collection[str], lists: Mapping[str, Sequence[str]], part
     """
     patterns = lists.get(part, ())
     others = [each for name, wanted in lists.items() if name != part for each in wanted if each != "*"]
-    return means(patterns, names) and not ("*" in patterns and means(others, names))
+    return any_means(patterns, names) and not ("*" in patterns and any_means(others, names))
 
 
 def read_split(path: Path) -> dict[str, list[str]]:

@@ -86,9 +86,11 @@ class Variant:
             echo = rng.normal(size=length) * np.exp(-ECHO_DECAY * np.arange(length) / length)
             whole = len(samples) + length
             wet = np.fft.irfft(np.fft.rfft(samples, whole) * np.fft.rfft(echo, whole), whole)[: len(samples)]
-            samples = samples + 0.5 * wet * (rms(samples) / max(rms(wet), 1e-9))
+            samples = samples + 0.5 * wet * (measure_rms(samples) / max(measure_rms(wet), 1e-9))
         if self.noise_db is not None:
-            samples = samples + rng.normal(size=len(samples)) * rms(samples) * 10 ** (self.noise_db / 20)
+            samples = samples + rng.normal(size=len(samples)) * measure_rms(samples) * 10 ** (
+                self.noise_db / 20
+            )
         louder = np.clip(samples * 10 ** (self.level_db / 20), -1, 1)
         return Waveform(louder.astype(np.float32), speech.sample_rate_hz)
 
@@ -109,7 +111,7 @@ def move_boxes(boxes_px: Float[np.ndarray, "frames 4"], affines: Affines) -> Flo
     return np.concatenate([moved.min(1), moved.max(1)], 1).astype(boxes_px.dtype)
 
 
-def rms(samples: Float[np.ndarray, " samples"]) -> float:
+def measure_rms(samples: Float[np.ndarray, " samples"]) -> float:
     """How loud sound is."""
     return float(np.sqrt(np.square(samples).mean())) if len(samples) else 0.0
 

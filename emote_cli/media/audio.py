@@ -18,9 +18,9 @@ from jaxtyping import Float
 from emote_cli.errors import InputError, OutputError
 from emote_cli.files import write_file
 from emote_cli.media.banner import MediaInfo
-from emote_cli.media.ffmpeg import inspect, reading, source
+from emote_cli.media.ffmpeg import inspect, read_through, source
 from emote_cli.media.mixing import Mixer
-from emote_cli.media.wav import lengths_s
+from emote_cli.media.wav import read_lengths_s
 from emote_cli.types import Waveform
 
 SPEECH_RATE_HZ = 16_000
@@ -153,7 +153,9 @@ def _pieces(path: Path, arguments: list[str], sample_rate_hz: int, channels: str
     """The decoded values; of stereo two of them are one sample."""
     # Silence goes into gaps and before the first sample; maxval keeps the mix of channels within [-1, 1].
     mix = f"aresample={sample_rate_hz}:async=1:first_pts=0:ochl={channels}:rematrix_maxval=1"
-    with reading([*arguments, "-af", mix, "-f", "f32le"], path, "convert it to WAV and try again") as read:
+    with read_through(
+        [*arguments, "-af", mix, "-f", "f32le"], path, "convert it to WAV and try again"
+    ) as read:
         while piece := read(_PIECE):
             yield piece
 
@@ -165,8 +167,8 @@ def _mix(path: Path, arguments: list[str], sample_rate_hz: int, mixer: Mixer) ->
     mix = f"{apart}:ochl=mono:rematrix_maxval=1"
     count = round(_WINDOW_S * sample_rate_hz)
     with (
-        reading([*arguments, "-af", mix, "-f", "f32le"], path, hint) as read_mix,
-        reading([*arguments, "-af", apart, "-c:a", "pcm_f32be", "-f", "au"], path, hint) as read_apart,
+        read_through([*arguments, "-af", mix, "-f", "f32le"], path, hint) as read_mix,
+        read_through([*arguments, "-af", apart, "-c:a", "pcm_f32be", "-f", "au"], path, hint) as read_apart,
     ):
         n_channels = _au_channels(read_apart)
         while piece := read_mix(count * _SAMPLE_BYTES):
@@ -236,7 +238,7 @@ def _length_note(
     path: Path, info: MediaInfo, recording: Recording, start_s: float, duration_s: float | None
 ) -> Iterator[str]:
     """Say that a recording is not as long as it states; a video's length may be that of its picture."""
-    known = lengths_s(path)
+    known = read_lengths_s(path)
     if known is None and info.duration_s and not info.guessed and info.size is None and duration_s is None:
         known = info.duration_s, start_s + recording.duration_s
     if known is not None and abs(known[0] - known[1]) > max(_GAP_S, _GAP_SHARE * known[0]):

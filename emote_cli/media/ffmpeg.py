@@ -154,7 +154,7 @@ class Complaints:
 
 
 @contextmanager
-def reading(arguments: list[str], path: Path, hint: str) -> Iterator[Callable[[int], bytes]]:
+def read_through(arguments: list[str], path: Path, hint: str) -> Iterator[Callable[[int], bytes]]:
     """Run an ffmpeg and read what it writes, to the end; it never outlives the block, and is ended if it stalls.
 
     Args:

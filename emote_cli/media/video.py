@@ -15,7 +15,7 @@ from emote_cli.errors import InputError
 from emote_cli.files import part_name
 from emote_cli.media.banner import MediaInfo, PictureKind
 from emote_cli.media.encoding import SCALE_FLAGS, Encoding, encoding_of
-from emote_cli.media.ffmpeg import inspect, reading, run_ffmpeg, source
+from emote_cli.media.ffmpeg import inspect, read_through, run_ffmpeg, source
 from emote_cli.media.sink import Sink
 from emote_cli.types import Pixels, VideoInfo
 
@@ -111,7 +111,7 @@ def read_frames(
     arguments = _span_and_filters(path, fps, filters, start_s, duration_s)
     arguments += ["-map", "0:v:0", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     n_bytes, count = width * height * 3, 0
-    with reading(arguments, path, "re-encode or copy the file again") as read:
+    with read_through(arguments, path, "re-encode or copy the file again") as read:
         while len(raw := read(n_bytes)) == n_bytes:
             count += 1
             yield np.frombuffer(raw, np.uint8).reshape(height, width, 3)

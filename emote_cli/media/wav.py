@@ -9,7 +9,7 @@ _UNKNOWN = (0, 0xFFFFFFFF)
 """Written by programs that stream, and do not know the length."""
 
 
-def lengths_s(path: Path) -> tuple[float, float] | None:
+def read_lengths_s(path: Path) -> tuple[float, float] | None:
     """The length that the header states, and that of what is there, in seconds; None: no WAV, or nothing is stated."""
     total = path.stat().st_size
     with path.open("rb") as file:

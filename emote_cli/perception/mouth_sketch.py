@@ -139,13 +139,14 @@ def _keep_own(
     y, x = (v.astype(np.float32) for v in np.mgrid[box])
     near = _LIP_MM * millimeter(rest)
     upper, lower = (
-        heights(rest[list(lip)], x[0]).astype(np.float32) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)
+        interpolate_line(rest[list(lip)], x[0]).astype(np.float32)
+        for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)
     )
     gap = lower - upper
     down = np.zeros_like(gap)
     first, last = upper + near, np.maximum(lower - near, upper + near)
     if lower_teeth:
-        down = heights(now[list(LOWER_INNER_LIP)], x[0]).astype(np.float32) - lower
+        down = interpolate_line(now[list(LOWER_INNER_LIP)], x[0]).astype(np.float32) - lower
         first = upper + _LOWER_HALF * gap
         shown = np.clip((y - down - first) / near + 0.5, 0, 1)
     else:
@@ -180,7 +181,10 @@ def _mouth(now: Points, rest: Points, box: tuple[slice, slice]) -> Float[np.ndar
     middle = rest[[61, 291]].mean(0)
     tilt = (rest[291] - rest[61]) / max(float(np.linalg.norm(rest[291] - rest[61])), 1e-3)
     across = (x - middle[0]) * tilt[0] + (y - middle[1]) * tilt[1]
-    lips = [heights(now[list(lip)], x[0]).astype(np.float32) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)]
+    lips = [
+        interpolate_line(now[list(lip)], x[0]).astype(np.float32)
+        for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)
+    ]
     upper, lower = np.broadcast_to(lips[0], x.shape), np.broadcast_to(lips[1], x.shape)
     edge = rest[13, 1] + (EDGE_MM + 0.0016 * -((across / mm) ** 2)) * mm + (across * tilt[1])
     sides = np.clip(1 - (np.abs(across) / (27 * mm)) ** 2, 0.25, 1)
@@ -203,7 +207,7 @@ def _light(warped: Pixels) -> Float[np.ndarray, " 3"]:
     return np.asarray(brightness * tint, np.float32)
 
 
-def heights(points: Float[np.ndarray, "n 2"], x: Float[np.ndarray, " w"]) -> Float[np.ndarray, " w"]:
+def interpolate_line(points: Float[np.ndarray, "n 2"], x: Float[np.ndarray, " w"]) -> Float[np.ndarray, " w"]:
     """Heights of the line through some points, at each x; in pixels, y down."""
     order = np.argsort(points[:, 0])
     return np.interp(x, points[order, 0], points[order, 1])

@@ -150,14 +150,14 @@ def augment(pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Flo
 
 
 def crops_for(
-    model: Emo, settings: TrainSettings, data: Path, chosen: Selection, observer: Observer, fresh: bool
+    model: Emo, settings: TrainSettings, dataset_dir: Path, chosen: Selection, observer: Observer, fresh: bool
 ) -> Crops:
     """Random crops of the clips' frames; clips that are drawn more often give more frames.
 
     Args:
         model: whose autoencoder trains; a fresh one is started from the crops' principal components.
         settings: of the stage.
-        data: the prepared data set.
+        dataset_dir: the prepared data set.
         chosen: its clips.
         observer: hears how many clips are read, and which ones cannot be.
         fresh: whether the stage begins.
@@ -168,7 +168,7 @@ def crops_for(
         for record, weight in zip(chosen.train, chosen.weights, strict=True)
     ]
     pool = FramePool(
-        data,
+        dataset_dir,
         chosen.train,
         strides,
         on_clip=lambda done: observer.on_clip(done, len(strides)),

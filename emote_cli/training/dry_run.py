@@ -93,13 +93,13 @@ def state_mb(parts: list[Part], optimizer: str) -> float:
 
 
 def forecasts(
-    stages: Sequence[StageRun], data: Path, records: list[ClipRecord], observer: Observer
+    stages: Sequence[StageRun], dataset_dir: Path, records: list[ClipRecord], observer: Observer
 ) -> Iterator[Forecast]:
     """Measure three steps of every stage, saving nothing but the first one's cache of the data set.
 
     Args:
         stages: in the order in which they would run.
-        data: the prepared data set.
+        dataset_dir: the prepared data set.
         records: its clips.
         observer: hears of everything.
 
@@ -114,21 +114,23 @@ def forecasts(
         chosen = select(records, stage.settings.data)
         forget_peak_memory()
         if model is None:
-            model = first_model(stage, data, chosen)
-            yield forecast(stage, model, data, chosen, observer)
+            model = first_model(stage, dataset_dir, chosen)
+            yield forecast(stage, model, dataset_dir, chosen, observer)
             continue
-        with clear_new_cache(model, stage.settings, data):
+        with clear_new_cache(model, stage.settings, dataset_dir):
             few = replace(chosen, train=chosen.train[:FEW], weights=chosen.weights[:FEW])
-            yield replace(forecast(stage, model, data, few, observer), clips=len(chosen.train))
+            yield replace(forecast(stage, model, dataset_dir, few, observer), clips=len(chosen.train))
 
 
-def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observer: Observer) -> Forecast:
+def forecast(
+    stage: StageRun, model: Emo, dataset_dir: Path, chosen: Selection, observer: Observer
+) -> Forecast:
     """Measure three steps of a stage; they change the model.
 
     Args:
         stage: that would run.
         model: that it would start with.
-        data: the prepared data set.
+        dataset_dir: the prepared data set.
         chosen: its clips.
         observer: hears of everything.
 
@@ -137,7 +139,7 @@ def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observe
     """
     settings = stage.settings
     observer.on_stage(settings.stage, stage.run)
-    examples = examples_for(model, settings, data, chosen, observer, fresh=False)
+    examples = examples_for(model, settings, dataset_dir, chosen, observer, fresh=False)
     check_examples(examples)
     untracked = replace(stage, settings=settings.model_copy(update={"trackers": ()}))
     objective = objective_for(untracked, model)
@@ -163,18 +165,18 @@ def forecast(stage: StageRun, model: Emo, data: Path, chosen: Selection, observe
 
 
 @contextlib.contextmanager
-def clear_new_cache(model: Emo, settings: TrainSettings, data: Path) -> Iterator[None]:
+def clear_new_cache(model: Emo, settings: TrainSettings, dataset_dir: Path) -> Iterator[None]:
     """Latents of an autoencoder that is not trained yet are of no use later: they go when the block ends.
 
     Args:
         model: whose autoencoder fills the cache.
         settings: of the stage.
-        data: the prepared data set.
+        dataset_dir: the prepared data set.
     """
     if settings.stage == "vae" or model.settings.autoencoder.kind == "motion":
         yield
         return
-    place = cache_folder(data, cache_key(model.autoencoder, model.settings))
+    place = cache_folder(dataset_dir, cache_key(model.autoencoder, model.settings))
     was_there = place.exists()
     try:
         yield

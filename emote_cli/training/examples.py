@@ -12,7 +12,7 @@ import torch
 from emote_cli.data.cache import CacheMode, OnBad, cached_clips
 from emote_cli.data.dataset import ClipArrays, ClipDataset, LazyClip
 from emote_cli.data.manifest import ClipRecord
-from emote_cli.data.motion_clips import motion_clips
+from emote_cli.data.motion_clips import make_motion_clips
 from emote_cli.data.selection import Selection, check_fits
 from emote_cli.errors import DataError
 from emote_cli.model.autoencoder import Autoencoder
@@ -62,14 +62,19 @@ class Store:
 
 
 def examples_for(
-    model: Emo, settings: TrainSettings, data: Path, chosen: Selection, observer: Observer, fresh: bool = True
+    model: Emo,
+    settings: TrainSettings,
+    dataset_dir: Path,
+    chosen: Selection,
+    observer: Observer,
+    fresh: bool = True,
 ) -> Examples:
     """Make the stage's stream of examples; a fresh autoencoder, and fresh ears, also get their start from them.
 
     Args:
         model: of the stage.
         settings: of the stage.
-        data: the prepared data set.
+        dataset_dir: the prepared data set.
         chosen: its clips.
         observer: hears how many clips are read, and which ones cannot be.
         fresh: whether the stage begins, and does not go on.
@@ -80,13 +85,13 @@ def examples_for(
     motion = model.settings.autoencoder.kind == "motion"
     if settings.stage == "vae":
         if motion:
-            return pairs_for(settings, data, chosen, observer)
-        return crops_for(model, settings, data, chosen, observer, fresh)
+            return read_pairs_for(settings, dataset_dir, chosen, observer)
+        return crops_for(model, settings, dataset_dir, chosen, observer, fresh)
     still = settings.stage == "image"
-    records = check_fits(moving(chosen.train), model.settings.fps, needs_sound=motion or not still)
+    records = check_fits(drop_stills(chosen.train), model.settings.fps, needs_sound=motion or not still)
     total = len(records) * (settings.data.variants + 1) * (settings.data.portraits if motion else 1)
     read, clips = read_motion_clips if motion else read_encoded_clips, []
-    for done, clip in enumerate(read(model, settings, data, records, chosen, observer), start=1):
+    for done, clip in enumerate(read(model, settings, dataset_dir, records, chosen, observer), start=1):
         clips.append(clip)
         observer.on_clip(done, total)
     if not clips:
@@ -96,7 +101,7 @@ def examples_for(
     return ClipDataset(clips, model.settings, settings.sampling, seed=settings.seed, temporal=not still)
 
 
-def moving(records: list[ClipRecord]) -> list[ClipRecord]:
+def drop_stills(records: list[ClipRecord]) -> list[ClipRecord]:
     """The clips that are no stills: those have nothing to tell of motion and sound.
 
     Raises:
@@ -111,7 +116,7 @@ def moving(records: list[ClipRecord]) -> list[ClipRecord]:
 def read_encoded_clips(
     model: Emo,
     settings: TrainSettings,
-    data: Path,
+    dataset_dir: Path,
     records: list[ClipRecord],
     chosen: Selection,
     observer: Observer,
@@ -127,7 +132,7 @@ def read_encoded_clips(
     def report_bad(record: ClipRecord, text: str) -> None:
         observer.on_warning(f"left out: clip {record.id}: {text}")
 
-    store = Store(data, autoencoder, model.settings, wish.cache, wish.variants, report_bad)
+    store = Store(dataset_dir, autoencoder, model.settings, wish.cache, wish.variants, report_bad)
     share_encoding(store, records, on_cpu=settings.device == "cpu")
     return store.clips(records, chosen.weights_of(records))
 
@@ -135,7 +140,7 @@ def read_encoded_clips(
 def read_motion_clips(
     model: Emo,
     settings: TrainSettings,
-    data: Path,
+    dataset_dir: Path,
     records: list[ClipRecord],
     chosen: Selection,
     observer: Observer,
@@ -144,18 +149,20 @@ def read_motion_clips(
 
     `records` are those of the chosen clips that are of use.
     """
-    return motion_clips(
-        data, records, chosen.weights_of(records), model.settings,
+    return make_motion_clips(
+        dataset_dir, records, chosen.weights_of(records), model.settings,
         lambda sound: hear(sound, model.settings.audio, model.settings.fps),
         variants=settings.data.variants, portraits=settings.data.portraits, hold_heads=settings.data.hold_heads,
         on_bad=lambda record, text: observer.on_warning(f"left out: clip {record.id}: {text}"),
     )  # fmt: skip
 
 
-def pairs_for(settings: TrainSettings, data: Path, chosen: Selection, observer: Observer) -> Pairs:
+def read_pairs_for(
+    settings: TrainSettings, dataset_dir: Path, chosen: Selection, observer: Observer
+) -> Pairs:
     """Make pairs of a portrait and a frame, for the Painter; see `examples_for`."""
     return read_pairs(
-        data,
+        dataset_dir,
         chosen.train,
         chosen.weights,
         settings.autoencoder.per_clip,

@@ -24,7 +24,7 @@ from emote_cli.training.engine import Engine, Outcome, build
 from emote_cli.training.feed import Examples, feed
 from emote_cli.training.objectives.base import Objective
 from emote_cli.training.observer import Observer, StepReport
-from emote_cli.training.run_folder import half_written, newest_checkpoint
+from emote_cli.training.run_folder import find_half_written, newest_checkpoint
 from emote_cli.training.state import TrainingState, save_state
 
 Examine = Callable[[Emo, int], dict[str, float]]
@@ -91,7 +91,7 @@ def train(
     """
     check_examples(examples)
     observer, settings = observer or Observer(), objective.settings
-    for left in half_written(run):
+    for left in find_half_written(run):
         observer.on_warning(
             f"{left.name} is left of a run that was killed while it saved; it will be replaced"
         )

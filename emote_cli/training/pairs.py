@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from emote_cli.animation.moving_portrait import FIELD_BLUR, View, look, view_of
+from emote_cli.animation.moving_portrait import FIELD_BLUR, View, show_painter, view_of
 from emote_cli.data.dataset import DAMAGE
 from emote_cli.data.layout import clip_path
 from emote_cli.data.manifest import ClipRecord
@@ -98,7 +98,7 @@ class Pairs:
         noise = rng.normal(0, rng.uniform(0, JITTER_PX) * len(frame.pixels) / 256, frame.points.shape)
         told = (frame.points + noise).astype(np.float32)
         view = view_of(told, portrait.points)
-        seen = look(portrait.pixels, portrait.points, told, view)
+        seen = show_painter(portrait.pixels, portrait.points, told, view)
         target = cut(frame.pixels, view)
         mirrored = rng.random() < 0.5
         gain, gamma = rng.uniform(0.8, 1.1) * rng.uniform(0.6, 1.15, 3), rng.uniform(0.8, 1.25)

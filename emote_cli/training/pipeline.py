@@ -40,12 +40,14 @@ from emote_cli.training.validate import Examiner
 from emote_cli.zoo.locate import locate, newest_ema
 
 
-def run_all(stages: Sequence[StageRun], data: Path, records: list[ClipRecord], observer: Observer) -> Path:
+def run_all(
+    stages: Sequence[StageRun], dataset_dir: Path, records: list[ClipRecord], observer: Observer
+) -> Path:
     """Train every stage that is not finished.
 
     Args:
         stages: in the order of their training.
-        data: the prepared data set.
+        dataset_dir: the prepared data set.
         records: its clips.
         observer: hears of everything.
 
@@ -60,7 +62,7 @@ def run_all(stages: Sequence[StageRun], data: Path, records: list[ClipRecord], o
         check_device(stage.settings)
     for stage in stages:
         if len(stages) == 1 or not is_finished(stage.run):
-            run_stage(stage, data, records, observer)
+            run_stage(stage, dataset_dir, records, observer)
     last = stages[-1].run
     if len(stages) == 1:
         return last
@@ -72,12 +74,12 @@ def run_all(stages: Sequence[StageRun], data: Path, records: list[ClipRecord], o
     return out
 
 
-def run_stage(stage: StageRun, data: Path, records: list[ClipRecord], observer: Observer) -> None:
+def run_stage(stage: StageRun, dataset_dir: Path, records: list[ClipRecord], observer: Observer) -> None:
     """Train one stage, from its newest checkpoint if it has one.
 
     Args:
         stage: to train.
-        data: the prepared data set.
+        dataset_dir: the prepared data set.
         records: its clips.
         observer: hears of everything.
 
@@ -88,29 +90,31 @@ def run_stage(stage: StageRun, data: Path, records: list[ClipRecord], observer: 
     settings, run = stage.settings, stage.run
     observer.on_stage(settings.stage, run)
     chosen, saved = select(records, settings.data), newest_checkpoint(run)
-    model = first_model(stage, data, chosen)
+    model = first_model(stage, dataset_dir, chosen)
     if is_main():
         run.mkdir(parents=True, exist_ok=True)
         if saved is None:
             (run / LOG).unlink(missing_ok=True)
-        whole = RunSettings(data=str(data), start=stage.start, train=settings, model=model.settings)
+        whole = RunSettings(data=str(dataset_dir), start=stage.start, train=settings, model=model.settings)
         save_settings(whole, run / SETTINGS)
     log = RunLog(run, settings.log_every)
     told = Observers(log, observer)
-    examples = examples_for(model, settings, data, chosen, told, fresh=saved is None)
-    examine = examiner_for(stage, data, chosen, told)
+    examples = examples_for(model, settings, dataset_dir, chosen, told, fresh=saved is None)
+    examine = examiner_for(stage, dataset_dir, chosen, told)
     train(objective_for(stage, model), examples, run, told, examine)
     if is_main():
         log.draw()
         (run / FINISHED).touch()
 
 
-def examiner_for(stage: StageRun, data: Path, chosen: Selection, observer: Observer) -> Examiner | None:
+def examiner_for(
+    stage: StageRun, dataset_dir: Path, chosen: Selection, observer: Observer
+) -> Examiner | None:
     """Make what renders the stage's validation videos, if it has any.
 
     Args:
         stage: that is trained.
-        data: the prepared data set.
+        dataset_dir: the prepared data set.
         chosen: held-out clips are shown; training clips where there are none.
         observer: is warned of that.
     """
@@ -120,7 +124,7 @@ def examiner_for(stage: StageRun, data: Path, chosen: Selection, observer: Obser
     if not chosen.held_out:
         observer.on_warning("no clip is held out: validation shows clips of the training set")
     return Examiner(
-        data, chosen.held_out or chosen.train, stage.run, settings.validation, observer.on_warning
+        dataset_dir, chosen.held_out or chosen.train, stage.run, settings.validation, observer.on_warning
     )
 
 
@@ -145,14 +149,14 @@ def objective_for(stage: StageRun, model: Emo) -> Objective:
             return Denoising(model, stage.settings)
 
 
-def first_model(stage: StageRun, data: Path, chosen: Selection) -> Emo:
+def first_model(stage: StageRun, dataset_dir: Path, chosen: Selection) -> Emo:
     """Load or build the model that a stage goes on or starts with.
 
     After `--stage vae` its latents are scaled to the data.
 
     Args:
         stage: that is trained.
-        data: the prepared data set.
+        dataset_dir: the prepared data set.
         chosen: its clips.
 
     Raises:
@@ -161,16 +165,16 @@ def first_model(stage: StageRun, data: Path, chosen: Selection) -> Emo:
     """
     saved = newest_checkpoint(stage.run)
     if saved is not None:
-        return few_steps(load_model(saved / EMA), stage.settings)
+        return set_few_steps(load_model(saved / EMA), stage.settings)
     model = begin(stage.settings.stage, stage.model, stage.start, stage.changes, stage.settings.seed)
     pictures = model.settings.autoencoder.kind == "pictures"
     if pictures and stage.settings.stage == "image" and came_from_vae(stage.start):
-        scale = measure_latent_scale(data, chosen.train, model)
+        scale = measure_latent_scale(dataset_dir, chosen.train, model)
         model = apply_changes(model, [f"autoencoder.scaling_factor={scale:.4g}"])
-    return few_steps(model, stage.settings)
+    return set_few_steps(model, stage.settings)
 
 
-def few_steps(model: Emo, settings: TrainSettings) -> Emo:
+def set_few_steps(model: Emo, settings: TrainSettings) -> Emo:
     """A student takes its few steps without guidance; models of other stages stay as they are."""
     if settings.stage != "distill":
         return model

@@ -47,7 +47,7 @@ def part_of_checkpoint(folder: Path) -> Path:
     return folder.with_name(f"{PART_PREFIX}{folder.name}")
 
 
-def half_written(run: Path) -> list[Path]:
+def find_half_written(run: Path) -> list[Path]:
     """What a run that was killed while it saved left behind."""
     return sorted((run / "checkpoints").glob(f"{PART_PREFIX}*"))
 

@@ -116,7 +116,7 @@ def save_state(state: TrainingState, run: Path, keep: int, main: bool = True) ->
         TrainingError: the disk is full or not writable; older checkpoints are whole.
     """
     folder = checkpoint_folder(run, state.step)
-    content, averaged = whole_state(state), averaged_model(state)
+    content, averaged = gather_state(state), gather_averaged(state)
     if not main or folder.exists():
         return folder
     part = part_of_checkpoint(folder)
@@ -164,33 +164,33 @@ def flush(file: Path) -> None:
             os.fsync(opened.fileno())
 
 
-def whole(value: Any) -> Any:
+def gather_whole(value: Any) -> Any:
     """Nested containers of tensors: on the CPU, and whole where they were sharded."""
     if isinstance(value, dict):
-        return {key: whole(inner) for key, inner in value.items()}
+        return {key: gather_whole(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(whole(inner) for inner in value)
+        return type(value)(gather_whole(inner) for inner in value)
     if not isinstance(value, Tensor):
         return value
     return (value.full_tensor() if hasattr(value, "full_tensor") else value).detach().cpu()
 
 
-def averaged_model(state: TrainingState) -> dict[str, Tensor]:
+def gather_averaged(state: TrainingState) -> dict[str, Tensor]:
     """All weights of the model, averages in place of those that train."""
-    tensors: dict[str, Tensor] = whole({**state.model.state_dict(), **state.ema.values})
+    tensors: dict[str, Tensor] = gather_whole({**state.model.state_dict(), **state.ema.values})
     return tensors
 
 
-def whole_state(state: TrainingState) -> dict[str, Any]:
+def gather_state(state: TrainingState) -> dict[str, Any]:
     """What state.pt holds."""
     return {
-        "trained": whole(dict(state.trained)),
-        "optimizer": whole(state.optimizer.state_dict()),
+        "trained": gather_whole(dict(state.trained)),
+        "optimizer": gather_whole(state.optimizer.state_dict()),
         "guard": asdict(state.guard),
         "random": random_state(),
         "step": state.step,
         "seconds": state.seconds,
-        "helper": {} if state.helper is None else whole(state.helper.state_dict()),
+        "helper": {} if state.helper is None else gather_whole(state.helper.state_dict()),
     }
 
 
@@ -259,16 +259,16 @@ def load_optimizer(state: TrainingState, saved: dict[str, Any]) -> None:
         like = parameters[int(index)]
         for key, value in memory.items():
             if isinstance(value, Tensor) and value.shape == like.shape:
-                memory[key] = torch.empty_like(like, dtype=value.dtype).copy_(sharded_like(value, like))
+                memory[key] = torch.empty_like(like, dtype=value.dtype).copy_(shard_like(value, like))
     state.optimizer.load_state_dict(saved)
 
 
 def copy_into(target: Tensor, value: Tensor) -> None:
     """Copy whole numbers into a tensor that may be sharded."""
-    target.copy_(sharded_like(value, target))
+    target.copy_(shard_like(value, target))
 
 
-def sharded_like(value: Tensor, like: Tensor) -> Tensor:
+def shard_like(value: Tensor, like: Tensor) -> Tensor:
     """This process's share of a tensor, where `like` is sharded."""
     if not hasattr(like, "full_tensor"):
         return value

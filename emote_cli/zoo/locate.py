@@ -176,7 +176,7 @@ def locate_speech_model(name: str, folder: Path | None = None) -> Path:
     return home_of_it / inside
 
 
-def separator(folder: Path | None) -> Path:
+def locate_separator(folder: Path | None) -> Path:
     """The vocal separator: in a model's folder, or where `emote download hallo-vocals` puts it.
 
     Raises:

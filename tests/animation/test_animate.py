@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emote_cli.animation.aids.articulation import FAR
-from emote_cli.animation.aids.detail import stillness, transfer_detail
+from emote_cli.animation.aids.detail import measure_stillness, transfer_detail
 from emote_cli.animation.animator import Animator
 from emote_cli.animation.device import choose_device, choose_precision
 from emote_cli.animation.options import AnimateOptions
@@ -112,7 +112,7 @@ def test_detail_comes_back_only_where_the_picture_stands_still():
     decoded = portrait_pixels * 0.5
     frames = decoded.repeat(2, 1, 1, 1)
     frames[1, :, 16:48, 16:48] += 0.6
-    mask = stillness(frames, decoded)
+    mask = measure_stillness(frames, decoded)
     assert torch.allclose(mask[0], torch.ones(1, 64, 64))
     assert mask[1, 0, 32, 32] < 0.01
     assert mask[1, 0, 2, 2] > 0.99

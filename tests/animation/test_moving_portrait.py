@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import torch
 
-from emote_cli.animation.moving_portrait import MovingPortrait, look, view_of
+from emote_cli.animation.moving_portrait import MovingPortrait, show_painter, view_of
 from emote_cli.animation.schemes.motion import blink
 from emote_cli.model.painter import VIEW, Painter
 from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, UPPER_INNER_LIP
@@ -31,7 +31,7 @@ def seen_error(painter: Painter) -> float:
     picture, rest, opened = face()
     frame = MovingPortrait(picture, rest, painter).draw(opened)
     view = view_of(opened, rest)
-    seen = look(picture, rest, opened, view)
+    seen = show_painter(picture, rest, opened, view)
     warped, portrait = (
         torch.from_numpy(p.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
         for p in (seen.warped, seen.portrait)

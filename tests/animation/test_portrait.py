@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from emote_cli.animation.choice import choose_face, draw_numbers
-from emote_cli.animation.portrait import cut_portrait, doubts, roll_deg
+from emote_cli.animation.portrait import cut_portrait, list_doubts, roll_deg
 from emote_cli.errors import FaceError
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.zoo.locate import locate_bundled
@@ -116,7 +116,7 @@ def test_a_box_names_a_face_that_only_people_see():
 
 def test_poor_photos_are_warned_of(astronaut, analyzer):
     def told(pixels):
-        return list(doubts(cut_portrait(pixels, Path("x.png"), 256, find_faces(pixels, analyzer)), 256))
+        return list(list_doubts(cut_portrait(pixels, Path("x.png"), 256, find_faces(pixels, analyzer)), 256))
 
     assert told(astronaut) == []
     assert "is small" in told(cv2.resize(astronaut, (220, 220), interpolation=cv2.INTER_AREA))[0]

@@ -12,7 +12,7 @@ from tiny_dataset import make_dataset
 
 from emote_cli.data import cache
 from emote_cli.data.cache import cached_clips, load_clip
-from emote_cli.data.dataset import ClipDataset, LazyClip, SamplingSettings, coverage
+from emote_cli.data.dataset import ClipDataset, LazyClip, SamplingSettings, measure_coverage
 from emote_cli.data.frame_stores import StoredLatents, VideoFrames, map_tensor
 from emote_cli.data.manifest import read_records
 from emote_cli.data.variants import Variant, variant_of
@@ -189,7 +189,7 @@ def test_first_chunks_come_as_often_as_asked(memory):
 
 
 def test_coverage_is_the_share_of_each_cell():
-    covered = coverage(Box(0, 0, 12, 8), 4, 32)
+    covered = measure_coverage(Box(0, 0, 12, 8), 4, 32)
     assert covered.tolist()[0] == [1.0, 0.5, 0.0, 0.0]
     assert covered.sum() == pytest.approx(1.5)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emote_cli.data.manifest import ClipRecord
-from emote_cli.data.motion_clips import alter, hold_head, make_smile, mirror_pairs, motion_clips
+from emote_cli.data.motion_clips import alter, find_mirror_pairs, hold_head, make_motion_clips, make_smile
 from emote_cli.data.variants import variant_of
 from emote_cli.perception.landmarks import SKULL
 from emote_cli.perception.motion_latents import Grid, mean_face
@@ -38,7 +38,7 @@ def test_a_head_that_turns_is_held_and_its_mouth_still_opens() -> None:
 
 
 def test_mirrored_landmarks_keep_their_side() -> None:
-    pairs = mirror_pairs()
+    pairs = find_mirror_pairs()
     assert np.array_equal(pairs[pairs], np.arange(478))
     assert pairs[61] == 291
     variant = variant_of("some", 1)
@@ -74,7 +74,7 @@ def test_heads_are_held_or_tell_where_they_go(monkeypatch: pytest.MonkeyPatch) -
     record = ClipRecord("c", "c.mp4", "", 0, 1, 25.0, frames, 256, True)
 
     def landmarks(hold: bool) -> np.ndarray:
-        (clip,) = motion_clips(
+        (clip,) = make_motion_clips(
             Path(), [record], [1.0], model, lambda sound: heard,
             variants=0, portraits=1, hold_heads=hold, on_bad=lambda record, text: pytest.fail(text),
         )  # fmt: skip

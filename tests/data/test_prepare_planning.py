@@ -224,7 +224,7 @@ def test_bad_hdtf_lines_are_named(tmp_path):
 def test_a_layout_may_be_overruled(tmp_path):
     (tmp_path / "celebvhq_info.json").write_text(json.dumps(CELEBV))
     touch(tmp_path, "stray.mp4")
-    assert layouts.guess(tmp_path) == "celebv-hq"
+    assert layouts.guess_layout(tmp_path) == "celebv-hq"
     assert [source.id for source in find_sources(tmp_path, "folder")] == ["stray"]
     with pytest.raises(InputError, match="annotion_time"):
         find_sources(tmp_path, "hdtf")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from emote_cli.animation.portrait import cut_portrait, doubts
+from emote_cli.animation.portrait import cut_portrait, list_doubts
 from emote_cli.media.image import read_image
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.perception.hidden import are_eyes_closed, is_mouth_covered
@@ -51,7 +51,7 @@ def covered(portrait, kind):
 def test_a_covered_mouth_is_noticed(portrait, kind):
     hidden = covered(portrait, kind)
     assert is_mouth_covered(hidden.pixels, hidden.face)
-    assert sum("mouth" in line for line in doubts(hidden, 256)) == 1
+    assert sum("mouth" in line for line in list_doubts(hidden, 256)) == 1
 
 
 @pytest.mark.parametrize("skin", [(1, 1, 1), (0.45, 0.36, 0.32), (0.25, 0.2, 0.18)])
@@ -66,7 +66,7 @@ def test_a_mouth_that_is_seen_is_not(portrait, skin):
 def test_closed_eyes_are_noticed(portrait):
     shut = {**portrait.face.blendshapes, "eyeBlinkLeft": 0.7, "eyeBlinkRight": 0.6}
     closed = replace(portrait, face=replace(portrait.face, blendshapes=shut))
-    assert sum("eyes" in line for line in doubts(closed, 256)) == 1
+    assert sum("eyes" in line for line in list_doubts(closed, 256)) == 1
     winking = replace(portrait.face, blendshapes={**shut, "eyeBlinkRight": 0.1})
     assert not are_eyes_closed(winking)
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from emote_cli.animation.portrait_identity import FOLDER, with_identity
+from emote_cli.animation.portrait_identity import FOLDER, add_identity
 from emote_cli.errors import WeightsError
 from emote_cli.perception.identity import (
     DETECTOR,
@@ -194,7 +194,7 @@ def hallo():
 
 def test_a_portrait_gets_its_identity_from_the_photo(folder, portrait):
     photo = np.full((SIDE, SIDE, 3), 255, np.uint8)
-    told, unknown = with_identity(portrait, photo, folder.parent, hallo())
+    told, unknown = add_identity(portrait, photo, folder.parent, hallo())
     assert unknown == []
     np.testing.assert_allclose(told.identity, 1)
 
@@ -203,7 +203,7 @@ def test_a_face_that_the_photo_is_too_large_for_is_sought_in_the_square(folder, 
     save_detector(folder, {16: [(3, 3, 0.9)]})  # in the photo that is outside of the portrait's square
     photo = np.zeros((SIDE, SIDE, 3), np.uint8)
     square = replace(portrait, pixels=np.full((256, 256, 3), 255, np.uint8))
-    told, unknown = with_identity(square, photo, folder.parent, hallo())
+    told, unknown = add_identity(square, photo, folder.parent, hallo())
     assert unknown == []
     assert told.identity is not None
     assert told.identity.min() > -0.9  # the photo is black: it would give -1
@@ -211,14 +211,14 @@ def test_a_face_that_the_photo_is_too_large_for_is_sought_in_the_square(folder, 
 
 def test_an_unknown_identity_is_said_aloud(folder, portrait, tmp_path):
     photo = np.zeros((SIDE, SIDE, 3), np.uint8)
-    assert with_identity(portrait, photo, tmp_path, load_preset("mini")) == (portrait, [])
+    assert add_identity(portrait, photo, tmp_path, load_preset("mini")) == (portrait, [])
     save_detector(folder, {})
-    told, (line,) = with_identity(portrait, photo, folder.parent, hallo())
+    told, (line,) = add_identity(portrait, photo, folder.parent, hallo())
     assert told.identity is None
     assert "finds no face in somebody.png" in line
     (folder / EMBEDDER).unlink()
     for model in (folder.parent, None):
-        told, (line,) = with_identity(portrait, photo, model, hallo())
+        told, (line,) = add_identity(portrait, photo, model, hallo())
         assert told.identity is None
         assert EMBEDDER in line
         assert "emote download hallo --accept-licence" in line
@@ -227,7 +227,7 @@ def test_an_unknown_identity_is_said_aloud(folder, portrait, tmp_path):
 def test_foreign_and_damaged_networks_are_named(folder, portrait):
     photo = np.full((SIDE, SIDE, 3), 255, np.uint8)
     with pytest.raises(WeightsError, match="gives 3 numbers, the model takes 512"):
-        with_identity(portrait, photo, folder.parent, load_preset("hallo"))
+        add_identity(portrait, photo, folder.parent, load_preset("hallo"))
     save_embedder(folder)
     (folder / DETECTOR).write_bytes((folder / EMBEDDER).read_bytes())
     with pytest.raises(WeightsError, match="has 1 outputs"):

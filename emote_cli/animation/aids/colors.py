@@ -35,7 +35,7 @@ def keep_portrait(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Floa
     return portrait + mask * (frames - portrait)
 
 
-def luma_and_chroma(frames: Frames) -> tuple[Float[Tensor, "f h w"], Float[Tensor, "f 2 h w"]]:
+def split_luma(frames: Frames) -> tuple[Float[Tensor, "f h w"], Float[Tensor, "f 2 h w"]]:
     """Brightness, and how far red and blue differ from it.
 
     Returns:
@@ -53,7 +53,7 @@ class ColorLimits:
     high: Float[Tensor, "1 2 h w"]
 
 
-def color_limits(
+def find_color_limits(
     portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"], lips: Float[Tensor, "h w"]
 ) -> ColorLimits:
     """What the portrait has at that place; at the lips also all that it has at the mouth.
@@ -67,7 +67,7 @@ def color_limits(
             picture sets no limits.
         lips: softly, the part of it that may open.
     """
-    own = luma_and_chroma(portrait)[1]
+    own = split_luma(portrait)[1]
     if not (mask > 0.5).any():
         return ColorLimits(torch.full_like(own, -torch.inf), torch.full_like(own, torch.inf))
     low, high = find_usual(own, mask > 0.5, RARE)
@@ -87,7 +87,7 @@ def find_usual(
     """Find the least and the greatest color difference at a place, without the rarest at either end.
 
     Args:
-        chroma: of one picture, from `luma_and_chroma`.
+        chroma: of one picture, from `split_luma`.
         place: which pixels count; at least one.
         rare: share that is left out at either end, 0 ... 0.5.
 
@@ -103,9 +103,9 @@ def lock_colors(frames: Frames, limits: ColorLimits) -> Frames:
 
     Args:
         frames: in [-1, 1].
-        limits: from `color_limits`.
+        limits: from `find_color_limits`.
     """
-    luma, found = luma_and_chroma(frames)
+    luma, found = split_luma(frames)
     red, blue = found.clamp(limits.low, limits.high).unbind(1)
     green = -(LUMA[0] * red + LUMA[2] * blue) / LUMA[1]
     return (luma[:, None] + torch.stack([red, green, blue], 1)).clamp(-1, 1)

@@ -44,7 +44,7 @@ def blur(maps: Float[Tensor, "f c h w"]) -> Float[Tensor, "f c h w"]:
     return maps
 
 
-def stillness(frames: Frames, decoded: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "f 1 h w"]:
+def measure_stillness(frames: Frames, decoded: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "f 1 h w"]:
     """1 where a frame looks like the decoded portrait, falling to 0 where it differs.
 
     Args:
@@ -65,7 +65,7 @@ def transfer_detail(
         portrait: the portrait itself.
         decoded: the portrait through the autoencoder.
     """
-    return (frames + stillness(frames, decoded) * (portrait - decoded)).clamp(-1, 1)
+    return (frames + measure_stillness(frames, decoded) * (portrait - decoded)).clamp(-1, 1)
 
 
 class Enlarger:

@@ -132,7 +132,7 @@ class Idle:
         box = face.box_px.resized(scale)
         self.y, self.x = np.mgrid[0:side, 0:side].astype(np.float32)
         self.reach = draw_head_mask(box, side)
-        self.depth = dome(self.x, self.y, box) * self.reach
+        self.depth = measure_depth(self.x, self.y, box) * self.reach
         self.pivot = (box.center[0], box.y1)
         points = face.landmarks_px[:, :2].astype(np.float64) * scale
         known = bool(face.blendshapes)  # a box that a person gave: its landmarks say nothing
@@ -160,7 +160,7 @@ class Idle:
         )
 
 
-def dome(x: Field, y: Field, face: Box) -> Field:
+def measure_depth(x: Field, y: Field, face: Box) -> Field:
     """Compute how far in front of the head's axis each place is, in pixels; 0 outside the head.
 
     Args:

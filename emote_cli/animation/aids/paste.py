@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 from emote_cli.animation.aids.detail import Enlarged, Enlarger
 from emote_cli.animation.aids.masks import draw_head_mask
-from emote_cli.animation.portrait import square_of, turn_matrix
+from emote_cli.animation.portrait import cut_square, turn_matrix
 from emote_cli.media.image import resize
 from emote_cli.types import Box, Pixels, Portrait
 
@@ -40,7 +40,7 @@ class Paster:
         self.photo, self._liven = photo, liven
         crop, model_side = portrait.crop_px, portrait.pixels.shape[0]
         side = round(crop.width)
-        sharp = square_of(photo, crop, portrait.roll_deg, side)
+        sharp = cut_square(photo, crop, portrait.roll_deg, side)
         flat = resize(portrait.pixels, (side, side))
         self._enlarge = Enlarger(portrait.pixels, sharp if detail else flat)
         face = portrait.face.box_px
@@ -49,7 +49,7 @@ class Paster:
         small = draw_head_mask(face, model_side)
         self._rim = (small > 0.02) & (small < 0.6)
         self._at_rim = portrait.pixels[self._rim].astype(np.float32)
-        self._back = to_photo(crop, portrait.roll_deg)
+        self._back = map_to_photo(crop, portrait.roll_deg)
         corners = (
             np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]], np.float64) @ self._back.T
         )
@@ -82,7 +82,7 @@ class Paster:
         return np.asarray(cv2.warpAffine(square, matrix, size, flags=cv2.INTER_CUBIC).clip(0, None))
 
 
-def to_photo(crop: Box, roll: float) -> np.ndarray:
+def map_to_photo(crop: Box, roll: float) -> np.ndarray:
     """The affine matrix from pixels of the square to pixels of the photo."""
     if roll == 0:
         return np.array([[1, 0, crop.x0], [0, 1, crop.y0]], np.float64)

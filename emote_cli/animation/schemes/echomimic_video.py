@@ -12,7 +12,7 @@ from torch import Tensor
 from emote_cli.animation.memory import Guard
 from emote_cli.animation.quality import Recipe
 from emote_cli.animation.schemes.guidance import guide_network
-from emote_cli.animation.schemes.overlap import sample_overlapping, spans
+from emote_cli.animation.schemes.overlap import sample_overlapping, split_into_spans
 from emote_cli.diffusion.schedule import NoiseSchedule
 from emote_cli.model.adapters.echomimic import PUBLISHED, condition, encode_reference
 from emote_cli.model.conditioning import KeysValues
@@ -61,7 +61,7 @@ def sample_video(
     tokens = _hear(model, inputs.features, noise.shape[1], noise.device)
 
     def denoise(noisy: VideoLatents, time: int, frames: list[int]) -> VideoLatents:
-        audio = torch.cat([tokens[:, part] for part in spans(frames)], 1)
+        audio = torch.cat([tokens[:, part] for part in split_into_spans(frames)], 1)
         both = condition(
             model, reference=reference, audio=audio, face_region=region, guided=how.guidance != 1.0
         )

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emote_cli.animation.aids.articulation import Articulation, articulate, find_loudest
-from emote_cli.animation.aids.colors import color_limits, keep_portrait, lock_colors
+from emote_cli.animation.aids.colors import find_color_limits, keep_portrait, lock_colors
 from emote_cli.animation.aids.detail import transfer_detail
 from emote_cli.animation.aids.masks import draw_lower_face_mask, draw_mouth_mask
 from emote_cli.animation.aids.smoothing import Track
@@ -135,7 +135,7 @@ class EmoScheme(Scheme):
             )
             for chin in (True, False)
         )
-        limits = color_limits(picture, near, lips)
+        limits = find_color_limits(picture, near, lips)
 
         def finish(frames: Float[Tensor, "f 3 h w"]) -> Float[Tensor, "f 3 h w"]:
             colored = lock_colors(frames, limits)

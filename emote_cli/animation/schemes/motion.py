@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 
 from emote_cli.animation.aids.idle import closed_share, sway_deg
-from emote_cli.animation.aids.paste import to_photo
+from emote_cli.animation.aids.paste import map_to_photo
 from emote_cli.animation.background import run_ahead
 from emote_cli.animation.chunks import Carry, MadeChunk
 from emote_cli.animation.finishing import find_idle_speed
 from emote_cli.animation.moving_portrait import MovingPortrait
 from emote_cli.animation.options import AnimateOptions
-from emote_cli.animation.portrait import square_of
+from emote_cli.animation.portrait import cut_square
 from emote_cli.animation.runtime import Runtime
 from emote_cli.animation.scene import Scene
 from emote_cli.animation.schemes.emo import EmoScheme
@@ -93,11 +93,11 @@ class MotionScheme(EmoScheme):
         photo, portrait, size = scene.photo, scene.portrait, scene.size
         face = landmarks_of(portrait.face).astype(np.float64)
         if options.frame == "crop":
-            picture = square_of(photo, portrait.crop_px, portrait.roll_deg, size[0])
+            picture = cut_square(photo, portrait.crop_px, portrait.roll_deg, size[0])
             matrix = np.array([[1, 0, 0], [0, 1, 0]]) * (size[0] / self.runtime.size)
         else:
             picture = resize(photo, size)
-            matrix = to_photo(portrait.crop_px, portrait.roll_deg)
+            matrix = map_to_photo(portrait.crop_px, portrait.roll_deg)
             matrix[:, :2] *= portrait.crop_px.width / self.runtime.size
             matrix *= size[0] / photo.shape[1]
         moving = self._moving(picture, place(face[:, :2], matrix))

@@ -39,7 +39,7 @@ def plan_windows(
     return [[(start + offset + index) % frames for index in range(size)] for start in starts]
 
 
-def spans(frames: list[int]) -> list[slice]:
+def split_into_spans(frames: list[int]) -> list[slice]:
     """Frame numbers as slices: a new one begins where a number does not follow the last."""
     starts = [at for at in range(len(frames)) if at == 0 or frames[at] != frames[at - 1] + 1]
     return [slice(frames[start], frames[stop - 1] + 1) for start, stop in pairwise([*starts, len(frames)])]
@@ -75,7 +75,7 @@ def sample_overlapping(
         total = torch.zeros_like(latents, dtype=torch.float32)
         count = torch.zeros(latents.shape[1], device=latents.device)
         for window in plan_windows(latents.shape[1], size, overlap, number * shift, turn_short):
-            parts = spans(window)
+            parts = split_into_spans(window)
             part_of_video = torch.cat([latents[:, part] for part in parts], 1)
             predicted = denoise(part_of_video, timestep, window).float()
             for part, piece in zip(

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from emote_cli.data.prepare.sources import STILL_SUFFIXES, Layout, Source, plain, safe_id
+from emote_cli.data.prepare.sources import STILL_SUFFIXES, Layout, Source, safe_id, take_whole_videos
 from emote_cli.errors import InputError
 from emote_cli.types import Box
 
@@ -40,13 +40,13 @@ def find_sources(folder: Path, layout: Layout = "auto") -> list[Source]:
         )
     videos = _files(folder, VIDEO_SUFFIXES)
     if layout == "auto":
-        layout = guess(folder)
+        layout = guess_layout(folder)
     if layout == "celebv-hq":
         sources = celebv_hq(folder, videos)
     elif layout == "hdtf":
         sources = hdtf(folder, videos)
     else:
-        sources = plain(folder, sorted([*videos, *_files(folder, STILL_SUFFIXES)]))
+        sources = take_whole_videos(folder, sorted([*videos, *_files(folder, STILL_SUFFIXES)]))
     if not sources:
         raise InputError(
             f"folder {folder} holds no video and no picture",
@@ -66,7 +66,7 @@ def _files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     return sorted(found)
 
 
-def guess(folder: Path) -> Layout:
+def guess_layout(folder: Path) -> Layout:
     """The layout whose annotation lies in the folder; `folder` if there is none."""
     if _celebv_json(folder) is not None:
         return "celebv-hq"
@@ -156,7 +156,7 @@ def hdtf(folder: Path, videos: list[Path]) -> list[Source]:
     others = [video for video in videos if video not in used]
     ready = [video for video in others if _HDTF_CLIP.fullmatch(video.stem)]
     sources += [Source(safe_id(v.stem), v, _name(folder, v), crop=False) for v in ready]
-    return sources + plain(folder, [video for video in others if video not in ready])
+    return sources + take_whole_videos(folder, [video for video in others if video not in ready])
 
 
 def _hdtf_video(folder: Path, times: Path, subset: str, line: str, by_stem: dict[str, Path]) -> list[Source]:

@@ -47,7 +47,7 @@ class Source:
         return self.path.suffix.lower() in STILL_SUFFIXES
 
 
-def plain(folder: Path, videos: list[Path]) -> list[Source]:
+def take_whole_videos(folder: Path, videos: list[Path]) -> list[Source]:
     """Every video or picture for itself, cut and cropped by us.
 
     Ids are the file names without their endings; where two files share one, their paths' hash is added.
