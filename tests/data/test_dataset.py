@@ -10,7 +10,7 @@ import soundfile
 import torch
 from tiny_dataset import make_dataset
 
-from emote_cli.data import cache
+from emote_cli.data import encoding
 from emote_cli.data.cache import cached_clips, load_clip
 from emote_cli.data.dataset import ClipDataset, LazyClip, SamplingSettings, measure_coverage
 from emote_cli.data.frame_stores import StoredLatents, VideoFrames, map_tensor
@@ -227,7 +227,7 @@ def test_a_copy_shows_the_clip_in_its_tempo(
         mirrored=False, scale=1, angle_deg=0, shift=(0, 0), gain=(1, 1, 1), lift=(0, 0, 0), level_db=0,
         noise_db=None, room_s=0, seed=0, tempo=tempo,
     )  # fmt: skip
-    monkeypatch.setattr(cache, "variant_of", lambda clip, number: plain if number else None)
+    monkeypatch.setattr(encoding, "variant_of", lambda clip, number: plain if number else None)
     place = shutil.copytree(folder, tmp_path / "again", ignore=shutil.ignore_patterns("cache"))
     clip, silent = memory[0], dataclasses.replace(records[0], has_audio=False, settings_hash="mute")
     order = plain.order(clip.n_frames)
