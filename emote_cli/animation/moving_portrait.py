@@ -1,8 +1,8 @@
 """Draws the frames of a model of motion latents: the portrait itself, moved, with what was hidden painted in.
 
 The network says where the landmarks of the face go. The portrait's mesh goes there, the picture follows its
-triangles, and the Painter adds the inside of the mouth. All of it happens at the picture's own size: nothing is
-enlarged but the field of motion and the painted square around the mouth.
+triangles. The inside of the mouth is the portrait's own where it shows teeth, else a sketch, and the Painter adds to
+it. All of it happens at the picture's own size: nothing is enlarged but the field of motion and what is painted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from emote_cli.animation.device import FULL, Precision
 from emote_cli.model.painter import HINTS, VIEW, Painter
 from emote_cli.perception.face_mesh import RIM, fill_mouth, places, similarity, warp_field, warp_shift
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, OVAL, SKULL, UPPER_INNER_LIP
-from emote_cli.perception.mouth_sketch import find_teeth, interpolate_line, show_own, sketch
+from emote_cli.perception.mouth_sketch import find_teeth, interpolate_line, show_inside, sketch
 from emote_cli.types import Pixels
 
 FIELD_SIDE = 320
@@ -152,8 +152,7 @@ class MovingPortrait:
         view = view_of(points, self.rest)
         if self.teeth.share < 1:
             self._paint(frame, points, view)
-        if self.teeth.share > 0:
-            self._show_own(frame, points, view)
+        self._show_inside(frame, points, view)
         return frame
 
     def _warped(self, points: Points) -> Pixels:
@@ -174,8 +173,8 @@ class MovingPortrait:
         field = shift + places(width, height) + origin.astype(np.float32)
         return np.asarray(cv2.remap(self.picture, field, None, **_LOOK_UP))
 
-    def _show_own(self, frame: Pixels, points: Points, view: View) -> None:
-        """Show the teeth of a portrait that smiles, in place: at the frame's size, as sharp as the photo."""
+    def _show_inside(self, frame: Pixels, points: Points, view: View) -> None:
+        """Draw the opening, in place: at the frame's size, the portrait's own teeth as sharp as the photo."""
         x0, y0, x1, y1 = inside_frame(view, frame)
         if x1 <= x0 or y1 <= y0:
             return
@@ -188,7 +187,7 @@ class MovingPortrait:
         )
         rest = self.rest @ view.head[:, :2].T + view.head[:, 2]
         now, closed = ((p - corner).astype(np.float32) for p in (points, rest))
-        show_own(frame[y0:y1, x0:x1], portrait, now, closed, self.teeth)
+        show_inside(frame[y0:y1, x0:x1], portrait, now, closed, self.teeth)
 
     def _paint(self, frame: Pixels, points: Points, view: View) -> None:
         """Add what is new, in place."""

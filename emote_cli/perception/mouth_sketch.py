@@ -29,10 +29,17 @@ TEETH, GUM_SHADE, CAVITY, TONGUE = (206, 190, 172), 0.72, (58, 26, 28), (142, 76
 SKIN = (190, 148, 130)
 
 Points = Float[np.ndarray, "478 2"]
+_SEAM, _SEAM_MM = 0.3, 0.3
+"""How much darker it is where two teeth meet, and how wide."""
 _SOFTNESS = 0.7
 """Pixels by which the opening's edge is blurred."""
 _SHOWS = 0.6
 """A mouth that is open so far of the way shows its own inside."""
+
+SKETCHED = 0.8
+"""How much of a new opening shows the sketch itself; the rest is the Painter's."""
+_OPEN_MM = (0.8, 2.5)
+"""Gaps at which a mouth begins to show its inside, and shows it."""
 _OWN_MM = (1.0, 1.8)
 """Gaps of the portrait's lips from which on its own inside begins to be kept, and is kept whole."""
 _LIP_MM = 0.8
@@ -52,9 +59,8 @@ def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, 
         rest: the portrait's, moved with the head only.
         inside: the mouth's opening, 0..1.
     """
-    opened, was = float(measure_gap(now)), float(measure_gap(rest))
-    share = float(np.clip(1 - was / (_SHOWS * opened + 1e-3), 0, 1))
-    if share == 0 or opened < 1 or not inside.any():
+    share = _share_of_new(now, rest)
+    if share == 0 or measure_gap(now) < 1 or not inside.any():
         return warped
     box = _around(inside)
     alpha = (cv2.GaussianBlur(inside, (0, 0), _SOFTNESS)[box] * share)[..., None]
@@ -62,6 +68,12 @@ def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, 
     sketched = warped.copy()
     sketched[box] = np.rint(warped[box] * (1 - alpha) + mouth * alpha).clip(0, 255)
     return sketched
+
+
+def _share_of_new(now: Points, rest: Points) -> float:
+    """How much of the opening the portrait did not show, 0..1."""
+    opened, was = float(measure_gap(now)), float(measure_gap(rest))
+    return float(np.clip(1 - was / (_SHOWS * opened + 1e-3), 0, 1))
 
 
 class Teeth(NamedTuple):
@@ -106,8 +118,8 @@ def _lab_at(picture: Pixels, places: Float[np.ndarray, "h w 2"]) -> Float[np.nda
     return np.asarray(cv2.cvtColor(colors.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
 
 
-def show_own(moved: Pixels, portrait: Pixels, now: Points, rest: Points, teeth: Teeth) -> None:
-    """Put the teeth that the portrait shows where they are in the skull, and the sketch below them. In place.
+def show_inside(moved: Pixels, portrait: Pixels, now: Points, rest: Points, teeth: Teeth) -> None:
+    """Put the sketch into an opening that the portrait did not show, and the portrait's own teeth into it. In place.
 
     Args:
         moved: a part of the moved portrait.
@@ -120,9 +132,12 @@ def show_own(moved: Pixels, portrait: Pixels, now: Points, rest: Points, teeth: 
     if not inside.any():
         return
     box = _around(inside)
-    alpha = (cv2.GaussianBlur(inside, (0, 0), _SOFTNESS)[box] * teeth.share)[..., None]
+    new = SKETCHED * _share_of_new(now, rest) * _ramp(float(measure_gap(now)) / millimeter(rest), _OPEN_MM)
+    alpha = (cv2.GaussianBlur(inside, (0, 0), _SOFTNESS)[box] * max(teeth.share, new))[..., None]
     mouth = _mouth(now, rest, box) * _light(moved)
-    mouth = _keep_own(mouth, portrait, now, rest, box, lower_teeth=teeth.lower)
+    if teeth.share:
+        own = _keep_own(mouth, portrait, now, rest, box, lower_teeth=teeth.lower)
+        mouth += teeth.share * (own - mouth)
     moved[box] = np.rint(moved[box] * (1 - alpha) + mouth * alpha).clip(0, 255)
 
 
@@ -222,4 +237,4 @@ def _shade_between_teeth(across_mm: Float[np.ndarray, "h w"], mm: float) -> Floa
     """A little darker where two teeth meet."""
     seams = np.concatenate([[0.0], np.cumsum(TOOTH_WIDTHS_MM)])
     away = np.abs(across_mm[..., None] - seams).min(-1)
-    return (1 - 0.3 * np.exp(-((away * mm / 0.8) ** 2))).astype(np.float32)
+    return (1 - _SEAM * np.exp(-((away / max(_SEAM_MM, 0.8 / mm)) ** 2))).astype(np.float32)
