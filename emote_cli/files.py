@@ -63,7 +63,9 @@ def no_space(folder: Path) -> OutputError:
     """What to say of a full disk; the folder of working files is told by the name of the one around it."""
     working = [place for place in (folder, *folder.parents) if PART_PREFIX in place.name]
     shown = working[-1].parent if working else folder
-    return OutputError(f"no space left in {shown}", hint="free some there, or choose another folder with -o")
+    return OutputError(
+        f"no space left in {shown}", hint="free some space there, or choose another folder with -o"
+    )
 
 
 def _name_bytes(folder: Path) -> int:

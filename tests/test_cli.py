@@ -473,11 +473,11 @@ def test_a_batch_loads_the_model_once_and_outlives_a_bad_job(fake, here, portrai
     assert result.exit_code == 1
     assert result.stdout == "out/a.mp4\n"
     assert f"warning: {table}, line 3: image" in result.stderr
-    assert "1 made, 0 were there, 1 failed" in result.stderr
+    assert "1 made, 0 already there, 1 failed" in result.stderr
     table.write_text(table.read_text().replace("missing.png", str(portrait_path)))
     result = emote(*args)
     assert (result.exit_code, result.stdout) == (0, "out/a.mp4\nout/b.mp4\n")
-    assert "1 made, 1 were there, 0 failed" in result.stderr
+    assert "1 made, 1 already there, 0 failed" in result.stderr
     assert [call["options"].seed for call in fake.calls] == [3, 0]
 
 
@@ -521,7 +521,7 @@ def test_a_batch_of_a_folder_and_of_json_lines(fake, here, portrait_path, tiny_s
         ("portrait;output\na.png;b.mp4\n", "line 1 (separator: semicolon): column audio is missing"),
         (
             "\n\nhello\tworld\tseed\n",
-            "line 3 (separator: tab): neither a head with portrait and audio, nor a job",
+            "line 3 (separator: tab): neither column names (portrait, audio, ...) nor a job",
         ),
         ("portrait,audio,audio\na.png,b.wav,c.wav\n", "column audio is there twice"),
         ("[" * 100_000, "nested too deeply"),
@@ -555,7 +555,7 @@ def test_a_wrong_table(fake, here, text, message):
         ({"audio": ""}, "audio is missing"),
         ({"audio": "b\0.wav"}, "cannot be opened"),
         ({"nonsense": 1}, "nonsense is unknown"),
-        ({"portrait": {"a": 1}}, "portrait is no single value"),
+        ({"portrait": {"a": 1}}, "portrait is not a single value"),
     ],
 )
 def test_a_bad_row_is_told_with_its_line_and_the_others_are_made(
@@ -682,7 +682,7 @@ def test_ctrl_c_can_leave_a_part_and_go_on(fake, here, portrait_path, speech_pat
         patch.setattr(fake, "frames", interrupted)
         result = emote(*args, "--keep-partial")
     assert result.exit_code == 130
-    assert result.stderr == "what is made so far: x.partial.mp4; --resume goes on\nstopped\n"
+    assert result.stderr == "kept what is made so far: x.partial.mp4; --resume continues it\nstopped\n"
     part = list(read_frames(here / "x.partial.mp4"))
     assert len(part) == 60
     assert probe(here / "x.partial.mp4").duration_s == pytest.approx(60 / 25, abs=0.05)

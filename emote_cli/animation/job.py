@@ -30,13 +30,13 @@ class Job(Options):
     force: bool = option(False, "Overwrite the output.", "Output", flags=("--force",))
     resume: bool = option(
         False,
-        "Go on with what a killed render left; stopped again, leave what is finished.",
+        "Continue a render that was stopped; if it is stopped again, keep what is finished.",
         "Output",
         flags=("--resume",),
     )
     keep_partial: bool = option(
         False,
-        "Ctrl-C leaves a video of what is made so far, NAME.partial.mp4.",
+        "After Ctrl-C, keep a video of what is made so far: NAME.partial.mp4.",
         "Output",
         flags=("--keep-partial",),
     )

@@ -115,7 +115,7 @@ class AnimateOptions(Options):
     motion_region: FaceRegion = option("wide", "How far the head may move.", "Motion", repeatable=True)
     articulation: float | None = option(
         None,
-        "How far speech moves the lips: 1 is as the network says, more is livelier and rougher "
+        "How far speech moves the lips: 1 is what the network predicts, more is livelier and rougher "
         "(default: the model's).",
         "Motion",
         least=0.1,
@@ -124,7 +124,7 @@ class AnimateOptions(Options):
     )
     smoothing: int | None = option(
         None,
-        "Frames on either side that each one is averaged with: steadier lips, softer closures (default: the model's).",
+        "Average each frame with so many on either side: lips are steadier, but close less (default: the model's).",
         "Motion",
         least=0,
         most=5,
@@ -177,7 +177,7 @@ class AnimateOptions(Options):
     )
     separate_vocals: bool = option(
         False,
-        "Listen to the voice only: for sound with music (emote download hallo-vocals).",
+        "Listen to the voice only: for sound with music (needs emote download hallo-vocals).",
         "Sound",
         flags=("--separate-vocals",),
         repeatable=True,
@@ -207,7 +207,7 @@ class AnimateOptions(Options):
     )
     detail: bool | None = option(
         None,
-        "Give still places the portrait's own detail back (default: the model's).",
+        "Restore the portrait's own detail where the picture stands still (default: the model's).",
         "Output",
         flags=("--detail/--no-detail",),
         repeatable=True,
@@ -215,8 +215,8 @@ class AnimateOptions(Options):
 
     quality: Quality | None = option(
         None,
-        "Solver, steps and guidance together: paper is the model's own way, fast a quarter of its steps "
-        "(default: the model's).",
+        "Solver, steps and guidance together: paper is as the model was published, balanced takes half of its steps, "
+        "fast a quarter (default: the model's).",
         "Model",
         repeatable=True,
     )
@@ -247,7 +247,7 @@ class Tuning(Options):
         tell: is told what the model needs, and when memory runs short.
 
     Raises:
-        SettingsError: a value has the wrong type, or two exclude each other.
+        SettingsError: a value has the wrong type, or two cannot be used together.
     """
 
     compile: bool = option(
@@ -264,7 +264,7 @@ class Tuning(Options):
     )
     cuda_graphs: bool = option(
         False,
-        "Record a denoising step on the GPU and replay it. More memory, less waiting for the host; experimental.",
+        "Record a denoising step on the GPU and replay it: less work for the CPU, but more memory; experimental.",
         "Model",
         flags=("--cuda-graphs",),
     )
@@ -280,4 +280,6 @@ class Tuning(Options):
         }
         both = [name for name, wanted in asked.items() if wanted]
         if len(both) > 1:
-            raise SettingsError(f"{both[0]} and {both[1]} exclude each other", hint="leave one out")
+            raise SettingsError(
+                f"{both[0]} and {both[1]} cannot be used together", hint="leave one of them out"
+            )

@@ -87,7 +87,9 @@ def render_parts(
     """
     job, scene = plan.job, plan.scene
     if job.resume or job.keep_partial:
-        raise SettingsError("parts are not resumed", hint="leave --resume and --keep-partial out")
+        raise SettingsError(
+            "a render with --split cannot be continued", hint="leave out --resume and --keep-partial"
+        )
     parts = plan_parts(scene.speech, scene.fps, scene.n_frames)
     folder = working_name(job.output, ".parts").absolute()
     shutil.rmtree(folder, ignore_errors=True)

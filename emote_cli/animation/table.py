@@ -112,14 +112,14 @@ def _table_rows(text: str, path: Path) -> Iterator[Row]:
         head = list(FILES[: max(len(cells) for _, cells in lines)])
     else:
         raise InputError(
-            f"{said}: neither a head with portrait and audio, nor a job: {' '.join(lines[0][1])[:60]}",
-            hint="the first row is portrait,audio[,output,...], or a picture and a sound file",
+            f"{said}: neither column names (portrait, audio, ...) nor a job: {' '.join(lines[0][1])[:60]}",
+            hint="begin with a row portrait,audio[,output,...], or with a picture and a sound file",
         )
     for number, cells in lines:
         place = f"{path}, line {number}"
         more = [cell for cell in cells[len(head) :] if cell]
         if more:
-            error = InputError(f"{more[0][:60]!r} stands in no column", hint=f"columns: {', '.join(head)}")
+            error = InputError(f"{more[0][:60]!r} belongs to no column", hint=f"columns: {', '.join(head)}")
             yield Row(place, error=error)
             continue
         given = {name: cell for name, cell in zip(head, cells, strict=False) if name and cell}
@@ -199,7 +199,8 @@ def _json_rows(text: str, path: Path) -> Iterator[Row]:
             jobs = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(
-                f"batch {path}: {_in_a_line(error)}", hint="one object a line, or a list"
+                f"batch {path}: {_in_a_line(error)}",
+                hint="write one JSON object on each line, or one list of them",
             ) from error
         yield from (_json_row(job, path, f"{path}, job {number}") for number, job in enumerate(jobs, 1))
         return
@@ -208,20 +209,28 @@ def _json_rows(text: str, path: Path) -> Iterator[Row]:
         try:
             job = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield Row(place, error=InputError(_in_a_line(error), hint='{"portrait": ..., ...}'))
+            yield Row(
+                place,
+                error=InputError(_in_a_line(error), hint='write {"portrait": "a.png", "audio": "a.wav"}'),
+            )
             continue
         yield _json_row(job, path, place)
 
 
 def _json_row(job: Any, path: Path, place: str) -> Row:
     if not isinstance(job, dict):
-        return Row(place, error=InputError("no JSON object", hint='{"portrait": "a.png", ...}'))
+        return Row(
+            place,
+            error=InputError("this is no JSON object", hint='write {"portrait": "a.png", "audio": "a.wav"}'),
+        )
     plain = {str(key): value for key, value in job.items() if value is not None and value != ""}
     nested = next(
         (key for key, value in plain.items() if isinstance(value, dict | list) and key != "face"), None
     )
     if nested is not None:
-        return Row(place, error=InputError(f"{nested[:60]} is no single value", hint="a text or a number"))
+        return Row(
+            place, error=InputError(f"{nested[:60]} is not a single value", hint="give a text or a number")
+        )
     return _row({key: _as_text(value) for key, value in plain.items()}, path.parent, place)
 
 

@@ -36,7 +36,7 @@ Like = Annotated[
     typer.Option(
         "--like",
         metavar="VIDEO",
-        help="Take the settings of a video that emote made; options override.",
+        help="Take the settings of a video that emote made; options given here override them.",
         rich_help_panel="Output",
     ),
 ]
@@ -62,7 +62,7 @@ Anywhere = Annotated[
     bool,
     typer.Option(
         "--outputs-anywhere",
-        help="Let the outputs of a table lie outside of -o.",
+        help="Allow a table's outputs to lie outside the folder of -o.",
         rich_help_panel="Many jobs",
     ),
 ]
@@ -79,7 +79,7 @@ Split = Annotated[
     bool,
     typer.Option(
         "--split",
-        help="Cut a long sound at pauses of speech and make the parts apart: each starts from the portrait, "
+        help="Cut a long sound at pauses and make the parts separately. Each starts from the portrait, "
         "so the head may jump at a cut.",
         rich_help_panel="Many jobs",
     ),
@@ -147,7 +147,9 @@ def animate(
                 path = render(plan, on_frame=advance, tell=console.say)
         except KeyboardInterrupt:
             if plan.job.keep_partial and partial_name(plan.job.output).exists():
-                console.say(f"what is made so far: {partial_name(plan.job.output)}; --resume goes on")
+                console.say(
+                    f"kept what is made so far: {partial_name(plan.job.output)}; --resume continues it"
+                )
             raise
     took_s = time.monotonic() - begin
     console.say(f"{plan.scene.n_frames} frames, {plan.scene.duration_s:.1f} s of video, in {took_s:.1f} s")
@@ -174,6 +176,9 @@ def _animate_many(batch: Path, make: MakeOne, ray: str | None) -> None:
                 console.result(outcome.output)
             else:
                 console.warn(f"{outcome.place}: {outcome.error.message}")
-    console.say(f"{counts['made']} made, {counts['there']} were there, {counts['failed']} failed")
+    console.say(f"{counts['made']} made, {counts['there']} already there, {counts['failed']} failed")
     if counts["failed"]:
-        raise InputError(f"{counts['failed']} of {len(rows)} jobs failed", hint="mend them and run it again")
+        raise InputError(
+            f"{counts['failed']} of {len(rows)} jobs failed",
+            hint="correct what the warnings name, then run the command again",
+        )

@@ -27,7 +27,7 @@ def bench(
         str, typer.Option("--model", metavar="NAME|PATH", help="A known model, or the folder of one.")
     ] = "mini",
     random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Make the model up: the same speed without a download.")
+        bool, typer.Option("--random-weights", help="Use random weights: the same speed, and no download.")
     ] = False,
     quality: Annotated[
         list[QualityName] | None,

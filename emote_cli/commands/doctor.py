@@ -22,6 +22,6 @@ def doctor() -> None:
     for finding in wrong:
         console.result(f"problem: {finding.problem}; remedy: {finding.remedy}")
     if any(finding.fatal for finding in wrong):
-        console.say("emote animate cannot run here until this is mended")
+        console.say("emote animate cannot run here until this is fixed")
         raise typer.Exit(1)
     console.say("emote animate can run here")

@@ -27,7 +27,7 @@ def download(
         typer.Option("--dir", help="A plain folder for one model, which --model then accepts."),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Use the hub's cache on this disk; touch no network.")
+        bool, typer.Option("--offline", help="Use only what is in the hub's cache on this disk.")
     ] = False,
     revision: Annotated[
         str | None,
@@ -35,7 +35,11 @@ def download(
     ] = None,
     accept_licence: Annotated[
         bool,
-        typer.Option("--accept-licence", "--accept-license", help="Fetch files for non-commercial use too."),
+        typer.Option(
+            "--accept-licence",
+            "--accept-license",
+            help="Also fetch files that are for non-commercial use only.",
+        ),
     ] = False,
 ) -> None:
     """Fetch the weights of NAME, going on where an earlier try stopped, and verify them.
@@ -115,7 +119,7 @@ def _carry_out(plan: DownloadPlan, hub: Hub) -> None:
         console.say(f"{plan.model.name}: all {len(plan.kept)} files are here, verified")
     else:
         console.say(
-            f"{plan.model.name}: {len(plan.jobs)} files to bring, {human_size(plan.fetch_bytes)} to fetch"
+            f"{plan.model.name}: {len(plan.jobs)} files to install, {human_size(plan.fetch_bytes)} to download"
             + (f"; {len(plan.kept)} are here, verified" if plan.kept else "")
         )
     total_mb = sum(job.remote.size for job in plan.jobs) / 1e6

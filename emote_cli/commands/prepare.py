@@ -43,13 +43,13 @@ def prepare(
         float | None, typer.Option("--max-seconds", help="Longest clip (default: 12).")
     ] = None,
     layout: Annotated[
-        LayoutName, typer.Option("--layout", help="Annotations to follow; auto looks for them.")
+        LayoutName, typer.Option("--layout", help="Whose annotations the folder has; auto finds out.")
     ] = LayoutName.auto,
     keep_all: Annotated[
         bool, typer.Option("--keep-all", help="Mark clips that a filter catches instead of dropping them.")
     ] = False,
     no_audio: Annotated[
-        bool, typer.Option("--no-audio", help="Do without sound: a set for stage 1 only.")
+        bool, typer.Option("--no-audio", help="Leave the sound out: such a data set serves stage 1 only.")
     ] = False,
     setting: Annotated[
         list[str] | None,
@@ -66,7 +66,7 @@ def prepare(
         typer.Option(
             "--cache",
             metavar="MODEL",
-            help="Also store what training this model would compute again and again.",
+            help="Also compute and store what training this model needs of each clip.",
         ),
     ] = None,
     part_size: Annotated[
@@ -75,7 +75,7 @@ def prepare(
             "--part-size",
             metavar="MB",
             min=1,
-            help="Also pack the data set into parts of at most so many megabytes, each of which trains alone.",
+            help="Also pack the data set into parts of at most so many megabytes; one part is enough to train on.",
         ),
     ] = None,
     ray: Annotated[

@@ -31,7 +31,9 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="The run folder.")] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", metavar="RUN|CHECKPOINT", help="Where weights come from: the stage before."),
+        typer.Option(
+            "--from", metavar="RUN|CHECKPOINT", help="Start from the weights of this run: the stage before."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     max_steps: Annotated[int | None, typer.Option("--max-steps", min=1, help="Steps of each stage.")] = None,

@@ -22,11 +22,12 @@ def web(
     run: Annotated[
         Path | None,
         typer.Option(
-            "--run", metavar="RUN", help="Show this: the folder of prepare, evaluate or a training run."
+            "--run", metavar="RUN", help="Also show this folder, made by prepare, evaluate or train."
         ),
     ] = None,
     share: Annotated[
-        bool, typer.Option("--share", help="Make it public through Gradio's tunnel; its program is fetched.")
+        bool,
+        typer.Option("--share", help="Make it public through Gradio's tunnel (its program is downloaded)."),
     ] = False,
 ) -> None:
     """Open the page that animates portraits, for people without a terminal; Ctrl-C ends it.

@@ -127,7 +127,7 @@ def read_split(path: Path) -> dict[str, list[str]]:
         for key, entries in _lists(content):
             lists.setdefault(key, []).extend(entries)
     except RecursionError as error:
-        raise InputError(f"cannot read the split: {path} holds itself", "give plain lists") from error
+        raise InputError(f"cannot read the split: {path} refers to itself", "give plain lists") from error
     return lists
 
 

@@ -203,11 +203,11 @@ def _store(path: Path, pieces: Iterator[bytes], sample_rate_hz: int, start_s: fl
     if recording.n_samples == 0:
         raise InputError(
             f"{path} has no sound from {start_s:g} s on",
-            hint="check the recording: it holds not one sample there",
+            hint="check the recording: it has no sample there",
         )
     if not recording.is_finite():
         raise InputError(
-            f"{path} holds samples that are no numbers", hint="save it again as 16-bit WAV or FLAC"
+            f"{path} has samples that are not numbers", hint="save it again as 16-bit WAV or FLAC"
         )
     return recording
 

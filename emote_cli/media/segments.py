@@ -149,7 +149,7 @@ class SegmentedWriter:
         for name, value in _flat(self._job).items():
             if (other := _flat(there).get(name)) != value:
                 raise OutputError(
-                    f"the unfinished render of {self.path} has another {name}: {other}, now {value}",
+                    f"the unfinished render of {self.path} was begun with {name} {other}, now it is {value}",
                     hint=f"repeat the command as it was, or {_NEVER}",
                 )
 

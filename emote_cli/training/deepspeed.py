@@ -44,7 +44,7 @@ def configure(accelerator: Any, settings: TrainSettings, rows: int) -> None:
     if plugin.zero_stage not in STAGES:
         raise TrainingError(
             f"DeepSpeed's zero_stage is {plugin.zero_stage}; 1 and 2 are supported",
-            "shard=true spreads the weights, too",
+            "use shard=true to spread the weights, too",
         )
     if settings.shard or settings.optimizer != "adamw" or settings.precision == "fp16":
         raise TrainingError(

@@ -140,7 +140,9 @@ def places_of(clips: Sequence[HeardClip]) -> list[Place]:
         for frame in np.flatnonzero(np.isfinite(clip.seen[: clip.features.n_frames]).all(1))
     ]
     if not places:
-        raise DataError("no frame with a face to listen to", "prepare clips with speech")
+        raise DataError(
+            "no clip has frames with both a face and sound", "prepare videos in which people speak"
+        )
     return places
 
 

@@ -97,7 +97,8 @@ def check_device(settings: TrainSettings) -> None:
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError(
-            "device=cuda, and no GPU is to be had", "look at `emote doctor`, or leave device out"
+            "device=cuda was asked for, but no GPU can be used",
+            "see `emote doctor`, or leave out device=cuda",
         )
 
 
@@ -117,7 +118,7 @@ def check_supported(accelerator: Any) -> None:
     kind = str(accelerator.distributed_type.value)
     if kind == "FSDP" and not accelerator.is_fsdp2:
         raise TrainingError(
-            f"{kind} as accelerate is configured is not supported",
+            f"{kind} (as accelerate is configured) is not supported",
             "use fsdp_version: 2, or plain DDP, or shard=true",
         )
 

@@ -118,7 +118,7 @@ def check_examples(examples: Examples) -> None:
     """Raise DataError if there is nothing to draw from."""
     if isinstance(examples, ClipDataset) and not examples.clips:
         raise DataError(
-            f"no clip has the {examples.shortest} frames and the face that this stage needs",
+            f"no clip is long enough: this stage needs {examples.shortest} frames that show a face",
             "prepare longer clips, or use a smaller temporal.chunk_frames",
         )
 
@@ -147,7 +147,9 @@ def take_step(engine: Engine, batches: Iterator[Any], observer: Observer, stop: 
             engine.told.add(text)
             observer.on_warning(f"skipped: {text}")
     if not outcome.taken and engine.main:
-        observer.on_warning(f"step {state.step} skipped: its gradient has the size {outcome.norm:.3g}")
+        observer.on_warning(
+            f"step {state.step} skipped: its gradient is not usable (size {outcome.norm:.3g})"
+        )
     progress = state.progress
     report = StepReport(
         step=state.step,

@@ -122,6 +122,6 @@ class GradientGuard:
         if self.in_a_row >= settings.max_skipped:
             raise TrainingError(
                 f"{self.in_a_row} steps in a row had a gradient of {norm:.3g}, the usual is {usual:.3g}",
-                "try a lower learning_rate, or precision=no; the checkpoints are from before",
+                "try a lower learning_rate, or precision=no; the saved checkpoints are older than that",
             )
         return False

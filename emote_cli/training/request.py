@@ -148,7 +148,9 @@ def claim(request: Request, out: Path, resume: bool) -> Iterator[None]:
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(only_writer(out / LOCK, out))
             if not resume and holds_run(out):
-                raise OutputError(f"{out} holds a run", f"emote train --resume --out {out} goes on with it")
+                raise OutputError(
+                    f"{out} already holds a run", f"emote train --resume --out {out} continues it"
+                )
             save_settings(request, out / REQUEST)
         except OSError as error:
             raise OutputError(f"cannot write to {out}: {error.strerror}", "choose another --out") from error

@@ -41,7 +41,9 @@ def begin(stage: StageName, model: str, start: str | None, changes: list[str], s
         return begin_anew(stage, override(load_preset(model), changes), seed)
     folder, settings = find_model(start)
     if model and settings.name != model:
-        raise TrainingError(f"{start} is a {settings.name}, --model says {model}", f"--model {settings.name}")
+        raise TrainingError(
+            f"{start} is a model {settings.name}, but --model says {model}", f"use --model {settings.name}"
+        )
     check_order(stage, folder, start)
     return apply_changes(random_model(settings, seed) if folder is None else load_folder(folder), changes)
 

@@ -234,7 +234,7 @@ def load_state(state: TrainingState, folder: Path) -> None:
     if current.keys() != state.trained.keys():
         raise TrainingError(
             f"{folder} trained {len(current)} parameters, this stage trains {len(state.trained)}",
-            "resume with the stage and --unfreeze of the run",
+            "resume with the same --stage and --unfreeze as before",
         )
     for name, value in state.model.state_dict().items():
         copy_into(value, current.get(name, averaged[name]))

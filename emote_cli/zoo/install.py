@@ -110,7 +110,9 @@ def plan_install(
     """
     target = folder or home(model.name)
     if model_of(target) not in ("", model.base or model.name):
-        raise WeightsError(f"{target} holds {model_of(target)}", hint="choose another folder with --dir")
+        raise WeightsError(
+            f"{target} already holds the model {model_of(target)}", hint="choose another folder with --dir"
+        )
     lock = read_lock(target)
     commits = {locked.repo: locked.commit for locked in lock.values()}
     if revision is not None:

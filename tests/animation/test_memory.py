@@ -253,7 +253,7 @@ def test_low_memory_makes_the_same_video(speech, portrait_of):
 
 
 def test_contradictions_are_refused():
-    with pytest.raises(SettingsError, match="exclude each other"):
+    with pytest.raises(SettingsError, match="cannot be used together"):
         Animator.load("tiny", tuning=Tuning(compile=True, low_memory=True))
 
 

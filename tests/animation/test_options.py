@@ -108,7 +108,7 @@ def test_what_a_video_remembers_stays_what_it_was():
 
 
 def test_compiling_and_moving_parts_exclude_each_other():
-    with pytest.raises(SettingsError, match="exclude each other"):
+    with pytest.raises(SettingsError, match="cannot be used together"):
         Tuning(compile=True, low_memory=True)
 
 

@@ -192,7 +192,7 @@ def test_celebv_hq_is_followed(tmp_path):
 def test_garbled_celebv_annotations_are_named(tmp_path):
     (tmp_path / "i.json").write_text(json.dumps({"clips": {"k_0": {"ytb_id": "k", "duration": {}}}}))
     touch(tmp_path, "k.mp4")
-    with pytest.raises(InputError, match="clip k_0 lacks or garbles 'start_sec'"):
+    with pytest.raises(InputError, match="clip k_0 has no usable 'start_sec'"):
         find_sources(tmp_path)
     with pytest.raises(InputError, match="no CelebV-HQ annotation"):
         find_sources(tmp_path / ".", "celebv-hq") if (tmp_path / "i.json").unlink() is None else None

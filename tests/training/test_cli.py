@@ -125,7 +125,7 @@ def test_resume_from_the_command_line(dataset, tmp_path):
     trains("--stage", "1", "--model", "tiny", "--data", dataset, "--out", run, "--max-steps", 1)
     fails(
         emote("--stage", "1", "--model", "tiny", "--data", dataset, "--out", run),
-        f"{run} holds a run",
+        f"{run} already holds a run",
         "--resume",
     )
     fails(emote("--resume", "--out", run, "--stage", "2"), "was started with stage 1, not 2")
@@ -195,7 +195,7 @@ def test_wrong_input_is_told_in_one_line(stage1, dataset, tmp_path):
     fails(
         run("--stage", "2", "--model", "tiny"), "stage 2 starts from stage 1, and no checkpoint", "--from RUN"
     )
-    fails(run("--stage", "1", "--model", "mini", "--from", stage1), "is a tiny, --model says mini")
+    fails(run("--stage", "1", "--model", "mini", "--from", stage1), "is a model tiny, but --model says mini")
     fails(run("--stage", "1", "--model", "nosuch"), "nosuch")
     fails(run("--stage", "4", "--model", "tiny"), "unknown stage '4'", "vae")
     fails(

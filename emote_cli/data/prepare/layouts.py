@@ -106,7 +106,7 @@ def _celebv_clip(folder: Path, annotation: Path, key: str, clip: Any, by_stem: d
         box = Box(*(float(edges[side]) for side in ("left", "top", "right", "bottom")))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{annotation}: clip {key} lacks or garbles {error}",
+            f"{annotation}: clip {key} has no usable {error}",
             hint="fetch CelebV-HQ's celebvhq_info.json again",
         ) from error
     if (made := by_stem.get(key)) is not None:
@@ -185,7 +185,7 @@ def _span(times: Path, text: str) -> tuple[float, float]:
         start, end = (_seconds(part) for part in text.split("-"))
     except ValueError as error:
         raise InputError(
-            f"{times}: {text!r} is not a span like 00:20-01:35", hint="mend that line"
+            f"{times}: {text!r} is not a span like 00:20-01:35", hint="correct that line"
         ) from error
     return start, end
 

@@ -96,7 +96,7 @@ def plan(
     if dataset_dir.resolve().is_relative_to(folder.resolve()):
         raise OutputError(
             f"the data set {dataset_dir} lies inside the input folder {folder}",
-            hint="choose a place beside it: the next run would take the clips for videos",
+            hint="choose a folder outside it: the next run would take the clips for new videos",
         )
     if dataset_dir.exists() and not dataset_dir.is_dir():
         raise OutputError(f"{dataset_dir} is a file", hint="name a folder for the data set")
