@@ -60,7 +60,7 @@ def check_place(path: Path) -> None:
 
 
 def no_space(folder: Path) -> OutputError:
-    """What to say of a full disk; the folder of working files is told by the name of the one around it."""
+    """Make the error for a full disk; the folder of working files is told by the name of the one around it."""
     working = [place for place in (folder, *folder.parents) if PART_PREFIX in place.name]
     shown = working[-1].parent if working else folder
     return OutputError(
@@ -77,7 +77,7 @@ def _name_bytes(folder: Path) -> int:
 
 
 def beside(path: Path, ending: str) -> Path:
-    """A name for a file that accompanies `path`: its own without the ending, cut where it would be too long."""
+    """Name a file that accompanies `path`: its own name without the ending, cut where it would be too long."""
     stem = path.stem
     while len(os.fsencode(stem + ending)) > _name_bytes(path.parent):
         stem = stem[:-1]
@@ -85,19 +85,19 @@ def beside(path: Path, ending: str) -> Path:
 
 
 def working_name(path: Path, ending: str) -> Path:
-    """A short name beside `path`, the same each time, for what will become it."""
+    """Name what will become `path` while it is made: a short name beside it, the same each time."""
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
     return path.with_name(f"{PART_PREFIX}{path.stem[:20]}-{digest}{ending}")
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as 64 lower-case hex digits."""
+    """Compute the SHA-256 of a file, as 64 lower-case hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_once(path: Path) -> str:
-    """SHA-256 of a file; remembered while its size and time stay the same."""
+    """Compute the SHA-256 of a file; it is remembered while the file's size and time stay the same."""
     status = path.stat()
     return _sha256_once(path, status.st_size, status.st_mtime_ns)
 
@@ -123,7 +123,7 @@ def make_folder(folder: Path, inside: Iterable[str] = ()) -> None:
 
 
 def part_name(path: Path) -> Path:
-    """A fresh empty file beside `path`, to be written and then renamed to it.
+    """Make a fresh empty file beside `path`, to be written and then renamed to it.
 
     Raises:
         OutputError: the folder is missing or not writable.

@@ -237,7 +237,7 @@ class ModelSettings(Settings):
 
 
 def preset_names() -> list[str]:
-    """The models that have a preset."""
+    """List the models that have a preset."""
     names = (file.name for file in resources.files("emote_cli").joinpath("presets").iterdir())
     return sorted(
         n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and not n.startswith("train-")

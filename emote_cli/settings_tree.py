@@ -63,7 +63,7 @@ def warn_if_retired(kind: type[Settings], name: str, value: Any) -> None:
 
 
 def read_yaml(path: Path, hint: str) -> Any:
-    """The content of a YAML or JSON file of any origin.
+    """Read the content of a YAML or JSON file of any origin.
 
     Raises:
         SettingsError: it cannot be read, is no YAML, too large, or nested too deeply; `hint` says what to do.
@@ -136,7 +136,7 @@ def override(settings: S, assignments: list[str]) -> S:
 
 
 def read_value(key: str, text: str) -> Any:
-    """The value of an assignment, read as YAML; only `true` and `false` are truths: `off` and `no` are words.
+    """Read the value of an assignment as YAML; only `true` and `false` are truths: `off` and `no` are words.
 
     Raises:
         SettingsError: it is no YAML.
@@ -151,7 +151,7 @@ def read_value(key: str, text: str) -> Any:
 
 
 def describe_key(kind: type[Settings], key: str) -> str:
-    """A hint that says what a dotted key sets."""
+    """Make a hint that says what a dotted key sets."""
     name, _, rest = key.partition(".")
     field = kind.model_fields.get(name)
     if field is None:
@@ -163,18 +163,18 @@ def describe_key(kind: type[Settings], key: str) -> str:
 
 
 def suggest_key(kind: type[Settings], key: str) -> str:
-    """A hint that names the known key closest to a dotted one that is unknown."""
+    """Make a hint that names the known key closest to a dotted one that is unknown."""
     close = difflib.get_close_matches(key, list_keys(kind), n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else name_home(kind)
 
 
 def name_home(kind: type[Settings]) -> str:
-    """A hint that names the file which declares these settings."""
+    """Make a hint that names the file which declares these settings."""
     return f"see {kind.__module__.replace('.', '/')}.py for every key"
 
 
 def list_keys(kind: type[Settings], prefix: str = "") -> list[str]:
-    """All keys of a settings tree, as `diffusion.steps`."""
+    """List all keys of a settings tree, as `diffusion.steps`."""
     keys: list[str] = []
     for name, field in kind.model_fields.items():
         inner = field.annotation
@@ -186,7 +186,7 @@ def list_keys(kind: type[Settings], prefix: str = "") -> list[str]:
 
 
 def is_retired(kind: type[Settings], key: str) -> bool:
-    """Whether a dotted key was one of the settings before."""
+    """Tell whether a dotted key was one of the settings before."""
     name, _, rest = key.partition(".")
     field = kind.model_fields.get(name)
     if not rest or field is None:

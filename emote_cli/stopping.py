@@ -50,7 +50,7 @@ def mark_unfinished(path: Path) -> None:
 
 
 def mark_finished(path: Path) -> None:
-    """Forget it: it has been removed, or got its name."""
+    """Forget a file or folder that was marked: it has been removed, or got its name."""
     _unfinished.discard(path)
 
 
@@ -60,7 +60,7 @@ def watch_process(process: Process) -> None:
 
 
 def forget_process(process: Process) -> None:
-    """Forget it."""
+    """Forget a process that was watched: it has ended."""
     _processes.discard(process)
 
 
@@ -72,7 +72,7 @@ def saving() -> Iterator[None]:
 
 
 def watch() -> None:
-    """From here on Ctrl-C ends the process; to be called once, by the main thread of a command."""
+    """Let Ctrl-C end the process from here on; to be called once, by the main thread of a command."""
     if threading.current_thread() is not threading.main_thread():
         return
     ours, theirs = socket.socketpair()
@@ -107,7 +107,7 @@ def _wait_for_signal(ours: socket.socket, theirs: socket.socket) -> None:
 
 
 def done() -> None:
-    """The command is done: Ctrl-C has nothing left to stop."""
+    """Let Ctrl-C do nothing any more: the command is done."""
     _over.set()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

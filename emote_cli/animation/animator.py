@@ -65,7 +65,7 @@ class Animator:
     def stream(
         self, portrait: Path | str, audio: Path | str, options: AnimateOptions | None = None
     ) -> Iterator[Pixels]:
-        """Frames of the video that `emote animate` makes of the same files with the same options.
+        """Make the frames of the video that `emote animate` makes of the same files with the same options, one by one.
 
         Args:
             portrait: a picture with a face.
@@ -91,7 +91,7 @@ class Animator:
         return self.scheme.make_finisher(scene, options)
 
     def raw_frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
-        """Frames as the network makes them, at its own size and rate: not enlarged, pasted or alive.
+        """Make frames as the network makes them, at its own size and rate: neither enlarged nor pasted, and no idle motion.
 
         Args:
             portrait: cropped at `size`.
@@ -106,7 +106,7 @@ class Animator:
     def raw_chunks(
         self, portrait: Portrait, speech: Sound, options: AnimateOptions, after: Carry | None = None
     ) -> Iterator[MadeChunk]:
-        """The same, chunk by chunk; each says what is needed to go on behind it.
+        """Make frames as the network makes them, chunk by chunk; each says what is needed to go on behind it.
 
         Args:
             portrait: cropped at `size`.

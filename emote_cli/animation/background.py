@@ -23,7 +23,7 @@ _LEFT = object()
 
 
 def run_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items; each is made in a second thread while the caller works on the one before."""
+    """Pass items on; each is made in a second thread while the caller works on the one before."""
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
         waiting: Future[Any] = pool.submit(next, items, _END)
         while (item := waiting.result()) is not _END:
@@ -34,7 +34,7 @@ def run_ahead(items: Iterator[Item]) -> Iterator[Item]:
 def finish_in_background(
     chunks: Iterator[Any], finish: Callable[[Any], Any], device: torch.device, guard: Guard
 ) -> Iterator[Any]:
-    """`finish` of every chunk, in order, each while the next chunk is made.
+    """Finish every chunk, in order, each while the next chunk is made.
 
     Once the guard has lowered the need for memory, parts of the model move in and out while a chunk is sampled: from
     then on every chunk is finished in this thread, those that wait for the second one too.

@@ -91,7 +91,7 @@ class MakeOne:
             )
 
     def on_any_machine(self) -> MakeOne:
-        """The same with paths that are right in any folder of any machine that sees the same files."""
+        """Copy it with paths that are right in any folder of any machine that sees the same files."""
         base = {**self.base, "output": (self.base.get("output") or Path()).resolve()}
         if Path(str(base.get("model"))).exists():
             base["model"] = str(Path(str(base["model"])).resolve())

@@ -286,7 +286,7 @@ def invent_speech(settings: ModelSettings, chunks: int) -> Waveform:
 
 
 def device_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Multiplications and additions a second that a device reaches on large matrices: the best of five tries."""
+    """Measure how many multiplications and additions a second a device reaches on large matrices, best of five."""
     side = MATRIX_SIDE.get(device.type, 8192)
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = float("inf")
@@ -332,7 +332,7 @@ def peak_bytes(device: torch.device) -> float:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what takes part in the timing."""
+    """List the versions of what takes part in the timing."""
     return {
         "emote": __version__,
         "python": platform.python_version(),
@@ -355,7 +355,7 @@ HEAD = (
 
 
 def table(report: Report) -> Iterator[tuple[str, ...]]:
-    """The report's rows in words, under `HEAD`."""
+    """Make the report's rows in words, under `HEAD`."""
     for row in report.rows:
         yield (
             row.quality,

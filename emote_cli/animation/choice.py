@@ -56,7 +56,7 @@ def choose_face(faces: list[Face], choice: FaceChoice, source: Path, size: tuple
 
 
 def format_box(box: Box) -> str:
-    """A box as `x0,y0,x1,y1`, in whole pixels."""
+    """Write a box as `x0,y0,x1,y1`, in whole pixels."""
     return ",".join(f"{value:.0f}" for value in (box.x0, box.y0, box.x1, box.y1))
 
 

@@ -18,7 +18,7 @@ _REPEATS = 5
 
 
 def physical_cores() -> int:
-    """Cores that this process may run on; two hardware threads of one core count once."""
+    """Count the cores that this process may run on; two hardware threads of one core count once."""
     try:
         allowed = sorted(os.sched_getaffinity(0))
         siblings = {(_TOPOLOGY / f"cpu{n}/topology/thread_siblings_list").read_text() for n in allowed}
@@ -28,7 +28,7 @@ def physical_cores() -> int:
 
 
 def set_threads(workers: int = 1) -> None:
-    """At most one thread per physical core; who has set fewer keeps them.
+    """Let torch use at most one thread per physical core; a smaller number that is set already stays.
 
     Args:
         workers: Python's threads that compute at the same time, and share the cores.
@@ -40,7 +40,7 @@ def set_threads(workers: int = 1) -> None:
 
 
 def sleep_when_idle() -> None:
-    """Threads that wait for work sleep soon instead of taking time from other programs; before torch is imported.
+    """Let waiting threads sleep soon and leave time to other programs; call it before torch is imported.
 
     OpenMP's threads else spin for milliseconds after each layer.
     """
@@ -49,7 +49,7 @@ def sleep_when_idle() -> None:
 
 
 def bf16_is_faster(folder: Path | None = None) -> bool:
-    """Whether layers of this project's sizes are faster in bf16; measured once, then read from a file.
+    """Tell whether layers of this project's sizes are faster in bf16; measured once, then read from a file.
 
     Args:
         folder: of the file; None: the user's cache.
@@ -68,7 +68,7 @@ def bf16_is_faster(folder: Path | None = None) -> bool:
 
 
 def measure_bf16() -> float:
-    """How many times as fast bf16 is, by processor time of one thread (others may be at work here)."""
+    """Measure how many times as fast bf16 is, by processor time of one thread (others may be at work here)."""
     import torch
     from torch import nn
 

@@ -74,7 +74,7 @@ def option(default: Any, help: str, panel: Panel | None = None, **more: Any) -> 
 
 
 def list_options(*kinds: type) -> dict[str, Field[Any]]:
-    """The options that dataclasses declare, by name."""
+    """List the options that dataclasses declare, by name."""
     return {each.name: each for kind in kinds for each in fields(kind) if _KEY in each.metadata}
 
 
@@ -112,7 +112,7 @@ def check_options(settings: Any) -> None:
 
 
 def check_value(declaration: Field[Any], value: Any) -> Any:
-    """The value of an option, where it is one.
+    """Check the value of an option, and give it back as the option takes it.
 
     Raises:
         SettingsError: it has the wrong type or is out of range.
@@ -134,7 +134,7 @@ def check_value(declaration: Field[Any], value: Any) -> Any:
 
 
 def read_value(declaration: Field[Any], text: str) -> Any:
-    """The value that a text stands for, in a table say, checked.
+    """Read the value that a text stands for (in a table, say), and check it.
 
     Raises:
         SettingsError: it stands for none, or is out of range.
@@ -180,7 +180,7 @@ def accepts(kind: Any, value: Any) -> bool:
 
 
 def describe(kind: Any) -> str:
-    """A declared type in words."""
+    """Describe a declared type in words."""
     parts = [part for part in get_args(kind) if part is not NoneType]
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(describe(part) for part in parts)
@@ -197,5 +197,5 @@ def _hint(name: str, said: Option) -> str:
 
 
 def split_values(values: Mapping[str, Any], *kinds: type) -> list[dict[str, Any]]:
-    """Of some values, those that each of several dataclasses declares."""
+    """Choose from some values those that each of several dataclasses declares."""
     return [{name: values[name] for name in list_options(kind) if name in values} for kind in kinds]

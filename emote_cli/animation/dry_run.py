@@ -69,7 +69,7 @@ def describe(plan: Plan, animator: Animator | None = None) -> dict[str, str]:
 def pace_of(
     plan: Plan, n_chunks: int, animator: Animator | None = None, folder: Path | None = None
 ) -> tuple[Pace, bool]:
-    """How fast such a job is here, and whether that was known: the second forecast needs no network.
+    """Find how fast such a job is here, and whether that was known: the second forecast needs no network.
 
     Args:
         plan: of the job.
@@ -88,7 +88,7 @@ def pace_of(
 
 
 def kind_of(plan: Plan) -> str:
-    """What the pace depends on, in a line."""
+    """Tell in a line what the pace depends on."""
     job, options, scene = plan.job, plan.job.options, plan.scene
     path = Path(plan.model) / WEIGHTS_NAME
     weights = path.stat().st_mtime_ns if path.is_file() else 0

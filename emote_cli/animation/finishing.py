@@ -120,7 +120,7 @@ def make_livener(scene: Scene, options: AnimateOptions) -> Liven:
 
 
 def find_idle_speed(scene: Scene, options: AnimateOptions) -> float | None:
-    """How fast the idle head turns, in degrees per frame at 30 fps; None: it is still, and no eye blinks."""
+    """Find how fast the idle head turns, in degrees per frame at 30 fps; None: it is still, and no eye blinks."""
     settings = scene.settings
     if not (settings.aids.idle_motion if options.idle is None else options.idle):
         return None
@@ -128,7 +128,7 @@ def find_idle_speed(scene: Scene, options: AnimateOptions) -> float | None:
 
 
 def find_finished_side(scene: Scene, options: AnimateOptions) -> int:
-    """Side of the square when nothing but pasting or shrinking is left to do."""
+    """Find the side of the square when nothing but pasting or shrinking is left to do, in pixels."""
     if options.frame == "full":
         return round(scene.portrait.crop_px.width)
     return max(scene.size[0], scene.portrait.pixels.shape[0])

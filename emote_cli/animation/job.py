@@ -50,7 +50,7 @@ class Job(Options):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Job":
-        """A job from values by name, those of its options and tuning among them; other names are ignored.
+        """Make a job of values by name, those of its options and tuning among them; other names are ignored.
 
         Raises:
             SettingsError: a value has the wrong type or is out of range.

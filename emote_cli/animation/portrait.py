@@ -87,13 +87,13 @@ def cut_square(pixels: Pixels, crop: Box, roll: float, size: int) -> UInt8[np.nd
 
 
 def roll_deg(face: Face) -> float:
-    """How far the head leans, from the line through the outer corners of the eyes: clockwise is positive."""
+    """Measure how far the head leans, from the line through the outer corners of the eyes: clockwise is positive."""
     (x0, y0), (x1, y1) = face.landmarks_px[list(EYE_CORNERS), :2].astype(float)
     return math.degrees(math.atan2(y1 - y0, x1 - x0)) if face.blendshapes else 0.0
 
 
 def tilted_square(face: Face, roll: float) -> Box:
-    """The square that, turned by `roll` around its center, holds the head upright."""
+    """Find the square that, turned by `roll` around its center, holds the head upright."""
     upright = face_box(_turn_face(face, face.box_px, roll).landmarks_px)
     side = max(round(max(upright.width, upright.height) * CROP_EXPAND), 2)
     turn = turn_matrix(face.box_px.center, -roll)
@@ -119,7 +119,7 @@ def cut_level(pixels: Pixels, square: Box, roll: float) -> UInt8[np.ndarray, "si
 
 
 def turn_matrix(center: tuple[float, float], roll: float) -> np.ndarray:
-    """The affine matrix that turns a picture counter-clockwise by `roll` degrees around a point."""
+    """Make the affine matrix that turns a picture counter-clockwise by `roll` degrees around a point."""
     return np.asarray(cv2.getRotationMatrix2D(center, roll, 1.0))
 
 
@@ -153,6 +153,6 @@ def list_doubts(portrait: Portrait, size: int) -> Iterator[str]:
 
 
 def sharpness(pixels: Pixels) -> float:
-    """Standard deviation of the Laplacian over that of the brightness: below 0.05 a photo looks blurred."""
+    """Measure sharpness: the Laplacian's deviation over that of the brightness; below 0.05 a photo looks blurred."""
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return float(cv2.Laplacian(gray, cv2.CV_32F).std() / max(float(gray.std()), 1.0))

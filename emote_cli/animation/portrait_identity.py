@@ -19,7 +19,7 @@ NEUTRAL = "the face's identity is left neutral"
 def add_identity(
     portrait: Portrait, photo: Pixels, model: Path | None, settings: ModelSettings
 ) -> tuple[Portrait, list[str]]:
-    """The portrait with the embedding of its face, where the model asks for one.
+    """Add the embedding of its face to a portrait, where the model asks for one.
 
     Args:
         portrait: cut out of the photo.

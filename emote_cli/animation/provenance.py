@@ -25,7 +25,7 @@ NOTE = "AI-generated video"
 
 
 def weights_hash(model: Path | str) -> str:
-    """A sha256 over all weights of a model folder; of a model without files, its name."""
+    """Compute a sha256 over all weights of a model folder; of a model without files, take its name."""
     if isinstance(model, str):
         return f"random weights of {model}"
     lock = read_lock(model)
@@ -54,7 +54,7 @@ def describe_making(job: Job, model: Path | str, **more: Any) -> dict[str, Any]:
 
 
 def inputs_and_settings(job: Job) -> dict[str, Any]:
-    """The part of the making that is known before anything is loaded; of the files, their names without folders."""
+    """Describe the part of the making that is known before anything is loaded; of files, only their names."""
     return {
         "settings": {name: _plain(value) for name, value in job.repeatable().items()},
         "portrait": {"name": job.portrait.name, "sha256": sha256_of(job.portrait)},
@@ -67,7 +67,7 @@ def _plain(value: Any) -> Any:
 
 
 def to_tags(making: Mapping[str, Any]) -> dict[str, str]:
-    """The container's tags that carry it."""
+    """Make the container's tags that carry the making."""
     return {"comment": f"{NOTE}: {json.dumps(making, separators=(',', ':'))}"}
 
 
@@ -101,7 +101,7 @@ def unset_text(name: str) -> str:
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """The repeatable settings of a video that emote made, checked; see `read_making`.
+    """Read the repeatable settings of a video that emote made, and check them; see `read_making`.
 
     Raises:
         InputError: the file cannot be read, says nothing, or says what no option can be.

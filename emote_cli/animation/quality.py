@@ -36,7 +36,7 @@ class Recipe:
 
 
 def choose_recipe(settings: DiffusionSettings, options: AnimateOptions) -> Recipe:
-    """The recipe of a quality; steps, guidance and solver that are named beside it win.
+    """Choose the recipe of a quality; steps, guidance and solver that are named beside it win.
 
     Args:
         settings: the model's own: what "paper" means, and no quality.

@@ -144,7 +144,7 @@ def render(
 
 
 def partial_name(output: Path) -> Path:
-    """Where the frames made before a Ctrl-C go."""
+    """Name the file for the frames that were made before a Ctrl-C."""
     return beside(output, f".partial{output.suffix}")
 
 
@@ -194,7 +194,7 @@ def load_animator(plan: Plan, tell: Callable[[str], object] = lambda line: None)
 
 
 def tuning_of(plan: Plan) -> Tuning:
-    """How the model of a plan is loaded and run; equal for plans that can share it."""
+    """Tell how the model of a plan is loaded and run; equal for plans that can share it."""
     return replace(plan.job.tuning, variant=plan.variant)
 
 

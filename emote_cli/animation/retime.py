@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def count_frames(n_samples: int, sample_rate_hz: int, fps: Fraction) -> int:
-    """How many frames belong to a sound: its length times the frame rate, rounded, without floating point.
+    """Count the frames that belong to a sound: its length times the frame rate, rounded, without floating point.
 
     Args:
         n_samples: of the sound.

@@ -129,7 +129,7 @@ class Runtime:
 
     @property
     def settings(self) -> ModelSettings:
-        """The model's."""
+        """The model's settings."""
         return self.model.settings
 
     @property

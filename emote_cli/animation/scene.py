@@ -170,7 +170,7 @@ def note_idle_options(settings: ModelSettings, options: AnimateOptions) -> tuple
 
 
 def shown_size(photo: Pixels, kind: FrameKind, size: int | None, model_size: int) -> tuple[int, int]:
-    """Width and height of the output, even.
+    """Compute width and height of the output in pixels, both even.
 
     Args:
         photo: the whole picture.

@@ -68,7 +68,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def resolve_paths(row: Row) -> Row:
-    """The same with paths that are right in any folder of any machine that sees the same files."""
+    """Copy a row's values with paths that are right in any folder of any machine that sees the same files."""
     files = {name: row.values[name].resolve() for name in ("portrait", "audio") if name in row.values}
     return replace(row, values={**row.values, **files})
 

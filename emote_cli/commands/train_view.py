@@ -23,7 +23,7 @@ PLAIN_EVERY_S = 30
 
 
 def duration(seconds: float) -> str:
-    """Hours and minutes, or minutes and seconds."""
+    """Tell seconds as hours and minutes, or as minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
@@ -68,11 +68,11 @@ class View(Observer):
             )
 
     def on_warning(self, text: str) -> None:
-        """Show a line."""
+        """Show a warning, on a line of its own."""
         console.warn(text)
 
     def on_note(self, text: str) -> None:
-        """Show a line."""
+        """Show an event, on a line of its own."""
         console.say(text)
 
     def on_saved(self, folder: Path) -> None:

@@ -39,7 +39,7 @@ CacheMode = Literal["memory", "disk", "off"]
 
 
 def cache_key(autoencoder: Autoencoder, settings: ModelSettings) -> str:
-    """Changes when the autoencoder, the pictures or the speech features do. Twelve hex digits."""
+    """Compute a cache's key, twelve hex digits: it changes with the autoencoder, the pictures or speech features."""
     digest = hashlib.sha256()
     for name, value in sorted(autoencoder.state_dict().items()):
         digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())
@@ -50,7 +50,7 @@ def cache_key(autoencoder: Autoencoder, settings: ModelSettings) -> str:
 
 
 def features_key(settings: ModelSettings) -> str:
-    """Changes when the speech features do: the key of a cache without latents."""
+    """Compute the key of a cache without latents: it changes when the speech features do."""
     text = f"{settings.audio.model_dump_json()} {settings.fps}"
     return "sound-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -202,7 +202,7 @@ class ClipDataset(Dataset[TrainingExample]):
         return self.example(key)
 
     def example(self, key: int, attempt: int = 0) -> TrainingExample:
-        """Example number `key`; another `attempt` draws another clip in place of a damaged one.
+        """Draw example number `key`; another `attempt` draws another clip in place of a damaged one.
 
         Args:
             key: number of the example in the stream; the same number, the same example.
@@ -301,7 +301,7 @@ def _has_faces(clip: ClipArrays | LazyClip) -> bool:
 
 
 def measure_coverage(box: Box, cells: int, size: int) -> Float[np.ndarray, "cells cells"]:
-    """Which share of each grid cell a box covers.
+    """Measure which share of each grid cell a box covers.
 
     Args:
         box: in pixels.

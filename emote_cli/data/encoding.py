@@ -75,7 +75,7 @@ def encode_clip(
     hear: Hear,
     view: View = PLAIN,
 ) -> dict[str, Tensor]:
-    """Latents (unless there is no autoencoder) and speech features of one clip, fp16.
+    """Encode one clip: its latents (unless there is no autoencoder) and its speech features, in fp16.
 
     Args:
         folder: the prepared data set.

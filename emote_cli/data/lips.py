@@ -20,7 +20,7 @@ sees little of it behind a beard."""
 
 
 def lip_values(tracks: Mapping[str, Any]) -> Float[np.ndarray, "frames 3"]:
-    """Jaw opening (MediaPipe), lip gap and mouth width (over the face's height), less the clip's medians.
+    """Compute jaw opening (MediaPipe), lip gap and mouth width (over the face's height), less the clip's medians.
 
     Args:
         tracks: the arrays of a prepared clip's `tracks/<id>.npz`; one of the name `lips` [frames 3] counts as it is.

@@ -82,12 +82,12 @@ class ClipRecord:
 
 
 def to_line(record: ClipRecord) -> str:
-    """One record as a line of JSON, keys in the order of the fields."""
+    """Write one record as a line of JSON, keys in the order of the fields."""
     return json.dumps(asdict(record), ensure_ascii=False, allow_nan=False)
 
 
 def from_dict(values: dict[str, Any]) -> ClipRecord:
-    """The record that `to_line` wrote; keys of later versions are ignored.
+    """Read the record that `to_line` wrote; keys of later versions are ignored.
 
     Raises:
         TypeError: a required key is missing.

@@ -152,7 +152,7 @@ def make_motion_clips(
     hold_heads: bool = True,
     on_bad: Callable[[ClipRecord, str], None],
 ) -> Iterator[ClipArrays]:
-    """Every clip that is not damaged, seen from some portraits, with its altered copies.
+    """Make every clip that is not damaged, seen from some portraits, with its altered copies.
 
     Args:
         folder: the prepared data set.

@@ -80,7 +80,7 @@ class Selection:
 
 
 def names_of(record: ClipRecord) -> set[str]:
-    """What a clip may be called: its id, its source, the source's file name with and without suffix."""
+    """List what a clip may be called: its id, its source, the source's file name with and without suffix."""
     source = PurePosixPath(record.source)
     return {record.id, record.source, source.name, source.stem}
 
@@ -143,7 +143,7 @@ def _lists(content: Any) -> Iterator[tuple[str, list[str]]]:
 
 
 def read_dataset(folder: Path) -> list[ClipRecord]:
-    """The clips that `emote prepare` accepted; parts of a data set that lie in the folder are unpacked there first.
+    """Read the clips that `emote prepare` accepted; parts of a data set that lie there are unpacked first.
 
     Raises:
         DataError: the folder is no prepared data set, an empty one, or a part is damaged.
@@ -185,7 +185,7 @@ def select(records: list[ClipRecord], settings: DataSettings) -> Selection:
 
 
 def weight_of(record: ClipRecord, weights: dict[str, float]) -> float:
-    """Product of the factors of all patterns that mean the clip, times its length in frames."""
+    """Compute a clip's weight: the factors of all patterns that mean it, times its length in frames."""
     factor = 1.0
     for pattern, value in weights.items():
         factor *= value if matches(record, [pattern]) else 1.0

@@ -46,7 +46,7 @@ def write_track(path: Path, track: FaceTrack) -> None:
 
 
 def read_tracks(folder: Path, record: ClipRecord) -> dict[str, np.ndarray]:
-    """All arrays of a clip's track, by name.
+    """Read all arrays of a clip's track, by name.
 
     Raises:
         DataError: the file is missing or damaged.

@@ -112,12 +112,12 @@ def move_boxes(boxes_px: Float[np.ndarray, "frames 4"], affines: Affines) -> Flo
 
 
 def measure_rms(samples: Float[np.ndarray, " samples"]) -> float:
-    """How loud sound is."""
+    """Measure how loud sound is: the root of its mean square."""
     return float(np.sqrt(np.square(samples).mean())) if len(samples) else 0.0
 
 
 def variant_of(clip: str, number: int) -> Variant | None:
-    """Copy `number` of a clip; None for number 0, the clip itself.
+    """Draw copy `number` of a clip, always the same; None for number 0, the clip itself.
 
     Args:
         clip: its id.

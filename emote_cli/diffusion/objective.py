@@ -16,7 +16,7 @@ def target_for(
     noise: Float[Tensor, b * axes],
     timestep: Int[Tensor, " b"],
 ) -> Float[Tensor, b * axes]:
-    """What the network should predict: alpha noise - sigma clean (objective v), the noise, or the clean latents.
+    """Compute what the network should predict: alpha noise - sigma clean (v), the noise, or the clean latents.
 
     Args:
         schedule: says which of them.
@@ -36,7 +36,7 @@ def target_for(
 def min_snr_weight(
     schedule: NoiseSchedule, timestep: Int[Tensor, " b"], gamma: float = GAMMA
 ) -> Float[Tensor, " b"]:
-    """Min-SNR weights of the squared error of the prediction.
+    """Compute min-SNR weights of the squared error of the prediction.
 
     In units of the clean latents' error v and sample are weighted min(SNR + 1, gamma): the "+ 1" keeps the
     last timestep, where a zero-terminal-SNR schedule has no signal, in the loss. Few-step samplers start
@@ -61,7 +61,7 @@ def per_sample_loss(
     target: Float[Tensor, "b f c h w"],
     weight: Float[Tensor, "b f _ h w"] | None = None,
 ) -> Float[Tensor, " b"]:
-    """Mean squared error of each sample, in fp32.
+    """Compute the mean squared error of each sample, in fp32.
 
     Args:
         predicted: by the network.

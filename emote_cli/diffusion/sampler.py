@@ -22,7 +22,7 @@ COMMON = 2**32 - 1
 
 
 def frame_noise(seed: int, frame: int, shape: tuple[int, ...]) -> Float[Tensor, ...]:
-    """Standard normal noise of one frame, drawn on the CPU: the same on every device and for any chunking.
+    """Draw standard normal noise for one frame, on the CPU: the same on every device and for any chunking.
 
     Args:
         seed: of the video.
@@ -37,7 +37,7 @@ def frame_noise(seed: int, frame: int, shape: tuple[int, ...]) -> Float[Tensor, 
 def chunk_noise(
     seed: int, frames: range, shape: tuple[int, int, int], shared: float = 0.0
 ) -> Float[Tensor, "1 f c h w"]:
-    """The noise of several frames.
+    """Draw the noise of several frames.
 
     Args:
         seed: of the video.

@@ -36,7 +36,7 @@ class NoiseSchedule:
     def add_noise(
         self, clean: Float[Tensor, b * axes], noise: Float[Tensor, b * axes], timestep: Int[Tensor, " b"]
     ) -> Float[Tensor, b * axes]:
-        """Noisy latents at each row's timestep.
+        """Add noise to latents, as much as each row's timestep says.
 
         Args:
             clean: latents.
@@ -92,7 +92,7 @@ class NoiseSchedule:
         now: Int[Tensor, " b"],
         then: Int[Tensor, " b"],
     ) -> Float[Tensor, b * axes]:
-        """One DDIM step from `now` to `then`, which may differ by row (distillation).
+        """Make one DDIM step from `now` to `then`, which may differ by row (distillation).
 
         Args:
             predicted: by the network at `now`.
@@ -133,7 +133,7 @@ class NoiseSchedule:
         return bar / (1 - bar).clamp_min(1e-8)
 
     def random_timesteps(self, count: int, generator: torch.Generator) -> Int[Tensor, " count"]:
-        """Uniform timesteps, drawn on the CPU."""
+        """Draw uniform timesteps, on the CPU."""
         return torch.randint(0, self.settings.timesteps, (count,), generator=generator)
 
 

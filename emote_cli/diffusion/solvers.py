@@ -31,7 +31,7 @@ class Ddim:
         self.timesteps = tuple(trailing.tolist())
 
     def step(self, predicted: VideoLatents, timestep: int, latents: VideoLatents) -> VideoLatents:
-        """A step of `timesteps // steps`; behind timestep 0 lie the clean latents.
+        """Make a step of `timesteps // steps`; behind timestep 0 lie the clean latents.
 
         Args:
             predicted: by the network.
@@ -89,7 +89,7 @@ Solver = Ddim | Dpm
 
 
 def make_solver(name: str, schedule: NoiseSchedule, steps: int) -> Solver:
-    """A fresh solver by name: "ddim" or "dpm".
+    """Make a fresh solver by name.
 
     Args:
         name: "ddim" or "dpm".

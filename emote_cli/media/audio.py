@@ -124,7 +124,7 @@ def open_audio(
 def read_audio(
     path: Path, sample_rate_hz: int = SPEECH_RATE_HZ, start_s: float = 0.0, duration_s: float | None = None
 ) -> Waveform:
-    """The same in memory: float32 samples; see `open_audio`."""
+    """Decode one sound stream into memory, mixed to mono: float32 samples; see `open_audio`."""
     recording = open_audio(path, sample_rate_hz, start_s, duration_s)
     return Waveform(recording.read(0, recording.n_samples), sample_rate_hz)
 
@@ -136,7 +136,7 @@ def read_stereo(
     duration_s: float | None = None,
     stream: int | None = None,
 ) -> Float[np.ndarray, "2 samples"]:
-    """The same with both channels apart; mono sound is in both. See `read_audio`."""
+    """Decode one sound stream into memory with both channels apart; mono sound is in both. See `read_audio`."""
     index = inspect(path, "recording").choose_sound(stream, path)
     arguments = _arguments(path, index, start_s, duration_s)
     values = _store(path, _pieces(path, arguments, sample_rate_hz, "stereo"), sample_rate_hz, start_s)
@@ -246,7 +246,7 @@ def _length_note(
 
 
 def cut_or_pad(waveform: Waveform, n_samples: int) -> Waveform:
-    """The same sound with exactly `n_samples`: cut at the end, or followed by silence."""
+    """Make a sound exactly `n_samples` long: cut it at the end, or let silence follow."""
     samples = waveform.samples[:n_samples]
     return Waveform(np.pad(samples, (0, n_samples - len(samples))), waveform.sample_rate_hz)
 

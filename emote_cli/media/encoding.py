@@ -96,7 +96,7 @@ VIDEO_SUFFIXES = tuple(_ENCODINGS)
 
 
 def encoding_of(path: Path) -> Encoding:
-    """The encoding that a file's name asks for.
+    """Find the encoding that a file's name asks for.
 
     Raises:
         OutputError: its ending is unknown.

@@ -40,7 +40,7 @@ STALL_LIMIT_S = 300.0
 
 @functools.cache
 def ffmpeg_exe() -> str:
-    """The path of the ffmpeg binary that imageio-ffmpeg ships.
+    """Find the ffmpeg binary that imageio-ffmpeg ships.
 
     Raises:
         EmoteError: no binary is there.
@@ -57,13 +57,13 @@ def ffmpeg_exe() -> str:
 
 
 def url(path: Path) -> str:
-    """The path as ffmpeg takes it literally, whatever colons, dashes or percent signs it holds."""
+    """Write a path as ffmpeg takes it literally, whatever colons, dashes or percent signs it holds."""
     # /dev/stdin and its like are this process's own: ffmpeg needs the file behind them.
     return f"file:{os.path.realpath(path) if str(path).startswith(_OWN) else path}"
 
 
 def source(path: Path) -> list[str]:
-    """Ffmpeg's arguments for reading a user's file, and nothing but that file."""
+    """Make ffmpeg's arguments for reading a user's file, and nothing but that file."""
     return ["-protocol_whitelist", "file", "-format_whitelist", ",".join(CONTAINERS), "-i", url(path)]
 
 
@@ -224,7 +224,7 @@ class _Watch:
 
 
 def last_line(stderr: str) -> str:
-    """The last line of ffmpeg's complaints that says something of its own."""
+    """Find the last line of ffmpeg's complaints that says something of its own."""
     dull = ("Conversion failed!", "At least one output file must be specified")
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and line.strip() not in dull]
     return lines[-1] if lines else "ffmpeg said nothing"
@@ -261,7 +261,7 @@ def _refusal(path: Path, text: str) -> str:
 
 
 def read_tags(path: Path) -> dict[str, str]:
-    """The tags (title, comment, ...) of a media file, lower-case names.
+    """Read the tags (title, comment, ...) of a media file, names in lower case.
 
     Raises:
         InputError: the file is missing, or nothing that ffmpeg reads.

@@ -54,7 +54,7 @@ class Mixer:
 
 
 def mix_down(channels: Float[np.ndarray, "channels samples"], window: int) -> Float[np.ndarray, " samples"]:
-    """The mean of the channels, but where they cancel; looked at in pieces of `window` samples."""
+    """Mix channels to mono: their mean, but where they cancel out; looked at in pieces of `window` samples."""
     mixer = Mixer()
     starts = range(0, channels.shape[1], window)
     pieces = [channels[:, start : start + window] for start in starts]

@@ -34,7 +34,7 @@ _WIDE = ("bt2020", "smpte431", "smpte432")
 
 
 def probe(path: Path) -> VideoInfo:
-    """Size, frame rate and length of a video, from its container.
+    """Read size, frame rate and length of a video, from its container.
 
     Raises:
         InputError: missing, unreadable, or without a picture stream.
@@ -57,7 +57,7 @@ def _video_info(path: Path, info: MediaInfo) -> VideoInfo:
 
 
 def picture_kind(path: Path, start_s: float = 0.0) -> PictureKind:
-    """How a video's pictures are stored; whether they are interlaced is also looked for in the pictures.
+    """Find how a video's pictures are stored; whether they are interlaced is also looked for in the pictures.
 
     Args:
         path: the video.
@@ -245,19 +245,19 @@ class VideoWriter:
 
 
 def x264_quality(crf: int = 18, preset: str = "medium", threads: int | None = None) -> list[str]:
-    """x264's arguments; see `VideoWriter`."""
+    """Make x264's arguments; see `VideoWriter`."""
     return ["-preset", preset, "-crf", str(crf), *([] if threads is None else ["-threads", str(threads)])]
 
 
 def raw_input(size: tuple[int, int], fps: Fraction) -> list[str]:
-    """Arguments for reading RGB frames of (width, height) from the pipe."""
+    """Make ffmpeg's arguments for reading RGB frames of (width, height) from the pipe."""
     rate = f"{fps.numerator}/{fps.denominator}"
     shape = ["-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-framerate", rate]
     return ["-f", "rawvideo", *shape, "-i", "-"]
 
 
 def tag_arguments(tags: Mapping[str, str]) -> list[str]:
-    """Arguments for tags, and for none but these."""
+    """Make ffmpeg's arguments for tags, and for none but these."""
     given = [part for name, text in tags.items() for part in ("-metadata", f"{name}={text}")]
     return ["-map_metadata", "-1", *given]
 
@@ -280,7 +280,7 @@ class Soundtrack:
 
 
 def audio_arguments(sound: Soundtrack | None, encoding: Encoding) -> tuple[list[str], list[str]]:
-    """Arguments for reading the sound, and for writing it: copied where it is whole and fits."""
+    """Make ffmpeg's arguments for reading the sound, and for writing it: copied where it is whole and fits."""
     if sound is None or not encoding.sound:
         return [], []
     info = inspect(sound.path, "recording")

@@ -10,7 +10,7 @@ _UNKNOWN = (0, 0xFFFFFFFF)
 
 
 def read_lengths_s(path: Path) -> tuple[float, float] | None:
-    """The length that the header states, and that of what is there, in seconds; None: no WAV, or nothing is stated."""
+    """Read the length that a WAV header states, and that of what is there, in seconds; None where there is none."""
     total = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)

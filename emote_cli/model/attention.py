@@ -124,7 +124,7 @@ def _together_now(attention: Attention) -> tuple[Tensor, Tensor | None] | None:
 def project(
     attention: Attention, tokens: Float[Tensor, "b k d"]
 ) -> tuple[Float[Tensor, "b k d"], Float[Tensor, "b k d"], Float[Tensor, "b k d"]]:
-    """Queries, keys and values of the same tokens: one product where their weights lie together."""
+    """Compute queries, keys and values of the same tokens: one product where their weights lie together."""
     together = _together_now(attention)
     if together is None:
         return attention.to_q(tokens), attention.to_k(tokens), attention.to_v(tokens)
@@ -133,7 +133,7 @@ def project(
 
 
 def attend_itself(attention: Attention, tokens: Float[Tensor, "b k d"]) -> Float[Tensor, "b k d"]:
-    """Self-attention."""
+    """Let tokens attend to each other (self-attention)."""
     queries, keys, values = (_split(part, attention.heads) for part in project(attention, tokens))
     return _merged(attention, functional.scaled_dot_product_attention(queries, keys, values))
 
@@ -165,7 +165,7 @@ def _merged(attention: Attention, mixed: Float[Tensor, "b m k _"]) -> Float[Tens
 
 
 def attend_silence(attention: Attention) -> Float[Tensor, " d"]:
-    """What attention to zero tokens gives everywhere: without biases their values are zero, so only the output's."""
+    """Compute what attention to zero tokens gives everywhere: without biases, only the output's bias."""
     bias: Tensor = attention.to_out[0].bias  # type: ignore[assignment]
     return bias
 
@@ -173,7 +173,7 @@ def attend_silence(attention: Attention) -> Float[Tensor, " d"]:
 def attend_rows(
     attention: Attention, tokens: Float[Tensor, "bf k d"], memory: KeysValues, rows: tuple[bool, ...] | None
 ) -> Float[Tensor, "bf k d"]:
-    """Cross-attention to memory that the frames of a batch row share; rows that see none get zeros.
+    """Let tokens attend to memory that the frames of a batch row share; rows that see none get zeros.
 
     Args:
         attention: the layer.
@@ -231,7 +231,7 @@ class Listeners(NamedTuple):
 
 
 def plan_listeners(frames: int, hears: tuple[bool, ...] | None) -> list[Listeners]:
-    """Who hears.
+    """Group the frames by whether they hear.
 
     Args:
         frames: of all batch rows.
@@ -286,7 +286,7 @@ def attend_joined(
     rows: tuple[bool, ...] | None,
     in_turn: bool = False,
 ) -> Float[Tensor, "bf k d"]:
-    """Self-attention with the reference's keys in one softmax; rows that see none see only themselves.
+    """Let tokens attend to themselves and to the reference in one softmax; rows that see none see only themselves.
 
     Args:
         attention: the layer.

@@ -81,7 +81,7 @@ class PlainTokens(nn.Module):
 
 
 def make_projector(settings: AudioSettings) -> nn.Module:
-    """The projector for the kind of speech features that the model hears."""
+    """Make the projector for the kind of speech features that the model hears."""
     if settings.encoder == "whisper":
         return PlainTokens()
     return (

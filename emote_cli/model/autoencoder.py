@@ -21,13 +21,13 @@ from emote_cli.shapes import ImageLatents, ImagePixels
 
 
 def to_tensor(pixels: UInt8[np.ndarray, "f h w 3"]) -> Float[Tensor, "f 3 h w"]:
-    """RGB bytes to [-1, 1]."""
+    """Bring RGB bytes to [-1, 1]."""
     writable = np.require(pixels, requirements=["C", "W"])  # torch takes no others without a warning
     return rearrange(torch.from_numpy(writable), "f h w c -> f c h w").float() / 127.5 - 1
 
 
 def to_bytes(pixels: Float[Tensor, "f 3 h w"]) -> UInt8[np.ndarray, "f h w 3"]:
-    """[-1, 1] to RGB bytes, rounded."""
+    """Bring [-1, 1] to RGB bytes, rounded."""
     values = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(rearrange(values, "f c h w -> f h w c").cpu().numpy())
 

@@ -122,7 +122,7 @@ class FeedForward(nn.Module):
 
 
 def time_waves(timestep: Int[Tensor, " b"], width: int) -> Float[Tensor, "b width"]:
-    """Cosines, then sines, of the timestep at `width / 2` frequencies from 1 down to nearly 1/10000."""
+    """Compute cosines, then sines, of the timestep at `width / 2` frequencies from 1 down to nearly 1/10000."""
     half = width // 2
     exponent = torch.arange(half, dtype=torch.float32, device=timestep.device) * (-math.log(10000) / half)
     angle = timestep[:, None].float() * exponent.exp()

@@ -82,7 +82,7 @@ def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 
 
 def random_model(settings: ModelSettings, seed: int = 0) -> Emo:
-    """A model with random weights that depend on the seed only (the `tiny` debug model)."""
+    """Build a model with random weights that depend on the seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Emo(settings).eval()

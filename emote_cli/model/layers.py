@@ -174,7 +174,7 @@ class SpatialTransformer(nn.Module):
 
 
 def sinusoids(length: int, width: int) -> Float[Tensor, "1 length width"]:
-    """Sine on even channels, cosine on odd ones (AnimateDiff's position table); on the CPU in any context."""
+    """Make the position table: sine on even channels, cosine on odd ones (AnimateDiff's); on the CPU in any context."""
     position = torch.arange(length, device="cpu").unsqueeze(1)
     rate = torch.exp(torch.arange(0, width, 2, device="cpu") * (-math.log(10000.0) / width))
     return torch.stack([torch.sin(position * rate), torch.cos(position * rate)], -1).flatten(1)[None]

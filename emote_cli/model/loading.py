@@ -156,7 +156,7 @@ def load_parts(model: nn.Module, folder: Path, parts: Parts, dtype: torch.dtype 
 
 
 def start_from_sd15(settings: ModelSettings, folder: Path) -> Emo:
-    """The paper's model before training: SD 1.5 in both U-Nets, AnimateDiff in time, the rest without effect.
+    """Build the paper's model before training: SD 1.5 in both U-Nets, AnimateDiff in time, the rest without effect.
 
     Args:
         settings: of `sd15`, or of a model with its U-Net, VAE and temporal shapes.
@@ -171,7 +171,7 @@ def start_from_sd15(settings: ModelSettings, folder: Path) -> Emo:
 
 
 def load_published(settings: ModelSettings, folder: Path, dtype: torch.dtype = torch.float32) -> Emo:
-    """A public trained model (`hallo`, `echomimic`), ready to run.
+    """Load a public trained model (`hallo`, `echomimic`), ready to run.
 
     Args:
         settings: its preset; `settings.name` chooses the files.
@@ -193,7 +193,7 @@ def load_published(settings: ModelSettings, folder: Path, dtype: torch.dtype = t
 
 
 def load_folder(folder: Path, variant: str | None = None, dtype: torch.dtype = torch.float32) -> Emo:
-    """A model from its folder: this package's own form, or the published files of `hallo` and `echomimic`.
+    """Load a model from its folder: this package's own form, or the published files of `hallo` and `echomimic`.
 
     Args:
         folder: of the model.

@@ -35,7 +35,7 @@ class Reader(NamedTuple):
 def plan_readers(
     frames: int, memory_rows: int, sees: tuple[bool, ...] | None, in_turn: bool
 ) -> tuple[Reader, ...]:
-    """Who reads what; together the readers hold every frame once.
+    """Group the frames by what they read; together the readers hold every frame once.
 
     Args:
         frames: of all batch rows.
@@ -70,7 +70,7 @@ def attend_shared(
     shared: tuple[Float[Tensor, "rows m n d"], Float[Tensor, "rows m n d"]],
     readers: tuple[Reader, ...],
 ) -> Heads:
-    """Attention of each frame to its own tokens and to the shared ones it reads.
+    """Let each frame attend to its own tokens and to the shared ones it reads.
 
     Args:
         queries: one row per frame.

@@ -56,7 +56,7 @@ def _strip(upper: tuple[int, ...], lower: tuple[int, ...]) -> list[tuple[int, in
 
 @cache
 def triangles() -> Int[np.ndarray, "triangles 3"]:
-    """Corners of every triangle, those in front last: 0 ... 467 is the surface, then ring and rim."""
+    """List the corners of every triangle, those in front last: 0 ... 467 is the surface, then ring and rim."""
     from mediapipe.tasks.python.vision.face_landmarker import FaceLandmarksConnections
 
     edges: Any = FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
@@ -79,7 +79,7 @@ def triangles() -> Int[np.ndarray, "triangles 3"]:
 
 
 def similarity(start: Points, end: Points) -> Float[np.ndarray, "2 3"]:
-    """The turn, scale and shift that brings some points nearest to others."""
+    """Find the turn, scale and shift that bring some points nearest to others, by least squares."""
     a, b = start.mean(0), end.mean(0)
     p, q = (start - a).astype(np.float64), (end - b).astype(np.float64)
     size = max(float((p**2).sum()), 1e-9)
@@ -89,7 +89,7 @@ def similarity(start: Points, end: Points) -> Float[np.ndarray, "2 3"]:
 
 
 def mesh_points(points: Points, rest: Points) -> Float[np.ndarray, "vertices 2"]:
-    """All points of the mesh in a frame.
+    """Find all points of the mesh in a frame.
 
     Args:
         points: the frame's landmarks, in pixels.
@@ -107,7 +107,7 @@ def mesh_points(points: Points, rest: Points) -> Float[np.ndarray, "vertices 2"]
 
 
 def warp_field(points: Points, rest: Points, width: int, height: int) -> Float[np.ndarray, "height width 2"]:
-    """Where each pixel of a frame comes from: x, y in the portrait, in pixels.
+    """Compute where each pixel of a frame comes from: x, y in the portrait, in pixels.
 
     Args:
         points: the frame's landmarks, in pixels.
@@ -119,7 +119,7 @@ def warp_field(points: Points, rest: Points, width: int, height: int) -> Float[n
 
 
 def warp_shift(points: Points, rest: Points, width: int, height: int) -> Float[np.ndarray, "height width 2"]:
-    """How far that is from the pixel's own place; see `warp_field`."""
+    """Compute how far each pixel comes from its own place; see `warp_field`."""
     points, rest = (lift_lids(each, rest) for each in (points, rest))
     moved, still = mesh_points(points, rest)[triangles()], mesh_points(rest, rest)[triangles()]
     low, high = moved.min(1), moved.max(1)
@@ -173,7 +173,7 @@ def _keep_eyes(shift: Float[np.ndarray, "height width 2"], points: Points, rest:
 
 @lru_cache(maxsize=8)
 def places(width: int, height: int) -> Float[np.ndarray, "height width 2"]:
-    """The field that moves nothing: each pixel's own x and y. Do not write to it."""
+    """Make the field that moves nothing: each pixel's own x and y. Do not write to it."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     field = np.stack([x, y], -1)
     field.flags.writeable = False
@@ -205,7 +205,7 @@ def _shift_maps(
 
 
 def fill_mouth(points: Points, width: int, height: int) -> UInt8[np.ndarray, "height width"]:
-    """The opening between the lips: 255 inside, 0 outside, with soft edges.
+    """Draw the opening between the lips: 255 inside, 0 outside, with soft edges.
 
     Args:
         points: landmarks of the face in pixels.
@@ -219,5 +219,5 @@ def fill_mouth(points: Points, width: int, height: int) -> UInt8[np.ndarray, "he
 
 
 def warp(picture: Pixels, field: Float[np.ndarray, "height width 2"]) -> Pixels:
-    """A picture looked up at the places of a field."""
+    """Look up a picture at the places of a field."""
     return np.asarray(cv2.remap(picture, field, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))

@@ -151,7 +151,7 @@ _asking = threading.Lock()
 
 
 def find_all_faces(pixels: Pixels, model_path: Path) -> list[Face]:
-    """All faces of a photo; see `find_faces`. The analyzer stays for the next photo: making it takes half a second.
+    """Find all faces of a photo; see `find_faces`. The analyzer, which takes half a second to make, stays.
 
     Args:
         pixels: the photo.
@@ -165,7 +165,7 @@ def find_all_faces(pixels: Pixels, model_path: Path) -> list[Face]:
 
 
 def find_faces(pixels: Pixels, analyzer: FaceAnalyzer) -> list[Face]:
-    """All faces of a photo, each once, largest first.
+    """Find all faces of a photo, each once, largest first.
 
     Where one look shows none, ever smaller squares that overlap are searched, until some show a face.
 

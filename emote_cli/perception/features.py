@@ -23,7 +23,7 @@ ComputeBlock = Callable[[int, int], Float[np.ndarray, "frames layers embed"]]
 
 
 def count_frames(sound: Sound, fps: float) -> int:
-    """Video frames that the recording lasts: round(seconds x fps).
+    """Count the video frames that the recording lasts: round(seconds x fps).
 
     Raises:
         InputError: if it is shorter than one frame.
@@ -38,13 +38,13 @@ def count_frames(sound: Sound, fps: float) -> int:
 
 
 def pieces(sound: Sound) -> Iterator[Float[np.ndarray, " samples"]]:
-    """The whole sound, piece after piece."""
+    """Read the whole sound, piece after piece."""
     for start in range(0, sound.n_samples, _PIECE):
         yield sound.read(start, start + _PIECE)
 
 
 def speech_gain(sound: Sound) -> float:
-    """The factor that brings the louder half of the recording to SPEECH_RMS; silence stays silence."""
+    """Compute the factor that brings the louder half of the recording to SPEECH_RMS; silence stays silence."""
     power = np.concatenate(
         [
             (piece[: len(piece) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float32) ** 2).mean(1)
@@ -74,7 +74,7 @@ class BlockFeatures:
         self._kept: dict[int, Float[np.ndarray, "frames layers embed"]] = {}
 
     def windows(self, start: int, count: int, margin: int) -> Float[np.ndarray, "count window layers embed"]:
-        """One window per video frame; see `AudioFeatures.windows`."""
+        """Cut one window per video frame; see `AudioFeatures.windows`."""
         index = window_index(self.n_frames, start, count, margin)
         first, last = int(index.min()), int(index.max())
         blocks = range(first // self._size, last // self._size + 1)
@@ -82,7 +82,7 @@ class BlockFeatures:
         return heard[index - blocks.start * self._size]
 
     def whole(self) -> Float[np.ndarray, "frames layers embed"]:
-        """The features of all frames."""
+        """Compute the features of all frames."""
         return np.concatenate([self._block(n) for n in range(-(-self.n_frames // self._size))])
 
     def _block(self, number: int) -> Float[np.ndarray, "frames layers embed"]:

@@ -11,7 +11,7 @@ Samples = Float[np.ndarray, " samples"]
 
 
 def hann(n_fft: int, window: int) -> Float[np.ndarray, " {n_fft}"]:
-    """A periodic Hann window in the middle of `n_fft` values."""
+    """Make a periodic Hann window in the middle of `n_fft` values."""
     values = np.zeros(n_fft)
     start = (n_fft - window) // 2
     values[start : start + window] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
@@ -21,7 +21,7 @@ def hann(n_fft: int, window: int) -> Float[np.ndarray, " {n_fft}"]:
 def fourier_columns(
     samples: Samples, n_fft: int, window: int, hop: int
 ) -> Complex[np.ndarray, "columns bins"]:
-    """The spectrum of `n_fft` samples from every `hop`-th sample on; what is left at the end is left out.
+    """Compute the spectrum of `n_fft` samples from every `hop`-th sample on; what is left at the end is left out.
 
     Args:
         samples: at least `n_fft` of them.
@@ -34,7 +34,7 @@ def fourier_columns(
 
 
 def from_fourier_columns(columns: Complex[np.ndarray, "columns bins"], n_fft: int, hop: int) -> Samples:
-    """The samples whose `fourier_columns` (with a window of `n_fft`) are nearest to these; the ends are faint.
+    """Find the samples whose `fourier_columns` (with a window of `n_fft`) are nearest to these; the ends are faint.
 
     Args:
         columns: from `fourier_columns` with the same `n_fft` and `hop`.

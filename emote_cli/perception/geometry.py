@@ -18,14 +18,14 @@ CROP_EXPAND = 1.7
 
 
 def rotation(pose: Float[np.ndarray, "*batch rows columns"]) -> Float[np.ndarray, "*batch 3 3"]:
-    """The nearest pure rotations to the upper left 3x3 of poses (which also scale)."""
+    """Find the nearest pure rotations to the upper left 3x3 of poses (which also scale)."""
     u, _, vt = np.linalg.svd(np.asarray(pose, np.float64)[..., :3, :3])
     u[..., 2] *= np.sign(np.linalg.det(u @ vt))[..., None]
     return np.asarray(u @ vt)
 
 
 def euler_deg(pose_4x4: Float[np.ndarray, "4 4"]) -> tuple[float, float, float]:
-    """Pitch, yaw and roll in degrees.
+    """Compute pitch, yaw and roll in degrees.
 
     Pitch is positive with the nose down, yaw with the nose to the right of the picture, roll when the head
     leans counter-clockwise in the picture.
@@ -40,7 +40,7 @@ def euler_deg(pose_4x4: Float[np.ndarray, "4 4"]) -> tuple[float, float, float]:
 
 
 def face_box(landmarks_px: Float[np.ndarray, "points 3"]) -> Box:
-    """The smallest box around landmarks."""
+    """Find the smallest box around landmarks."""
     (x0, y0), (x1, y1) = landmarks_px[:, :2].min(axis=0), landmarks_px[:, :2].max(axis=0)
     return Box(float(x0), float(y0), float(x1), float(y1))
 
@@ -51,19 +51,19 @@ def measure_gap(points: Float[np.ndarray, "*frames 478 _"]) -> Float[np.ndarray,
 
 
 def mouth_box(landmarks_px: Float[np.ndarray, "478 3"]) -> Box:
-    """The smallest box around the outer lips."""
+    """Find the smallest box around the outer lips."""
     return face_box(landmarks_px[list(LIPS)])
 
 
 def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, 0..1."""
+    """Compute intersection over union of two boxes, 0 ... 1."""
     width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
     both = max(width, 0.0) * max(height, 0.0)
     return both / max(a.area + b.area - both, 1e-9)
 
 
 def union_box(boxes_px: Float[np.ndarray, "boxes 4"]) -> Box:
-    """The smallest box around all boxes; rows with NaN do not count.
+    """Find the smallest box around all boxes; rows with NaN do not count.
 
     Raises:
         ValueError: no row is without NaN.
@@ -99,7 +99,7 @@ def _shift_inside(start: float, side: int, length: int) -> float:
 
 
 def region_mask(box: Box, size: int, scale: float = 1.0) -> Float[np.ndarray, "1 size size"]:
-    """Where the face may be, as 0 and 1.
+    """Draw where the face may be, as 0 and 1.
 
     Args:
         box: the face (or the union of its boxes), in pixels of the square picture.
@@ -163,7 +163,7 @@ def points_to_crop(
 
 
 def draw_pose_axes(pixels: Pixels, face: Face) -> Pixels:
-    """A copy of the picture with the head's axes at the nose: x red, y green, z (out of the face) blue."""
+    """Copy the picture and draw the head's axes at the nose: x red, y green, z (out of the face) blue."""
     import cv2
 
     drawn = pixels.copy()

@@ -71,7 +71,7 @@ class IdentityReader:
             )
 
     def detect(self, pixels: Pixels) -> list[Detection]:
-        """All faces of a picture, the surest first."""
+        """Find all faces of a picture, the surest first."""
         canvas, scale = fit(pixels, _DETECTOR_SIDE)
         name = self.detector.get_inputs()[0].name
         outputs = self.detector.run(None, {name: to_blob(canvas, 128.0)})
@@ -83,7 +83,7 @@ class IdentityReader:
         return without_repeats(found)
 
     def embed(self, pixels: Pixels, points: Points) -> Float[np.ndarray, " embedding"]:
-        """The embedding of one face, not normalized."""
+        """Compute the embedding of one face, not normalized."""
         face = align(pixels, points)
         name = self.embedder.get_inputs()[0].name
         out = self.embedder.run(None, {name: to_blob(face, 127.5)})[0]
@@ -111,7 +111,7 @@ def fit(pixels: Pixels, side: int) -> tuple[UInt8[np.ndarray, "{side} {side} 3"]
 
 
 def to_blob(pixels: Pixels, spread: float) -> Float[np.ndarray, "1 3 height width"]:
-    """Bytes to (x - 127.5) / spread, channels first."""
+    """Bring bytes to (x - 127.5) / spread, channels first."""
     scaled = (pixels.astype(np.float32) - 127.5) / np.float32(spread)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
 
@@ -137,7 +137,7 @@ def _decode(
 
 
 def without_repeats(found: list[Detection]) -> list[Detection]:
-    """Of detections that overlap much (intersection over union above 0.4) only the surest."""
+    """Keep only the surest of detections that overlap much (intersection over union above 0.4)."""
     kept: list[Detection] = []
     for one in sorted(found, key=lambda detection: -detection.score):
         if all(_overlap(one.box, other.box) <= _SAME_FACE for other in kept):
@@ -155,7 +155,7 @@ def _overlap(one: Box, other: Box) -> float:
 
 
 def similarity(points: Points, places: Points = PLACES) -> Float[np.ndarray, "2 3"]:
-    """The turn, scale and shift that bring points closest to their places, by least squares.
+    """Find the turn, scale and shift that bring points closest to their places, by least squares.
 
     As a complex number, a turn and scale is one factor: with both sets centered, the best one is
     <points, places> / <points, points>.
@@ -174,7 +174,7 @@ def align(pixels: Pixels, points: Points) -> UInt8[np.ndarray, "112 112 3"]:
 
 
 def choose(found: list[Detection], near: Box) -> Detection | None:
-    """The largest detection whose center lies in a box; None where there is none."""
+    """Choose the largest detection whose center lies in a box; None where there is none."""
     inside = [
         one
         for one in found

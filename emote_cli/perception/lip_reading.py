@@ -34,7 +34,7 @@ _BLOCK = 1000
 
 
 def read_lips_from_sound(sound: Sound, fps: float, n_frames: int) -> Float[np.ndarray, " frames"]:
-    """How far open the lips should be in each frame, in units of no meaning: only its ups and downs count.
+    """Read from the sound how far open the lips should be in each frame; only ups and downs count, the unit has no meaning.
 
     Args:
         sound: at 16 kHz; heard in parts, so that its length takes no memory.
@@ -55,7 +55,7 @@ def read_lips_from_sound(sound: Sound, fps: float, n_frames: int) -> Float[np.nd
 
 @lru_cache(maxsize=1)
 def load_read_out() -> Float[np.ndarray, "around embed"]:
-    """The fitted weights that ship.
+    """Load the fitted weights that ship.
 
     Raises:
         WeightsError: they are missing or damaged.
@@ -66,14 +66,14 @@ def load_read_out() -> Float[np.ndarray, "around embed"]:
 
 
 def hear_states(sound: Sound, seconds: float) -> Iterator[Float[np.ndarray, "states embed"]]:
-    """The ears' states, 50 a second, in parts of 2 s until `seconds` are over; silence past the sound's end."""
+    """Compute the ears' states, 50 a second, in parts of 2 s until `seconds` are over; silence past the sound's end."""
     ears, gain = load_bundled_ears(), np.float32(speech_gain(sound))
     for part in range(int(seconds / KEPT_S) + 1):
         yield listen_once(ears, sound, part * KEPT_S * SPEECH_RATE_HZ, gain)
 
 
 def voice_energy(sound: Sound, seconds: float) -> Float[np.ndarray, " steps"]:
-    """The decimal logarithm of the amplitude between 700 and 7,000 Hz, every 10 ms, at least -4 (silence).
+    """Measure the decimal logarithm of the amplitude between 700 and 7,000 Hz, every 10 ms, at least -4 (silence).
 
     Args:
         sound: at 16 kHz.

@@ -17,14 +17,14 @@ LOG_STEP = np.log(6.4) / 27
 
 
 def hz_to_mel(hz: Float[np.ndarray, "*axes"] | float) -> Float[np.ndarray, "*axes"]:
-    """Slaney's mel scale."""
+    """Convert Hz to Slaney's mel scale."""
     hz = np.asarray(hz, float)
     above = LOG_FROM_HZ / LINEAR_HZ + np.log(np.maximum(hz, LOG_FROM_HZ) / LOG_FROM_HZ) / LOG_STEP
     return np.where(hz < LOG_FROM_HZ, hz / LINEAR_HZ, above)
 
 
 def mel_to_hz(mel: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:
-    """Its inverse."""
+    """Convert Slaney's mel scale to Hz."""
     corner = LOG_FROM_HZ / LINEAR_HZ
     return np.where(
         mel < corner, mel * LINEAR_HZ, LOG_FROM_HZ * np.exp(LOG_STEP * (np.maximum(mel, corner) - corner))
@@ -35,7 +35,7 @@ def mel_to_hz(mel: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:
 def mel_filters(
     rate_hz: int, n_fft: int, bands: int, low_hz: float, high_hz: float
 ) -> Float[np.ndarray, "bands bins"]:
-    """Triangles over the bins of a spectrum, evenly spaced in mel, each of area 1 in Hz.
+    """Make triangles over the bins of a spectrum, evenly spaced in mel, each of area 1 in Hz.
 
     Args:
         rate_hz: samples per second.
@@ -54,7 +54,7 @@ def mel_filters(
 def spectra(
     samples: Float[np.ndarray, " samples"], n_fft: int, window: int, hop: int
 ) -> Float[np.ndarray, "columns bins"]:
-    """Magnitudes of the spectrum every `hop` samples, under a Hann window in the middle of `n_fft` samples.
+    """Compute magnitudes of the spectrum every `hop` samples, under a Hann window in the middle of `n_fft` samples.
 
     The first column's window begins at the first sample; what is left at the end is left out.
 

@@ -34,14 +34,14 @@ Landmarks = Float[Tensor, "*b 478 2"]
 
 @cache
 def mean_face() -> Float[np.ndarray, "478 2"]:
-    """The mean of many faces: origin between the eyes, unit their distance, y down."""
+    """Load the mean of many faces: origin between the eyes, unit their distance, y down."""
     with resources.files("emote_cli").joinpath("perception", "mean_face.npy").open("rb") as file:
         return np.load(file).astype(np.float32)
 
 
 @cache
 def groups() -> tuple[Int[np.ndarray, " _"], ...]:
-    """Which landmarks are in each group: face, upper lip, lower lip, chin and jaw, upper lids."""
+    """List which landmarks are in each group: face, upper lip, lower lip, chin and jaw, upper lids."""
     face, everyone = mean_face(), np.arange(len(mean_face()))
     lips = [np.isin(everyone, lip) for lip in (UPPER_LIP_SKIN, LOWER_LIP_SKIN)]
     lids = np.isin(everyone, UPPER_LID_SKIN)
@@ -51,7 +51,7 @@ def groups() -> tuple[Int[np.ndarray, " _"], ...]:
 
 
 def unit_px(points: Landmarks) -> Float[Tensor, "*b"]:
-    """The distance between the eyes, in pixels."""
+    """Measure the distance between the eyes, in pixels."""
     right, left = points[..., [33, 133], :].mean(-2), points[..., [362, 263], :].mean(-2)
     return (left - right).norm(dim=-1)
 
@@ -59,7 +59,7 @@ def unit_px(points: Landmarks) -> Float[Tensor, "*b"]:
 def lookup_matrix(
     points: Float[Tensor, "points 2"], cells: int, size: int
 ) -> Float[Tensor, "points cells_2"]:
-    """Bilinear weights of the grid's cells at places of the picture; beyond the edge the edge's cells count.
+    """Compute bilinear weights of the grid's cells at places of the picture; beyond the edge the edge's cells count.
 
     Args:
         points: x and y in pixels.
@@ -129,14 +129,14 @@ class Grid:
         return values
 
     def place(self) -> Float[Tensor, "1 c y x"]:
-        """Where the parts of the face are: the mean face's coordinates."""
+        """Tell where the parts of the face are: the mean face's coordinates, as maps."""
         return self.spread(torch.from_numpy(mean_face())[None])
 
     def encode(self, points: Float[Tensor, "f 478 2"]) -> Float[Tensor, "f c y x"]:
-        """Landmarks of frames, in pixels -> motion latents."""
+        """Turn landmarks of frames, in pixels, into motion latents."""
         return self.place() + self.spread((points - self.portrait) * (GAIN / self.unit))
 
     def decode(self, latents: Float[Tensor, "f c y x"]) -> Float[Tensor, "f 478 2"]:
-        """Motion latents -> landmarks of frames, in pixels."""
+        """Turn motion latents into landmarks of frames, in pixels."""
         moved = self.look_up(latents.float() - self.place().to(latents.device))
         return self.portrait.to(moved) + moved * (self.unit / GAIN)

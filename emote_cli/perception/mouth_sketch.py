@@ -223,7 +223,7 @@ def _light(warped: Pixels) -> Float[np.ndarray, " 3"]:
 
 
 def interpolate_line(points: Float[np.ndarray, "n 2"], x: Float[np.ndarray, " w"]) -> Float[np.ndarray, " w"]:
-    """Heights of the line through some points, at each x; in pixels, y down."""
+    """Interpolate the line through some points at each x; heights in pixels, y down."""
     order = np.argsort(points[:, 0])
     return np.interp(x, points[order, 0], points[order, 1])
 

@@ -40,7 +40,7 @@ class HalloRegions:
 def enlarge_box(
     landmarks_px: Landmarks, which: Sequence[int], ratio: float, width: int, height: int
 ) -> tuple[int, int, int, int]:
-    """The box around some landmarks, enlarged about its center and kept inside the picture.
+    """Draw a box around some landmarks, enlarge it about its center, and keep it inside the picture.
 
     Args:
         landmarks_px: of the face.
@@ -89,7 +89,7 @@ def blur(mask: Mask, kernel: int) -> UInt8[np.ndarray, "64 64"]:
 
 
 def branch_masks(face: Mask, lips: Mask) -> tuple[UInt8[np.ndarray, "64 64"], ...]:
-    """Weights of the full, face and lip branch, 0..255: around the face, the face without lips, the lips."""
+    """Draw the weights of the full, face and lip branch, 0..255: around the face, the face without lips, the lips."""
     soft_face, soft_lips = blur(face, FACE_BLUR), blur(lips, LIP_BLUR)
     around = (255.0 * (1.0 - soft_face / 255.0)).astype(np.uint8)
     return around, np.asarray(cv2.subtract(soft_face, soft_lips), np.uint8), soft_lips
@@ -103,7 +103,7 @@ def hallo_regions(
     levels: int = 4,
     face_ratio: float = FACE_RATIO,
 ) -> HalloRegions:
-    """Everything that Hallo is told about where the face is.
+    """Compute everything that Hallo is told about where the face is.
 
     Args:
         landmarks_px: 478 landmarks in pixels of the portrait.
@@ -127,5 +127,5 @@ def hallo_regions(
 
 
 def resize_mask(mask: Mask, side: int) -> UInt8[np.ndarray, "side side"]:
-    """Squash to a square, bilinear with Pillow's filter."""
+    """Squash a mask to a square, bilinear with Pillow's filter."""
     return np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.BILINEAR))

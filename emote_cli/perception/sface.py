@@ -49,7 +49,7 @@ class SFace:
             cv2.utils.logging.setLogLevel(level)
 
     def embed(self, pixels: Pixels, face: Face) -> Float[np.ndarray, " d"]:
-        """A vector of length 1."""
+        """Compute the embedding of a face, a vector of length 1."""
         points = face.landmarks_px[:, :2]
         five = np.array(
             [

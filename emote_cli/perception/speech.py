@@ -20,7 +20,7 @@ _BLOCK_S = 10.0
 
 
 def mel_blocks(sound: Sound, settings: AudioSettings, fps: int) -> BlockFeatures:
-    """Log-mel columns, `settings.layers` of `settings.embed` bands for each video frame, about -1 ... 1.
+    """Compute log-mel columns, `settings.layers` of `settings.embed` bands for each video frame, about -1 ... 1.
 
     Column k of frame i is centered at (i + k / layers) / fps seconds.
 
@@ -50,7 +50,7 @@ def mel_blocks(sound: Sound, settings: AudioSettings, fps: int) -> BlockFeatures
 
 
 def listen(sound: Sound, settings: AudioSettings, fps: int, ears: Any = None) -> BlockFeatures:
-    """Speech features of the kind that the model was trained on, block by block.
+    """Compute speech features of the kind that the model was trained on, block by block.
 
     Args:
         sound: 16 kHz.
@@ -76,5 +76,5 @@ def listen(sound: Sound, settings: AudioSettings, fps: int, ears: Any = None) ->
 
 
 def hear(waveform: Waveform, settings: AudioSettings, fps: int, ears: Any = None) -> AudioFeatures:
-    """The same of the whole recording at once; see `listen`."""
+    """Compute the speech features of the whole recording at once; see `listen`."""
     return AudioFeatures(hidden=listen(waveform, settings, fps, ears).whole(), fps=float(fps))

@@ -74,7 +74,7 @@ def _to_track(faces: list[Face | None], fps: float) -> FaceTrack:
 
 
 def head_speed_deg_s(face_track: FaceTrack) -> Float[np.ndarray, " frames"]:
-    """How fast the head turns in each frame, in degrees per second; see `rotation_speed_deg_s`."""
+    """Measure how fast the head turns in each frame, in degrees per second; see `rotation_speed_deg_s`."""
     turns = np.tile(np.eye(3), (face_track.n_frames, 1, 1))
     turns[face_track.found] = rotation(face_track.pose_4x4[face_track.found])
     return rotation_speed_deg_s(turns, face_track.found, face_track.fps)
@@ -83,7 +83,7 @@ def head_speed_deg_s(face_track: FaceTrack) -> Float[np.ndarray, " frames"]:
 def rotation_speed_deg_s(
     turns: Float[np.ndarray, "frames 3 3"], found: Bool[np.ndarray, " frames"], fps: float
 ) -> Float[np.ndarray, " frames"]:
-    """Degrees per second between rotations: the angle between this frame's and the one before, times fps.
+    """Measure degrees per second between rotations: the angle between this frame's and the one before, times fps.
 
     The rotations are smoothed over time first: MediaPipe's jitter of half a degree a frame would read as 12 degrees
     per second in a still head. NaN in the first frame and wherever this frame or the one before shows no face.
@@ -103,7 +103,7 @@ def rotation_speed_deg_s(
 
 
 def mouth_open(face_track: FaceTrack) -> Float[np.ndarray, " frames"]:
-    """How far the lips are apart, over the distance of the outer eye corners; NaN where there is no face.
+    """Measure how far the lips are apart, over the distance of the outer eye corners; NaN where there is no face.
 
     On drawn heads with known jaws it follows the true opening more closely (correlation 0.93) than
     MediaPipe's jawOpen does (0.80).

@@ -70,7 +70,7 @@ class VocalSeparator:
         self.bins, self.columns = int(shape[2]), int(shape[3])
 
     def voice(self, mix: Stereo) -> Stereo:
-        """The voice in a recording, as long as the recording.
+        """Separate the voice from a recording; it is as long as the recording.
 
         Args:
             mix: at `RATE_HZ`, in [-1, 1].

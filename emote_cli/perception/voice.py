@@ -24,13 +24,13 @@ SPEECH_THRESHOLD = 0.5
 
 
 def speech_share(waveform: Waveform) -> float:
-    """Share of the recording in which somebody speaks, 0..1."""
+    """Measure the share of the recording in which somebody speaks, 0 ... 1."""
     probabilities = speech_probability(waveform)
     return float((probabilities > SPEECH_THRESHOLD).mean()) if len(probabilities) else 0.0
 
 
 def speech_probability(waveform: Waveform) -> Float[np.ndarray, " windows"]:
-    """Probability of speech for each 32 ms of a 16 kHz recording; the last window is padded with silence.
+    """Compute the probability of speech for each 32 ms of a 16 kHz recording; silence fills the last window.
 
     Raises:
         ValueError: the sample rate is not 16 kHz.

@@ -56,7 +56,7 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def fix_places(model: Any) -> Any:
-    """The same Wav2Vec2Model, whose weights for places are computed once and not for every piece of sound."""
+    """Compute the weights for places once and not for every piece of sound; returns the same Wav2Vec2Model."""
     convolution = model.encoder.pos_conv_embed.conv
     if parametrize.is_parametrized(convolution, "weight"):
         parametrize.remove_parametrizations(convolution, "weight")
@@ -112,7 +112,7 @@ class Wav2VecFeatureExtractor:
     def stretched_states(
         self, samples: Float[Tensor, " samples"], count: int
     ) -> Float[Tensor, "states layers embed"]:
-        """Hidden states of every layer for features that were stretched to `count` before the transformer."""
+        """Compute the hidden states of every layer for features that were stretched to `count` beforehand."""
         with torch.autocast(self.device.type, enabled=False):
             features = self.model.feature_extractor(samples[None].to(self.device))
             stretched = functional.interpolate(features, size=count, mode="linear", align_corners=True)
@@ -137,7 +137,7 @@ def _statistics(sound: Sound) -> tuple[np.float32, np.float32]:
 def wav2vec_blocks(
     sound: Sound, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor
 ) -> BlockFeatures:
-    """The last `settings.layers` hidden states per video frame, interpolated in time to the frames' middles.
+    """Compute the last `settings.layers` hidden states per video frame, interpolated in time to the frames' middles.
 
     Args:
         sound: 16 kHz.
@@ -164,7 +164,7 @@ def wav2vec_blocks(
 def wav2vec_features(
     waveform: Waveform, settings: AudioSettings, fps: int, extractor: Wav2VecFeatureExtractor
 ) -> AudioFeatures:
-    """The same of the whole recording at once; see `wav2vec_blocks`."""
+    """Compute the features of the whole recording at once; see `wav2vec_blocks`."""
     blocks = wav2vec_blocks(waveform, settings, fps, extractor)
     return AudioFeatures(hidden=blocks.whole(), fps=float(fps))
 
@@ -200,7 +200,7 @@ def hallo_features(
     chunk_frames: int,
     extractor: Wav2VecFeatureExtractor,
 ) -> tuple[BlockFeatures, int]:
-    """Hallo's features: padded to whole chunks, stretched to the frame rate before the transformer.
+    """Compute Hallo's features: padded to whole chunks, stretched to the frame rate before the transformer.
 
     Up to HALLO_WHOLE_S they are heard in one pass, as published; longer recordings in parts of that length,
     with context on both sides.

@@ -60,7 +60,7 @@ class WhisperStates:
 def whisper_features(
     sound: Sound, settings: AudioSettings, fps: int, encoder: WhisperEncoder
 ) -> tuple[WhisperStates, int]:
-    """All that EchoMimic hears of a recording.
+    """Compute all that EchoMimic hears of a recording.
 
     Args:
         sound: 16 kHz.
@@ -88,7 +88,7 @@ def whisper_features(
 
 
 def count_denoised_frames(states: int, fps: int) -> int:
-    """How many frames EchoMimic makes of a recording: up to the first one that begins behind the last state."""
+    """Count the frames that EchoMimic makes of a recording: up to the first that begins behind the last state."""
     return -(-(states + 1) * fps // STATES_HZ) + 1
 
 

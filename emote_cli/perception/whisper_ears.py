@@ -30,7 +30,7 @@ EARS = "whisper"
 
 @lru_cache(maxsize=1)
 def load_bundled_ears() -> WhisperEncoder:
-    """The frozen encoder that ships.
+    """Load the frozen encoder that ships.
 
     Raises:
         WeightsError: it is missing or damaged.
@@ -43,7 +43,7 @@ def load_bundled_ears() -> WhisperEncoder:
 def whisper_ears(
     sound: Sound, settings: AudioSettings, fps: int, encoder: WhisperEncoder | None = None
 ) -> BlockFeatures:
-    """The states of each video frame: `settings.layers` of them, from the frame's beginning to its end.
+    """Compute the states of each video frame: `settings.layers` of them, from the frame's beginning to its end.
 
     Args:
         sound: at 16 kHz.

@@ -37,7 +37,7 @@ Mel = Float[Tensor, "bands columns"]
 
 
 def log_mel(sound: Sound, bands: int = N_MELS) -> Mel:
-    """Log-mel columns of a whole recording, scaled by its loudest place to about -1 ... 1.
+    """Compute log-mel columns of a whole recording, scaled by its loudest place to about -1 ... 1.
 
     There are `n_samples // 160` columns; column k is centered at sample 160 k. Edges are mirrored. The spectrum is
     computed piece by piece, so that only the columns grow with the recording.

@@ -82,7 +82,7 @@ class FramePool:
     def crop(
         self, rng: np.random.Generator, crop: int
     ) -> tuple[Float[np.ndarray, "3 h w"], Float[np.ndarray, "1 h w"]]:
-        """A random square of a random frame, augmented, with its weight map."""
+        """Cut a random square out of a random frame, augmented, with its weight map."""
         index = int(rng.integers(len(self)))
         y, x = (int(rng.integers(self.pixels.shape[1] - crop + 1)) for _ in range(2))
         pixels = augment(self.pixels[index, y : y + crop, x : x + crop], rng)
@@ -111,7 +111,7 @@ class Crops:
     seed: int
 
     def example(self, key: int, attempt: int = 0) -> Pictures:
-        """Crop number `key`, augmented."""
+        """Cut crop number `key`, augmented."""
         rng = np.random.default_rng([self.seed, key, attempt] if attempt else [self.seed, key])
         pixels, weight = self.pool.crop(rng, self.crop)
         return Pictures(torch.from_numpy(pixels), torch.from_numpy(weight))
@@ -140,7 +140,7 @@ def clip_frames(
 
 
 def augment(pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
-    """Random brightness, contrast, color balance and channel order; 0..255 to about -1..1."""
+    """Change brightness, contrast, color balance and channel order at random; 0..255 becomes about -1..1."""
     values = pixels.astype(np.float32) / 127.5 - 1.0
     if rng.random() < 0.2:
         values = values[..., rng.permutation(3)]
@@ -152,7 +152,7 @@ def augment(pixels: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Flo
 def crops_for(
     model: Emo, settings: TrainSettings, dataset_dir: Path, chosen: Selection, observer: Observer, fresh: bool
 ) -> Crops:
-    """Random crops of the clips' frames; clips that are drawn more often give more frames.
+    """Make random crops of the clips' frames; clips that are drawn more often give more frames.
 
     Args:
         model: whose autoencoder trains; a fresh one is started from the crops' principal components.

@@ -24,7 +24,7 @@ INVALID = -1.0
 
 
 def asks_for_deepspeed(settings: TrainSettings) -> bool:
-    """Whether `accelerate launch` was told to use DeepSpeed, which accelerate does not on a CPU."""
+    """Tell whether `accelerate launch` was told to use DeepSpeed, which accelerate does not on a CPU."""
     told = os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true"
     return told and settings.device != "cpu"
 
@@ -82,7 +82,7 @@ class Zero:
         self.engine.backward(loss)
 
     def norm(self) -> float:
-        """Of the whole gradient, before clipping; NaN if it is not finite."""
+        """Compute the size of the whole gradient, before clipping; NaN if it is not finite."""
         found = float(self.zero.scaled_global_norm()) / float(self.zero.loss_scale)
         return found if found >= 0 else float("nan")
 
@@ -97,7 +97,7 @@ class Zero:
                 del self.zero.scaled_global_norm
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch's AdamW would have it; every process must call this."""
+        """Return the moments as torch's AdamW would have them; every process must call this."""
         moments = self._moments()
         group = {name: value for name, value in self.param_groups[0].items() if name != "params"}
         state = {} if not moments else {i: self._whole(p, moments) for i, p in enumerate(self.parameters)}

@@ -78,7 +78,7 @@ class Forecast:
 
 
 def count_parts(model: nn.Module) -> list[Part]:
-    """Trainable and frozen parameters by part."""
+    """Count trainable and frozen parameters by part."""
     counts: dict[str, list[int]] = {}
     for name, value in model.named_parameters():
         part = part_of(name) or name.partition(".")[0]
@@ -87,7 +87,7 @@ def count_parts(model: nn.Module) -> list[Part]:
 
 
 def state_mb(parts: list[Part], optimizer: str) -> float:
-    """Memory of weights (4 bytes); of those that train also gradients, average (4 each) and two moments."""
+    """Compute the memory of weights (4 bytes); of those that train also gradients, average (4 each) and two moments."""
     trainable, frozen = sum(part.trainable for part in parts), sum(part.frozen for part in parts)
     return (4 * (trainable + frozen) + trainable * (8 + ADAM_BYTES[optimizer])) / 2**20
 
@@ -166,7 +166,7 @@ def forecast(
 
 @contextlib.contextmanager
 def clear_new_cache(model: Emo, settings: TrainSettings, dataset_dir: Path) -> Iterator[None]:
-    """Latents of an autoencoder that is not trained yet are of no use later: they go when the block ends.
+    """Remove, when the block ends, new latents of an autoencoder that is not trained yet: they are of no later use.
 
     Args:
         model: whose autoencoder fills the cache.
@@ -195,7 +195,7 @@ def forget_peak_memory() -> None:
 
 
 def measure(engine: Engine, examples: Examples) -> tuple[float, float, float]:
-    """Seconds, pictures and seconds of waiting per step, after one step to warm up."""
+    """Measure seconds, pictures and seconds of waiting per step, after one step to warm up."""
     batches = feed(examples, engine.state.settings, engine.shares, 0)
     engine.step(batches)
     began, outcomes = time.monotonic(), [engine.step(batches) for _ in range(MEASURED)]

@@ -75,7 +75,7 @@ def give_ears(
 
 
 def read_heard_clips(clips: Sequence[ClipArrays | LazyClip], components: int = 0) -> list[HeardClip]:
-    """Sound of every clip and what the face does in it.
+    """Read the sound of every clip and what the face does in it.
 
     Args:
         clips: of the stage.
@@ -95,7 +95,7 @@ def read_heard_clips(clips: Sequence[ClipArrays | LazyClip], components: int = 0
 def measure_components(
     clips: Sequence[ClipArrays], components: int
 ) -> list[Float[np.ndarray, "frames components"]]:
-    """The first principal components of how faces move, in every frame of some clips.
+    """Measure the first principal components of how faces move, in every frame of some clips.
 
     Each has deviation 1, less the clip's mean, which sound does not tell; NaN where no face was found.
     """
@@ -128,7 +128,7 @@ Place = tuple[int, int]
 
 
 def places_of(clips: Sequence[HeardClip]) -> list[Place]:
-    """All frames that have both lips and sound, of clips that have a weight.
+    """List all frames that have both lips and sound, of clips that have a weight.
 
     Raises:
         DataError: there are none.
@@ -149,7 +149,7 @@ def places_of(clips: Sequence[HeardClip]) -> list[Place]:
 def gather(
     clips: Sequence[HeardClip], places: Sequence[Place], audio: AudioSettings
 ) -> tuple[Float[np.ndarray, "b s l e"], Float[np.ndarray, "b told"]]:
-    """Speech windows and what was seen of some places.
+    """Gather speech windows and what was seen, of some frames.
 
     Args:
         clips: all of them.
@@ -161,7 +161,7 @@ def gather(
 
 
 def mean_tokens(projector: nn.Module, windows: Float[np.ndarray, "b s l e"]) -> Float[Tensor, "b d"]:
-    """The mean audio token of each window."""
+    """Compute the mean audio token of each window."""
     tokens: Tensor = projector(torch.from_numpy(windows)[:, None])
     return tokens[:, 0].mean(1)
 
@@ -216,7 +216,7 @@ def open_audio_layers(model: Emo, readout: Float[Tensor, "told d"], seed: int) -
 
 
 def disturb(windows: Float[np.ndarray, "b s l e"], rng: np.random.Generator) -> Float[np.ndarray, "b s l e"]:
-    """Log-mel windows with another level, tilt, noise floor and formant scale, drawn per window."""
+    """Give log-mel windows another level, tilt, noise floor and formant scale, drawn per window."""
     shape = (len(windows), 1, 1, 1)
     tilt = np.linspace(-1, 1, windows.shape[-1])
     louder = windows + rng.normal(0, 0.12, shape) + rng.normal(0, 0.1, shape) * tilt
@@ -227,7 +227,7 @@ def disturb(windows: Float[np.ndarray, "b s l e"], rng: np.random.Generator) -> 
 
 
 def blur(windows: Float[np.ndarray, "b s l e"], rng: np.random.Generator) -> Float[np.ndarray, "b s l e"]:
-    """Windows of a speech encoder, each a little louder or softer, with noise: no single number is to be relied on."""
+    """Make windows of a speech encoder a little louder or softer, with noise: no single number is to be relied on."""
     deviation = float(windows.std())
     louder = windows * (1 + 0.1 * rng.standard_normal((len(windows), 1, 1, 1)))
     return (louder + 0.05 * deviation * rng.standard_normal(windows.shape)).astype(np.float32)

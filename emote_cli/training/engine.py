@@ -52,7 +52,7 @@ class Outcome:
 
 
 def make_accelerator(settings: TrainSettings, run: Path | None) -> Any:
-    """Accelerate's object for this run; several runs in one process may differ.
+    """Make accelerate's object for this run; several runs in one process may differ.
 
     Raises:
         TrainingError: the machine lacks what the settings ask for.
@@ -103,7 +103,7 @@ def check_device(settings: TrainSettings) -> None:
 
 
 def tracker_names(settings: TrainSettings) -> list[str]:
-    """Accelerate's names of the trackers; `auto` is TensorBoard where it is installed."""
+    """List accelerate's names of the trackers; `auto` is TensorBoard where it is installed."""
     auto = ["tensorboard"] if find_spec("tensorboard") else []
     named = (auto if name == "auto" else [name] for name in settings.trackers)
     return [name for names in named for name in names]
@@ -137,7 +137,7 @@ class Mover(Protocol):
         ...
 
     def norm(self) -> float:
-        """Of the whole gradient, before clipping."""
+        """Compute the size of the whole gradient, before clipping."""
         ...
 
     def take(self, taken: bool) -> None:
@@ -169,7 +169,7 @@ class Plain:
         self.accelerator.backward(loss)
 
     def norm(self) -> float:
-        """Of the whole gradient, which is clipped."""
+        """Compute the size of the whole gradient, and clip it."""
         parameters = [value for value in self.objective.parameters() if value.requires_grad]
         norm: Tensor = self.accelerator.clip_grad_norm_(parameters, self.clip_norm)
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
@@ -247,7 +247,7 @@ class Engine:
         return taken
 
     def gather(self, *values: float) -> list[list[float]]:
-        """The same values of every process: one row per process."""
+        """Gather some values of every process: one row per process."""
         own = torch.tensor([values], dtype=torch.float64, device=self.accelerator.device)
         rows: list[list[float]] = self.accelerator.gather(own).tolist()
         return rows
@@ -291,7 +291,7 @@ def build(objective: Objective, run: Path | None) -> Engine:
 
 
 def shard(objective: nn.Module, accelerator: Any) -> None:
-    """FSDP (PyTorch's `fully_shard`): each process keeps its share of weights, gradients and moments.
+    """Share weights, gradients and moments out to the processes: FSDP (PyTorch's `fully_shard`).
 
     The large layers are gathered one at a time while they run; the rest, for the whole step.
 

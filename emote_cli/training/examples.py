@@ -102,7 +102,7 @@ def examples_for(
 
 
 def drop_stills(records: list[ClipRecord]) -> list[ClipRecord]:
-    """The clips that are no stills: those have nothing to tell of motion and sound.
+    """Keep the clips that are no stills: those have nothing to tell of motion and sound.
 
     Raises:
         DataError: there are none.

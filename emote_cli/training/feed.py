@@ -22,7 +22,7 @@ class Examples(Protocol):
     """An endless stream of examples that are named tuples of tensors."""
 
     def example(self, key: int, attempt: int = 0) -> Any:
-        """Example number `key`; another `attempt` gives another one in its place."""
+        """Make example number `key`; another `attempt` gives another one in its place."""
         ...
 
 
@@ -156,6 +156,6 @@ def feed(examples: Examples, settings: TrainSettings, shares: Shares, start: int
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """A named tuple of tensors, moved."""
+    """Move a named tuple of tensors to a device."""
     move = (value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for value in batch)
     return type(batch)(*move)

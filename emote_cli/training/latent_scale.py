@@ -19,7 +19,7 @@ from emote_cli.model.emo import Emo
 
 @torch.no_grad()
 def measure_latent_scale(folder: Path, records: Sequence[ClipRecord], model: Emo, *, clips: int = 8) -> float:
-    """The scaling factor that gives what is diffused a deviation near 1, like the noise's.
+    """Measure the scaling factor that gives what is diffused a deviation near 1, like the noise's.
 
     That is the latents of the face, or for a model with reference latents their change within a clip.
 

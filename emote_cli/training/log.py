@@ -72,14 +72,14 @@ class RunLog(Observer):
 
 
 def round_off(value: Any) -> Any:
-    """Six digits; JSON knows no NaN."""
+    """Round a number to six digits; NaN becomes None, since JSON knows none."""
     if not isinstance(value, float):
         return value
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def read_log(run: Path) -> dict[str, dict[int, float]]:
-    """Figure -> step -> value. Of a step that was trained twice (after a crash) the later line counts."""
+    """Read a log: figure -> step -> value. Of a step that was trained twice (after a crash) the later line counts."""
     curves: dict[str, dict[int, float]] = {}
     path = run / LOG
     for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
@@ -94,7 +94,7 @@ def read_log(run: Path) -> dict[str, dict[int, float]]:
 
 
 def draw_curves(curves: dict[str, dict[int, float]], path: Path) -> None:
-    """One panel per figure, under each other; nothing to draw makes no file."""
+    """Draw one panel per figure, under each other; nothing to draw makes no file."""
     hidden = ("progress", "seconds_left", "memory_mb", "skipped")
     shown = {name: points for name, points in curves.items() if name not in hidden and len(points) > 1}
     if not shown:

@@ -46,7 +46,7 @@ class Stop:
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """The first Ctrl-C or SIGTERM is a wish, granted after the step; the second strikes at once."""
+    """Take the first Ctrl-C or SIGTERM as a wish, granted after the step; the second strikes at once."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -243,7 +243,7 @@ def trackers(engine: Engine) -> Iterator[Callable[[StepReport], None]]:
 
 
 def peak_memory_mb() -> float:
-    """The most memory used so far: the GPU's where there is one, else the process's."""
+    """Tell the most memory used so far: the GPU's where there is one, else the process's."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -14,18 +14,18 @@ from emote_cli.types import Face, Pixels
 
 
 def faces_of(frames: Sequence[Pixels], analyzer: FaceAnalyzer) -> list[Face | None]:
-    """The largest face of each frame."""
+    """Find the largest face of each frame."""
     found = (analyzer.analyze(frame) for frame in frames)
     return [faces[0] if faces else None for faces in found]
 
 
 def jaw_curve(faces: Sequence[Face | None]) -> Float[np.ndarray, " frames"]:
-    """MediaPipe's jawOpen per frame; NaN without a face."""
+    """Measure MediaPipe's jawOpen per frame; NaN without a face."""
     return np.array([math.nan if face is None else face.blendshapes["jawOpen"] for face in faces])
 
 
 def psnr_db(ours: Sequence[Pixels], theirs: Sequence[Pixels]) -> float:
-    """Peak signal-to-noise ratio over all pixels of all frames; infinite for equal frames."""
+    """Compute the peak signal-to-noise ratio over all pixels of all frames; infinite for equal frames."""
     errors = [
         np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
         for a, b in zip(ours, theirs, strict=False)

@@ -22,7 +22,7 @@ SETTLED = 16
 
 
 def make_optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW, or its 8-bit form on a GPU.
+    """Make AdamW, or its 8-bit form on a GPU.
 
     Raises:
         TrainingError: the 8-bit form is asked for and not installed.
@@ -47,7 +47,7 @@ def make_optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> t
 
 
 def learning_rate_at(step: int, progress: float, settings: TrainSettings) -> float:
-    """Linear warm-up, then constant or cosine down to 2 %.
+    """Compute the learning rate of a step: linear warm-up, then constant or cosine down to 2 %.
 
     Args:
         step: steps done so far.

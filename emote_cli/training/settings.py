@@ -156,7 +156,7 @@ class RunSettings(Settings):
 
 
 def load_recipe(model: str, stage: StageName, *, gpu: bool = False) -> TrainSettings:
-    """How a model's stage is trained by default: `presets/train-MODEL.yaml`; others train as sd15.
+    """Load how a model's stage is trained by default: `presets/train-MODEL.yaml`; others train as sd15.
 
     Args:
         model: its name.
@@ -176,13 +176,13 @@ def load_recipe(model: str, stage: StageName, *, gpu: bool = False) -> TrainSett
 
 
 def recipe_stages(model: str) -> list[StageName]:
-    """The stages that a model's recipe has, in the order of training."""
+    """List the stages that a model's recipe has, in the order of training."""
     _, content = read_recipe(model)
     return [stage for stage in ORDER if stage in content]
 
 
 def read_recipe(model: str) -> tuple[str, dict[str, Any]]:
-    """A recipe's file name, and what it says: common values, and those of each stage."""
+    """Read a recipe: its file's name, its common values, and those of each stage."""
     place = resources.files("emote_cli").joinpath("presets")
     file = place.joinpath(f"train-{model}.yaml")
     if not file.is_file():
@@ -191,7 +191,7 @@ def read_recipe(model: str) -> tuple[str, dict[str, Any]]:
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`, folders joined."""
+    """Merge nested values: those of `over` win, groups are joined."""
     joined = dict(base)
     for key, value in over.items():
         inner = joined.get(key)

@@ -48,7 +48,7 @@ NUMBERS: dict[str, StageName] = {"1": "image", "2": "video", "3": "speed"}
 
 
 def part_of(name: str) -> str | None:
-    """The part that a parameter belongs to; None for what no stage trains."""
+    """Find the part that a parameter belongs to; None for what no stage trains."""
     return next((part for part, pattern in PARTS.items() if re.search(pattern, name)), None)
 
 
@@ -60,7 +60,7 @@ def trainable_names(
     unfreeze: tuple[str, ...] = (),
     freeze: tuple[str, ...] = (),
 ) -> list[str]:
-    """Names of the parameters that a stage trains.
+    """List the names of the parameters that a stage trains.
 
     Args:
         model: an Emo.
@@ -86,7 +86,7 @@ def trainable_names(
 
 
 def match_names(names: list[str], pattern: str, option: str) -> set[str]:
-    """The names that a pattern matches.
+    """Find the names that a pattern matches.
 
     Args:
         names: of parameters.

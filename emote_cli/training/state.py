@@ -45,11 +45,11 @@ class Remembers(Protocol):
     """What has moments to save and to take over, in the form of torch's optimizers."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Of all processes."""
+        """Return its memory, of all processes."""
         ...
 
     def load_state_dict(self, saved: dict[str, Any], /) -> None:
-        """In place."""
+        """Take a memory over, in place."""
         ...
 
 
@@ -165,7 +165,7 @@ def flush(file: Path) -> None:
 
 
 def gather_whole(value: Any) -> Any:
-    """Nested containers of tensors: on the CPU, and whole where they were sharded."""
+    """Bring nested containers of tensors to the CPU, whole where they were sharded."""
     if isinstance(value, dict):
         return {key: gather_whole(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -176,13 +176,13 @@ def gather_whole(value: Any) -> Any:
 
 
 def gather_averaged(state: TrainingState) -> dict[str, Tensor]:
-    """All weights of the model, averages in place of those that train."""
+    """Gather all weights of the model, averages in place of those that train."""
     tensors: dict[str, Tensor] = gather_whole({**state.model.state_dict(), **state.ema.values})
     return tensors
 
 
 def gather_state(state: TrainingState) -> dict[str, Any]:
-    """What state.pt holds."""
+    """Gather what state.pt holds."""
     return {
         "trained": gather_whole(dict(state.trained)),
         "optimizer": gather_whole(state.optimizer.state_dict()),
@@ -195,7 +195,7 @@ def gather_state(state: TrainingState) -> dict[str, Any]:
 
 
 def random_state() -> dict[str, Any]:
-    """All generators of this process. Training draws from none of them; code that it calls might."""
+    """Remember all random generators of this process. Training draws from none of them; code that it calls might."""
     kind, keys, *rest = np.random.get_state()
     state = {"torch": torch.get_rng_state(), "python": random.getstate()}
     state["numpy"] = (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest)
@@ -205,7 +205,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Undo what happened since `random_state`."""
+    """Set all random generators back to what `random_state` remembered."""
     torch.set_rng_state(state["torch"])
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
@@ -269,7 +269,7 @@ def copy_into(target: Tensor, value: Tensor) -> None:
 
 
 def shard_like(value: Tensor, like: Tensor) -> Tensor:
-    """This process's share of a tensor, where `like` is sharded."""
+    """Take this process's share of a tensor, where `like` is sharded."""
     if not hasattr(like, "full_tensor"):
         return value
     from torch.distributed.tensor import distribute_tensor

@@ -166,6 +166,6 @@ class Examiner:
 
 
 def mean_known(values: Sequence[float]) -> float:
-    """Mean of the values that are numbers; NaN without any."""
+    """Compute the mean of the values that are numbers; NaN without any."""
     known = [value for value in values if math.isfinite(value)]
     return float(np.mean(known)) if known else math.nan

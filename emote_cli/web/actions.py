@@ -44,18 +44,18 @@ class Actions:
         self._looker = ThreadPoolExecutor(1, "looker")
 
     def enter(self, visit_id: str, request: gr.Request) -> tuple[Any, ...]:
-        """A tab was opened, or reloaded: show what became of its videos."""
+        """Open a tab, or reload it: show what became of its videos."""
         visit = self.visits.enter(visit_id)
         self._tabs[str(request.session_hash)] = visit.id
         return visit.id, *self.look(visit.id, "")
 
     def leave(self, request: gr.Request) -> None:
-        """A tab was closed, or is being reloaded."""
+        """Close a tab; it may come back, if it is being reloaded."""
         if (visit_id := self._tabs.pop(str(request.session_hash), None)) is not None:
             self.visits.leave(visit_id)
 
     def look(self, visit_id: str, shown: str) -> tuple[Any, ...]:
-        """How a tab's renders are.
+        """Show how a tab's renders are.
 
         Args:
             visit_id: the tab's.
@@ -84,7 +84,7 @@ class Actions:
         return words, *results, now, *buttons, gr.update(interactive=is_busy), gr.update(active=is_busy)
 
     def show_portrait(self, visit_id: str, upload: str | None) -> tuple[Any, ...]:
-        """A portrait was given or taken away: number its faces.
+        """Take a portrait, or note that it was taken away, and number its faces.
 
         Returns:
             The numbered picture, the choice of a face, where the faces are, and what is wrong.
@@ -116,19 +116,19 @@ class Actions:
         )
 
     def choose_face(self, boxes: list[list[float]], event: gr.SelectData) -> Any:
-        """A click on the numbered picture."""
+        """Choose the face that was clicked in the numbered picture."""
         if not boxes:
             return gr.skip()
         x, y = event.index
         return face_at(tuple(Box(*box) for box in boxes), x, y)
 
     def hear(self, visit_id: str, upload: str | None) -> None:
-        """A recording was given or taken away."""
+        """Take a recording, or note that it was taken away."""
         visit = self.visits.enter(visit_id)
         self.visits.hold(visit, "sound", None if upload is None else Path(upload))
 
     def take_example(self, visit_id: str) -> tuple[str, str]:
-        """The portrait and the recording that come with emote."""
+        """Fill in the portrait and the recording that come with emote."""
         self.visits.enter(visit_id)
         folder = self.visits.uploads / "example"
         folder.mkdir(exist_ok=True)
@@ -138,7 +138,7 @@ class Actions:
         return str(paths[0]), str(paths[1])
 
     def choose_model(self, model: str) -> list[Any]:
-        """Another model: the options as that one has them."""
+        """Change the model: options show what that one has."""
         _, settings = find_model(model)
         own = controls.defaults(settings)
         has_lips = settings.family.reference_latents
@@ -148,7 +148,7 @@ class Actions:
         ]
 
     def plan(self, visit_id: str, *given: Any) -> Any:
-        """What would be made, as far as that is known without work."""
+        """Tell what would be made, as far as that is known without work."""
         portrait, sound = given[0], given[1]
         if not portrait or not sound:
             return _shown("")

@@ -83,7 +83,7 @@ class Results:
 
 
 def build(visits: Visits, renders: Renders, model: str, run: RunFolder | None = None) -> gr.Blocks:
-    """The page's parts, joined to what they do.
+    """Build the page: its parts, joined to what they do.
 
     Args:
         visits: the tabs and their files.
@@ -221,7 +221,7 @@ def _make_results() -> Results:
 
 
 def installed(model: str) -> list[str]:
-    """The models to choose from: the named one, and those that are here."""
+    """List the models to choose from: the named one, and those that are here."""
     found = [model]
     for each in MODELS:
         if each.name != model and (each.bundled or each.published):

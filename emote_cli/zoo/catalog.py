@@ -146,7 +146,7 @@ def _table() -> dict[str, Any]:
 
 
 def human_size(n_bytes: float) -> str:
-    """Bytes for people: `5.8 GB`, `67 MB`, `3 kB`."""
+    """Write bytes for people: `5.8 GB`, `67 MB`, `3 kB`."""
     if n_bytes >= 1e9:
         return f"{n_bytes / 1e9:.1f} GB"
     return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"

@@ -72,7 +72,7 @@ def check_folder(folder: Path) -> None:
 
 
 def home(name: str) -> Path:
-    """Where a downloaded model is assembled by default: inside its repository's entry of the hub cache.
+    """Name the folder in which a downloaded model is assembled by default: in its repository's entry of the hub cache.
 
     HF_HOME and HF_HUB_CACHE are honored.
     """
@@ -125,7 +125,7 @@ def find_model(model: str) -> tuple[Path | None, ModelSettings]:
 
 
 def unknown_model(name: str, known: tuple[str, ...], more: str = "") -> WeightsError:
-    """The error for a name that is not in `known`, with the nearest that is.
+    """Make the error for a name that is not in `known`, with the nearest that is.
 
     Args:
         name: as the user gave it.
@@ -177,7 +177,7 @@ def locate_speech_model(name: str, folder: Path | None = None) -> Path:
 
 
 def locate_separator(folder: Path | None) -> Path:
-    """The vocal separator: in a model's folder, or where `emote download hallo-vocals` puts it.
+    """Find the vocal separator: in a model's folder, or where `emote download hallo-vocals` puts it.
 
     Raises:
         WeightsError: it is not installed, or damaged.
@@ -193,7 +193,7 @@ def locate_separator(folder: Path | None) -> Path:
 
 
 def locate_metric(name: str) -> Path | None:
-    """A file of `emote download metrics`, by its name in the folder; None where it was not fetched.
+    """Find a file of `emote download metrics`, by its name in the folder; None where it was not fetched.
 
     Raises:
         WeightsError: it is damaged.
@@ -228,13 +228,13 @@ def _model_folder(path: Path) -> Path:
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
-    """Whole checkpoints of a run, `checkpoints/step-NNNNNNNN/`, oldest first."""
+    """List the whole checkpoints of a run, `checkpoints/step-NNNNNNNN/`, oldest first."""
     found = [path for path in (run / "checkpoints").glob("step-*") if _step_of(path) is not None]
     return sorted(found, key=lambda path: _step_of(path) or 0)
 
 
 def newest_ema(run: Path) -> Path | None:
-    """The newest complete EMA of a run (or of the one checkpoint that is named); None where there is none."""
+    """Find the newest complete EMA of a run (or of the one checkpoint that is named); None where there is none."""
     named = [] if _step_of(run) is None else [run]
     for folder in reversed([*named, *checkpoint_folders(run)]):
         if (folder / "ema" / SETTINGS_NAME).is_file() and (folder / "ema" / WEIGHTS_NAME).is_file():

@@ -37,7 +37,7 @@ class Locked:
 
 
 def read_lock(folder: Path) -> dict[str, Locked]:
-    """The lock file of a downloaded model, by path inside the folder; empty where there is none.
+    """Read the lock file of a downloaded model, by path inside the folder; empty where there is none.
 
     Raises:
         WeightsError: if it is damaged.
@@ -50,7 +50,7 @@ def read_lock(folder: Path) -> dict[str, Locked]:
 
 
 def model_of(folder: Path) -> str:
-    """The name of the public model that a folder was downloaded for; empty if it was not."""
+    """Find the name of the public model that a folder was downloaded for; empty if it was not."""
     return str(_read_lock(folder).get("model", ""))
 
 

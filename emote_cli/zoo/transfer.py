@@ -116,7 +116,7 @@ def look_up(hub: Hub, repo: str, path: str, revision: str) -> Remote:
 
 
 def partial_path(target: Path) -> Path:
-    """Where a file lies while it is not whole."""
+    """Name the file that holds what has arrived while it is not whole."""
     return target.with_name(target.name + ".incomplete")
 
 
@@ -160,7 +160,7 @@ def fetch(hub: Hub, remote: Remote, target: Path) -> Iterator[int]:
 
 
 def matches(path: Path, etag: str) -> bool:
-    """Whether a file has the hub's hash: sha256 (64 digits), or git blob id (40 digits)."""
+    """Tell whether a file has the hub's hash: sha256 (64 digits), or git blob id (40 digits)."""
     if len(etag) == 64:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == etag

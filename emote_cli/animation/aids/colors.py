@@ -36,7 +36,7 @@ def keep_portrait(frames: Frames, portrait: Float[Tensor, "1 3 h w"], mask: Floa
 
 
 def split_luma(frames: Frames) -> tuple[Float[Tensor, "f h w"], Float[Tensor, "f 2 h w"]]:
-    """Brightness, and how far red and blue differ from it.
+    """Split pictures into brightness, and how far red and blue differ from it.
 
     Returns:
         Brightness, in the unit of the frames; and red and blue minus brightness.
@@ -56,7 +56,7 @@ class ColorLimits:
 def find_color_limits(
     portrait: Float[Tensor, "1 3 h w"], mask: Float[Tensor, "h w"], lips: Float[Tensor, "h w"]
 ) -> ColorLimits:
-    """What the portrait has at that place; at the lips also all that it has at the mouth.
+    """Find the colors that the portrait has at each place; at the lips also all that it has at the mouth.
 
     Away from the lips it is the skin around them that counts: a grey chin would be a stain. Nor are teeth and shadow
     greyer than the palest place at the mouth: beside warm skin grey looks blue.

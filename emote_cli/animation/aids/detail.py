@@ -31,7 +31,7 @@ Enlarged = Float[np.ndarray, "side side 3"]
 
 
 def blur_radius(maps: Float[Tensor, "f c h w"]) -> int:
-    """How far a box blur of pictures of this size reaches, in pixels."""
+    """Compute how far a box blur of pictures of this size reaches, in pixels."""
     return max(int(maps.shape[-1] * BLUR_SHARE), 1)
 
 
@@ -45,7 +45,7 @@ def blur(maps: Float[Tensor, "f c h w"]) -> Float[Tensor, "f c h w"]:
 
 
 def measure_stillness(frames: Frames, decoded: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "f 1 h w"]:
-    """1 where a frame looks like the decoded portrait, falling to 0 where it differs.
+    """Measure where a frame looks like the decoded portrait: 1 there, falling to 0 where it differs.
 
     Args:
         frames: in [-1, 1].

@@ -42,7 +42,7 @@ LID = 0.6
 
 
 def sway_deg(time_s: float, head_speed: float, seed: int) -> tuple[float, float, float]:
-    """Yaw, pitch and roll at a time, in degrees.
+    """Compute yaw, pitch and roll of the idle head at a time, in degrees.
 
     Args:
         time_s: from the video's begin, 0 or more; the head starts where the portrait has it.
@@ -60,7 +60,7 @@ def sway_deg(time_s: float, head_speed: float, seed: int) -> tuple[float, float,
 
 
 def closed_share(time_s: float, seed: int) -> float:
-    """How far the lids are down at a time: 0 is as in the portrait, 1 is shut. One blink in every 3.6 seconds."""
+    """Compute how far the lids are down at a time: 0 is as in the portrait, 1 is shut; one blink in every 3.6 s."""
     slot = int(time_s // BLINK_EVERY_S)
     length = CLOSING_S + SHUT_S + OPENING_S
     begin = slot * BLINK_EVERY_S + np.random.default_rng([seed, 11, slot]).uniform(

@@ -20,7 +20,7 @@ FEATHER = 0.3
 def draw_hull(
     points: Float[np.ndarray, "points 2"], size: int, soft_px: float, reach_px: int = 0
 ) -> Float[np.ndarray, "size size"]:
-    """1 inside the convex hull of some points and `reach_px` around it, falling to 0 softly.
+    """Draw a mask: 1 inside the convex hull of some points and `reach_px` around it, falling to 0 softly.
 
     Args:
         points: x and y in pixels of a square picture.
@@ -36,7 +36,7 @@ def draw_hull(
 
 
 def outline_lower_face(face: Face, drop_px: float) -> Float[np.ndarray, "points 2"]:
-    """Points around the lower face, and around where it is with the chin `drop_px` lower."""
+    """Find points around the lower face, and around where it is with the chin `drop_px` lower."""
     box = face.box_px
     if not face.blendshapes:  # a box that a person gave: its landmarks say nothing
         x, y = box.center
@@ -48,13 +48,13 @@ def outline_lower_face(face: Face, drop_px: float) -> Float[np.ndarray, "points 
 
 
 def draw_lower_face_mask(face: Face, size: int) -> Float[np.ndarray, "size size"]:
-    """A soft mask: 1 over mouth, jaw and the room that a dropping chin needs, 0 over eyes, hair and background."""
+    """Draw a soft mask: 1 over mouth, jaw and the room that a dropping chin needs, 0 over eyes, hair and background."""
     height = face.box_px.height
     return draw_hull(outline_lower_face(face, DROP * height), size, SOFT * height)
 
 
 def draw_mouth_mask(face: Face, size: int, *, chin: bool = True) -> Float[np.ndarray, "size size"]:
-    """A soft mask: 1 over lips and chin; everywhere, where a person drew the face's box.
+    """Draw a soft mask: 1 over lips and chin; 1 everywhere, where a person drew the face's box.
 
     Args:
         face: in a square picture.
@@ -68,7 +68,7 @@ def draw_mouth_mask(face: Face, size: int, *, chin: bool = True) -> Float[np.nda
 
 
 def draw_head_mask(face: Box, side: int) -> Float[np.ndarray, "side side"]:
-    """1 on the head, falling smoothly to 0 on an ellipse around it and at the square's edges.
+    """Draw a mask: 1 on the head, falling smoothly to 0 on an ellipse around it and at the square's edges.
 
     Args:
         face: in pixels of the square.

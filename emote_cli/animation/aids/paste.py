@@ -83,7 +83,7 @@ class Paster:
 
 
 def map_to_photo(crop: Box, roll: float) -> np.ndarray:
-    """The affine matrix from pixels of the square to pixels of the photo."""
+    """Make the affine matrix from pixels of the square to pixels of the photo."""
     if roll == 0:
         return np.array([[1, 0, crop.x0], [0, 1, crop.y0]], np.float64)
     matrix = turn_matrix(crop.center, -roll)

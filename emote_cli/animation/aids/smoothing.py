@@ -50,7 +50,7 @@ class Track:
         return self.latents[:, -self.motion_frames :] if self.latents.shape[1] else None
 
     def extend(self, made: AnyLatents, *, is_last: bool) -> tuple[AnyLatents, Track]:
-        """Add a chunk: the latents that can be shown now, and the track from here on.
+        """Add a chunk; returns the latents that can be shown now, and the track from here on.
 
         Before the first frame and behind the last one time stands still.
         """

@@ -47,7 +47,7 @@ def sample_video(
     how: Recipe,
     guard: Guard,
 ) -> VideoLatents:
-    """The latents of all frames.
+    """Sample the latents of all frames.
 
     Args:
         model: an EchoMimic model.

@@ -7,7 +7,7 @@ from emote_cli.settings import ModelSettings
 
 
 def find_scheme(settings: ModelSettings) -> type[Scheme]:
-    """The scheme of a family of checkpoints; only its own module is imported."""
+    """Find the scheme of a family of checkpoints; only its own module is imported."""
     if settings.autoencoder.kind == "motion":
         from emote_cli.animation.schemes.motion import MotionScheme
 

@@ -22,7 +22,7 @@ DenoiseWindow = Callable[[VideoLatents, int, list[int]], VideoLatents]
 def plan_windows(
     frames: int, size: int, overlap: int, offset: int, turn_short: bool = False
 ) -> list[list[int]]:
-    """Frame numbers of every window in one denoising step; each frame is in at least one.
+    """Plan the windows of one denoising step, as frame numbers; each frame is in at least one.
 
     Args:
         frames: of the video.
@@ -40,7 +40,7 @@ def plan_windows(
 
 
 def split_into_spans(frames: list[int]) -> list[slice]:
-    """Frame numbers as slices: a new one begins where a number does not follow the last."""
+    """Split frame numbers into slices: a new one begins where a number does not follow the last."""
     starts = [at for at in range(len(frames)) if at == 0 or frames[at] != frames[at - 1] + 1]
     return [slice(frames[start], frames[stop - 1] + 1) for start, stop in pairwise([*starts, len(frames)])]
 

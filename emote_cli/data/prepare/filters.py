@@ -98,6 +98,6 @@ RULES: tuple[Rule, ...] = (
 
 
 def judge(measured: dict[str, float], settings: PrepareSettings) -> list[Verdict]:
-    """All complaints about a clip; a value that was not measured is not judged."""
+    """Collect all complaints about a clip; a value that was not measured is not judged."""
     verdicts = [rule.complaint(measured[rule.value], settings) for rule in RULES if rule.value in measured]
     return [verdict for verdict in verdicts if verdict is not None]

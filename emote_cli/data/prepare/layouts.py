@@ -67,7 +67,7 @@ def _files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
 
 
 def guess_layout(folder: Path) -> Layout:
-    """The layout whose annotation lies in the folder; `folder` if there is none."""
+    """Guess the layout from the annotation that lies in the folder; `folder` if there is none."""
     if _celebv_json(folder) is not None:
         return "celebv-hq"
     if next(folder.rglob(_HDTF_TIMES), None) is not None:
@@ -79,7 +79,7 @@ def guess_layout(folder: Path) -> Layout:
 
 
 def celebv_hq(folder: Path, videos: list[Path]) -> list[Source]:
-    """The clips of CelebV-HQ's json.
+    """List the clips of CelebV-HQ's json.
 
     A clip that was already made (`<clip>.mp4`, anywhere below the folder) is neither cut nor cropped again;
     of a whole video (`<ytb_id>.*`) the annotated seconds are taken, and the person at the annotated place.
@@ -131,7 +131,7 @@ def _celebv_json(folder: Path) -> Path | None:
 
 
 def hdtf(folder: Path, videos: list[Path]) -> list[Source]:
-    """The clips of HDTF's lists.
+    """List the clips of HDTF's lists.
 
     Clips that were already made (`<name>_<number>.mp4`) are cut into segments, but not cropped again; of a
     whole video the listed times are taken. HDTF's crop boxes belong to the resolution of its own downloads,

@@ -81,7 +81,7 @@ class FrameStatistics:
 
 
 def track_values(track: FaceTrack, crop_px: Box | None, width: int, height: int) -> dict[str, float]:
-    """What the track says: share of frames without a face, sizes, angles, speed, jumps.
+    """Measure what the track tells: share of frames without a face, sizes, angles, speed, jumps.
 
     Args:
         track: in pixels of the video.
@@ -134,7 +134,7 @@ STORAGE = {
 
 
 def storage_values(kind: PictureKind) -> dict[str, float]:
-    """How the footage is stored, where that is not how it is shown; by the names of `STORAGE`."""
+    """Tell how the footage is stored, where that is not how it is shown; by the names of `STORAGE`."""
     values = {
         "hdr": float(kind.is_hdr),
         "interlaced": float(bool(kind.fields)),

@@ -39,7 +39,7 @@ class Segment:
 
 
 def find_cuts(frames: Iterable[Pixels], fps: float, threshold: float = 3.0) -> tuple[list[int], int]:
-    """By PySceneDetect: the frames at which a new shot begins, and how many frames there are in all.
+    """Find the frames at which a new shot begins (PySceneDetect), and how many frames there are in all.
 
     Args:
         frames: small RGB pictures in order.

@@ -84,7 +84,7 @@ class PrepareSettings(Settings):
 
 
 def gather_settings(path: Path | None, assignments: list[str], options: dict[str, Any]) -> PrepareSettings:
-    """Defaults, overruled by a YAML file, overruled by `name=value` texts, overruled by options.
+    """Gather the settings: defaults, overruled by a YAML file, by `name=value` texts, and by options, in this order.
 
     Args:
         path: of the YAML file, or None.

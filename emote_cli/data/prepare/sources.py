@@ -48,7 +48,7 @@ class Source:
 
 
 def take_whole_videos(folder: Path, videos: list[Path]) -> list[Source]:
-    """Every video or picture for itself, cut and cropped by us.
+    """Take every video or picture for itself; it is cut and cropped later.
 
     Ids are the file names without their endings; where two files share one, their paths' hash is added.
     """
@@ -63,7 +63,7 @@ def take_whole_videos(folder: Path, videos: list[Path]) -> list[Source]:
 
 
 def safe_id(text: str) -> str:
-    """A name that every file system and command line takes: letters, digits, `_`, `.` and `-`."""
+    """Make a name that every file system and command line takes: letters, digits, `_`, `.` and `-`."""
     clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")[:80]
     return clean or _digest(text)
 

@@ -55,7 +55,7 @@ UNKNOWN = Lag(0.0, math.nan)
 
 
 def cut_sound(sound: Waveform, start_s: float, seconds: float) -> Waveform:
-    """A stretch of the sound, of exactly that length; silence where there is none.
+    """Cut a stretch of the sound, of exactly that length; silence where there is none.
 
     Args:
         sound: the recording.
@@ -89,7 +89,7 @@ def loudness(waveform: Waveform, fps: float, n_frames: int) -> Float[np.ndarray,
 
 
 def measure_opening(track: FaceTrack) -> Float[np.ndarray, " frames"]:
-    """How far the mouth is open, from the jaw and from the gap between the lips; NaN where there is no face."""
+    """Measure how far the mouth is open, from the jaw and from the gap between the lips; NaN where there is no face."""
     values = np.stack([track.jaw_open, mouth_open(track)])
     if not track.found.any():
         return values[0]
@@ -126,7 +126,7 @@ def sound_lag(sound: Waveform, mouth: Float[np.ndarray, " frames"], start_s: flo
 
 
 def correlation(ours: Float[np.ndarray, " ours"], theirs: Float[np.ndarray, " theirs"]) -> float:
-    """Pearson's, over the frames where both are known; NaN where a curve is flat or nearly all unknown."""
+    """Compute Pearson's correlation where both curves are known; NaN where one is flat or nearly all unknown."""
     count = min(len(ours), len(theirs))
     ours, theirs = ours[:count], theirs[:count]
     known = np.isfinite(ours) & np.isfinite(theirs)

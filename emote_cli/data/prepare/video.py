@@ -254,7 +254,7 @@ def _write_clip(
 
 
 def blank_record(source: Source, settings: PrepareSettings) -> ClipRecord:
-    """The record of a source of which nothing is known yet."""
+    """Make the record of a source of which nothing is known yet."""
     return ClipRecord(
         id=source.id,
         source=source.name,

@@ -33,7 +33,7 @@ PUBLISHED = EchoMimicQuirks()
 def encode_reference(
     model: Emo, latents: ImageLatents, quirks: EchoMimicQuirks = PUBLISHED
 ) -> dict[str, KeysValues]:
-    """Keys and values of the reference at every site: once per video.
+    """Compute keys and values of the reference at every site: once per video.
 
     Args:
         model: an EchoMimic model.
@@ -54,7 +54,7 @@ def condition(
     face_region: Float[Tensor, "1 c h w"],
     guided: bool = True,
 ) -> GuidedConditioning:
-    """What the two halves of guidance are told.
+    """Build what the two halves of guidance are told.
 
     Args:
         model: an EchoMimic model.

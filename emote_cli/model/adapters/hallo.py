@@ -59,7 +59,7 @@ class HalloVideo(NamedTuple):
 
 
 def told_face(count: int, guided: bool, quirks: HalloQuirks) -> list[int]:
-    """Which rows of ReferenceNet see the tokens of the face (1) and which those of nobody (0).
+    """Tell which rows of ReferenceNet see the tokens of the face (1) and which those of nobody (0).
 
     Args:
         count: pictures: the reference, then the motion frames.
@@ -79,7 +79,7 @@ def encode_rows(
     told: list[int],
     quirks: HalloQuirks = PUBLISHED,
 ) -> Features:
-    """ReferenceNet on pictures, each of which is told of the face (1) or of nobody (0).
+    """Run ReferenceNet on pictures, each of which is told of the face (1) or of nobody (0).
 
     Args:
         model: a Hallo model.
@@ -103,7 +103,7 @@ def encode_pictures(
     nobody: IdentityTokens | None,
     quirks: HalloQuirks = PUBLISHED,
 ) -> Features:
-    """All of a chunk's rows at once, as Hallo's own code has them; the same rows as video and chunk share out.
+    """Encode all of a chunk's rows at once, as Hallo's own code does; the other functions here share them out.
 
     Args:
         model: a Hallo model.
@@ -131,7 +131,7 @@ def encode_video(
     guided: bool = True,
     quirks: HalloQuirks = PUBLISHED,
 ) -> HalloVideo:
-    """Everything that does not change from chunk to chunk.
+    """Encode everything that does not change from chunk to chunk.
 
     Args:
         model: a Hallo model.
@@ -160,7 +160,7 @@ def encode_video(
 
 
 def encode_motion(model: Emo, video: HalloVideo, motion: ImageLatents | None) -> Features:
-    """Features of the motion frames: rows of the unconditional half (with guidance), then of the other.
+    """Encode the motion frames: rows of the unconditional half (with guidance), then of the other.
 
     Before the first chunk (None) the portrait stands in for all of them, and its rows are there already.
 
@@ -184,7 +184,7 @@ def encode_motion(model: Emo, video: HalloVideo, motion: ImageLatents | None) ->
 def project_reference(
     model: Emo, features: Features, frames: int, quirks: HalloQuirks
 ) -> dict[str, KeysValues]:
-    """Keys and values of the reference: one row for all frames, or two that they read in turn.
+    """Compute keys and values of the reference: one row for all frames, or two that they read in turn.
 
     Args:
         model: a Hallo model.
@@ -207,7 +207,7 @@ def condition(
     motion: ImageLatents | None,
     audio: Float[Tensor, "1 f window layers embed"],
 ) -> GuidedConditioning:
-    """What the two halves of guidance are told in every denoising step of a chunk.
+    """Build what the two halves of guidance are told in every denoising step of a chunk.
 
     Args:
         model: a Hallo model.

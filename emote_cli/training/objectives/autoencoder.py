@@ -31,14 +31,14 @@ class Reconstruction(Objective):
 
 
 def image_gradients(pixels: Float[Tensor, "b c h w"]) -> tuple[Tensor, Tensor]:
-    """Differences to the right and downward neighbor."""
+    """Compute the differences to the right and to the downward neighbor."""
     return pixels[..., :, 1:] - pixels[..., :, :-1], pixels[..., 1:, :] - pixels[..., :-1, :]
 
 
 def autoencoder_losses(
     autoencoder: Autoencoder, batch: Pictures, noise: Float[Tensor, "b c y x"] | None
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, "b 3 h w"]]:
-    """L1 of pixels and of their gradients, weighted towards face and mouth; latents are kept near unit scale.
+    """Compute L1 of pixels and of their gradients, more at face and mouth; latents are kept near unit scale.
 
     Args:
         autoencoder: in training.

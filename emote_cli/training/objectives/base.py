@@ -39,7 +39,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Any, step: int, first: int) -> Float[Tensor, " b"]:
-        """The losses of some samples of a step.
+        """Compute the losses of some samples of a step.
 
         All randomness of a sample depends on (seed, step, its number in the step) only: how a step's samples are
         spread over processes and forward passes changes nothing.

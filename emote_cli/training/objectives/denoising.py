@@ -88,7 +88,7 @@ def loss_for(
     settings: StepSettings,
     temporal: bool,
 ) -> Float[Tensor, " b"]:
-    """One loss per sample, weighted after the mean over the sample, before the mean over the batch.
+    """Compute one loss per sample, weighted after the mean over the sample, before the mean over the batch.
 
     Args:
         model: that trains.
@@ -108,7 +108,7 @@ def loss_for(
 
 @torch.no_grad()
 def encode_pictures(model: Emo, batch: TrainingExample) -> TrainingExample:
-    """The same batch in latents; one that is in latents already passes through."""
+    """Encode a batch of pictures to latents; one that is in latents already passes through."""
     if batch.target.shape[2] == model.settings.autoencoder.latent_channels:
         return batch
     with torch.autocast(batch.target.device.type, enabled=False):

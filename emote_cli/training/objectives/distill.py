@@ -46,7 +46,7 @@ class Original:
         schedule: NoiseSchedule,
         conditioning: Conditioning,
     ) -> Float[Tensor, "b f c h w"]:
-        """The latents `span` timesteps further, after `inner` guided DDIM steps.
+        """Lead latents `span` timesteps further, in `inner` guided DDIM steps.
 
         Args:
             noisy: latents at `start`.
@@ -126,7 +126,7 @@ def check_grid(distill: DistillSettings, original: DiffusionSettings, was_studen
 
 
 def start_of_span(timestep: Int[Tensor, " b"], span: int) -> Int[Tensor, " b"]:
-    """Where the sampler's step begins that leads past a timestep: 999, 749, 499 or 249 with four steps."""
+    """Find where the sampler's step begins that leads past a timestep: 999, 749, 499 or 249 with four steps."""
     return (torch.div(timestep, span, rounding_mode="floor") + 1) * span - 1
 
 
@@ -139,7 +139,7 @@ def distill_loss(
     settings: StepSettings,
     distill: DistillSettings,
 ) -> Float[Tensor, " b"]:
-    """One loss per sample: the student's prediction against the one step that replaces several of the original's.
+    """Compute one loss per sample: the student's prediction against the one step that replaces the original's.
 
     Args:
         model: the student.

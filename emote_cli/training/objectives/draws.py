@@ -60,7 +60,7 @@ def draw(
     step: int,
     first: int = 0,
 ) -> Draw:
-    """All random numbers of a batch of latents.
+    """Draw all random numbers of a batch of latents.
 
     Args:
         batch: only its shape counts.
@@ -96,7 +96,7 @@ class SampleDraw(NamedTuple):
 def draw_sample(
     batch: TrainingExample, schedule: NoiseSchedule, settings: StepSettings, generator: torch.Generator
 ) -> SampleDraw:
-    """All random numbers of one sample of a batch, on the CPU; see `draw`."""
+    """Draw all random numbers of one sample of a batch, on the CPU; see `draw`."""
     noise = torch.randn(batch.target.shape[1:], generator=generator)
     if settings.noise_offset:
         noise = noise + settings.noise_offset * torch.randn(*noise.shape[:2], 1, 1, generator=generator)
@@ -111,7 +111,7 @@ def draw_sample(
 def draw_at_once(
     batch: TrainingExample, schedule: NoiseSchedule, settings: StepSettings, generator: torch.Generator
 ) -> Draw:
-    """All random numbers of a batch, its noise in one call on the batch's device: nothing is brought over.
+    """Draw all random numbers of a batch, its noise in one call on the batch's device: nothing is brought over.
 
     They depend on the generator of the batch's first sample, and so on how many processes share a step.
 
@@ -157,7 +157,7 @@ def draw_timestep(
 
 
 def draw_dropped(chances: list[float], settings: StepSettings) -> dict[str, bool]:
-    """Which parts of the conditioning one sample goes without, from the first five numbers."""
+    """Draw which parts of the conditioning one sample goes without, from the first five of its chances."""
     both = chances[4] < settings.drop_both
     return {
         "reference": both or chances[0] < settings.drop_reference,
@@ -168,5 +168,5 @@ def draw_dropped(chances: list[float], settings: StepSettings) -> dict[str, bool
 
 
 def join_dropped(rows: list[dict[str, bool]]) -> dict[str, tuple[bool, ...]]:
-    """What each sample goes without -> for each part, which samples go without it."""
+    """Join what each sample goes without: for each part, which samples go without it."""
     return {name: tuple(row[name] for row in rows) for name in get_args(Droppable)}

@@ -46,7 +46,7 @@ class Critic(nn.Module):
         self.judge = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def forward(self, pixels: Tensor, hints: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """A verdict per patch, high for true ones."""
+        """Judge each patch, high for true ones."""
         maps, features = torch.cat([pixels, hints], 1)[(..., *CRITIC_VIEW)], []
         for layer in self.layers:
             assert isinstance(layer, nn.Conv2d)
@@ -71,7 +71,7 @@ class _Reversed(torch.autograd.Function):
 
 
 def reverse(value: Tensor, scale: float) -> Tensor:
-    """The same value, whose gradient comes back with the other sign, and scaled."""
+    """Pass a value on; its gradient comes back with the other sign, and scaled."""
     out: Tensor = _Reversed.apply(value, scale)  # type: ignore[no-untyped-call]
     return out
 
@@ -131,7 +131,7 @@ class Painting(Objective):
 def picture_losses(
     painted: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"], opening: Float[Tensor, "b 1 h w"]
 ) -> Float[Tensor, " b"]:
-    """L1 of pixels and of the differences between neighbors at three sizes; more in the mouth's opening.
+    """Compute L1 of pixels and of neighbors' differences at three sizes; more in the mouth's opening.
 
     Args:
         painted: in [-1, 1].
