@@ -91,7 +91,7 @@ class Animator:
         return self.scheme.make_finisher(scene, options)
 
     def raw_frames(self, portrait: Portrait, speech: Sound, options: AnimateOptions) -> Iterator[Pixels]:
-        """Make frames as the network makes them, at its own size and rate: neither enlarged nor pasted, and no idle motion.
+        """Make frames as the network makes them, at its own size and rate: neither enlarged nor pasted, no idling.
 
         Args:
             portrait: cropped at `size`.
