@@ -38,13 +38,13 @@ _SHOWS = 0.6
 
 SKETCHED = 0.8
 """How much of a new opening shows the sketch itself; the rest is the Painter's."""
-_OPEN_MM = (0.8, 2.5)
-"""Gaps at which a mouth begins to show its inside, and shows it."""
+_WIDER_MM = (0.8, 2.5)
+"""How much farther than in the portrait lips are apart when the sketch begins to show, and shows."""
 _OWN_MM = (1.0, 1.8)
 """Gaps of the portrait's lips from which on its own inside begins to be kept, and is kept whole."""
 _LIP_MM = 0.8
 """So near to the portrait's lips a pixel may be theirs."""
-_WHITE = (0.45, 0.65)
+_WHITE = (0.25, 0.5)
 """Shares of white between the lips from which on it may be teeth, and is teeth."""
 _WHITE_ABOVE, _LOWER_HALF = 0.4, 0.4
 """Teeth that are so much rarer above than below are the lower ones, from this share of the gap down."""
@@ -132,7 +132,8 @@ def show_inside(moved: Pixels, portrait: Pixels, now: Points, rest: Points, teet
     if not inside.any():
         return
     box = _around(inside)
-    new = SKETCHED * _share_of_new(now, rest) * _ramp(float(measure_gap(now)) / millimeter(rest), _OPEN_MM)
+    wider_mm = float(measure_gap(now) - measure_gap(rest)) / millimeter(rest)
+    new = SKETCHED * _ramp(wider_mm, _WIDER_MM)
     alpha = (cv2.GaussianBlur(inside, (0, 0), _SOFTNESS)[box] * max(teeth.share, new))[..., None]
     mouth = _mouth(now, rest, box) * _light(moved)
     if teeth.share:
