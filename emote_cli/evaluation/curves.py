@@ -110,8 +110,8 @@ def _draw(panel: Panel) -> Element:
     high = max(float(np.nanmax(line.values)) for line in panel.lines)
     room = max(panel.span - (high - low), 0) / 2
     low, high = (low - room if low < 0 else max(low - room, 0)), high + room
-    steps, seconds = ticks(low, high, 4), ticks(0, end_s, 6)
-    low, high, end_s = min(low, steps[0]), max(high, steps[-1]), max(end_s, 1e-3)
+    steps, seconds = ticks(low, high, 5), ticks(0, end_s, 6)
+    end_s = max(end_s, 1e-3)
 
     def x(time_s: float) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * time_s / end_s
@@ -173,10 +173,9 @@ def thin_out(
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers at equal steps (1, 2 or 5 times a power of ten) around what lies between; at most about `most`."""
-    span = max(high - low, abs(high) * 1e-3, 1e-6)
-    rough = span / max(most - 1, 1)
+    """Round numbers within a range, at equal steps (1, 2 or 5 times a power of ten); at most so many."""
+    rough = max(high - low, abs(high) * 1e-3, 1e-6) / max(most - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.floor(high / step + 1e-9)
-    return [round(k * step, 9) for k in range(first, max(last, first + 1) + 1)]
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(k * step, 9) for k in range(first, last + 1)]

@@ -12,7 +12,7 @@ from emote_cli.evaluation.identity import MISSING, compare_with, median_per_stre
 MEASURES = {
     "flicker.background": Measure(
         "flicker of the background",
-        "Median over frames of the mean change of gray values (0..255) beside the head and above the chin, in a picture of 256 pixels.", notable=0.2,
+        "Median over frames of the mean change of gray values (0..255) beside the head and above the chin, in a picture of 256 pixels.", notable=0.5,
     ),
     "drift.identity": Measure(
         "the face changes", "Largest fall of the identity's median from the first stretch of 10 s to a later one (thirds of shorter videos).", better="zero", notable=0.05

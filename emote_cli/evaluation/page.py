@@ -201,7 +201,7 @@ def _overview(order: Sequence[Evaluation], names: Sequence[str], by: str) -> Ele
         cells = (f"{place + 1}.", shown, tell(each.numbers.get(by)), "; ".join(worst) or "nothing")
         rows.append(tag("tr", [tag("td", cell) for cell in cells]))
     more = f" Frames and curves below are of the worst {MOST_CLIPS}." if len(order) > MOST_CLIPS else ""
-    table = _table(["", "clip", _title(by), "what stands out"], rows)
+    table = _table(["", "clip", _title(by), "what stands out"], rows, "clips")
     return tag("div", table, tag("p", more) if more else "")
 
 
