@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emote_cli.errors import FaceError, InputError
-from emote_cli.evaluation import drift, head, identity, lips, seams, sharpness, sync, timing
+from emote_cli.evaluation import drift, head, identity, lips, seams, sharpness, sound, sync, timing
 from emote_cli.evaluation.findings import Findings, Measure
 from emote_cli.evaluation.footage import Footage, load, require_face, save, watch
 from emote_cli.files import make_folder
@@ -28,6 +28,7 @@ PROTOCOL = 3
 MEASURES: dict[str, Measure] = {
     **lips.MEASURES,
     **sync.MEASURES,
+    **sound.MEASURES,
     **identity.MEASURES,
     **head.MEASURES,
     **seams.MEASURES,
@@ -128,6 +129,7 @@ def measure(
     found = {
         **lips.measure_lips(footage, truth, closures_s),
         **sync.measure_sync(footage),
+        **sound.measure_sound(footage),
         **identity.measure_identity(footage, reference),
         **head.measure_head(footage),
         **seams.measure_seams(footage, chunk_frames),

@@ -7,6 +7,7 @@ scaled to 256x256, is the window in which pictures are looked at; it moves only 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -128,7 +129,7 @@ def watch(path: Path, sface: SFace | None = None, on_frame: Callable[[int], obje
             on_frame(1)
     fps = float(info.fps)
     sound = open_audio(path) if info.has_audio else None
-    n_frames = len(notes.rows)
+    n_frames = notes.n_frames
     return Footage(
         fps=fps,
         width=info.width,
@@ -166,7 +167,8 @@ class _Notes:
     """Takes frames in, one after the other, and remembers of the last one only what the next needs."""
 
     def __init__(self, sface: SFace | None) -> None:
-        self.rows: list[_Row] = []
+        self.n_frames = 0
+        self._columns = {each.name: array("f") for each in fields(_Row)}
         self._sface = sface
         self._looked: list[int] = []
         self._vectors: list[np.ndarray] = []
@@ -178,7 +180,7 @@ class _Notes:
 
     def add(self, frame: Pixels, faces: list[Face]) -> None:
         """Take in one frame and the faces in it, largest first."""
-        row, number = _Row(), len(self.rows)
+        row, number = _Row(), self.n_frames
         face = _same_face(faces, self._last)
         self._last = face or self._last
         moved = self._place_window(frame, face)
@@ -194,7 +196,9 @@ class _Notes:
                 self._looked.append(number)
                 self._vectors.append(self._sface.embed(frame, face))
         self._before = gray
-        self.rows.append(row)
+        self.n_frames += 1
+        for name, column in self._columns.items():
+            column.extend(np.ravel(getattr(row, name)))
 
     def _place_window(self, frame: Pixels, face: Face | None) -> bool:
         """Put the window around the face if it has none yet, or has left it; says whether it moved."""
@@ -250,9 +254,11 @@ class _Notes:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All rows, as the arrays of `Footage` of the same names."""
-        names = [each.name for each in fields(_Row)]
-        columns = {name: np.array([getattr(row, name) for row in self.rows]) for name in names}
-        arrays = {name: a if a.dtype == bool else a.astype(np.float32) for name, a in columns.items()}
+        arrays = {}
+        for name, column in self._columns.items():
+            one = np.asarray(getattr(_Row(), name))
+            values = np.array(column, np.float32).reshape(self.n_frames, *one.shape)
+            arrays[name] = values.astype(bool) if one.dtype == bool else values
         vectors = np.stack(self._vectors) if self._vectors else np.zeros((0, 0), np.float32)
         return arrays | {"looked": np.array(self._looked, int), "identity": vectors}
 
