@@ -173,8 +173,8 @@ def thin_out(
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers within a range, at equal steps (1, 2 or 5 times a power of ten); at most so many."""
-    rough = max(high - low, abs(high) * 1e-3, 1e-6) / max(most - 1, 1)
+    """Round numbers within a range, at equal steps (1, 2 or 5 times a power of ten); about so many."""
+    rough = max(high - low, abs(high) * 1e-3, 1e-6) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
