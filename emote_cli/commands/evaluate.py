@@ -56,7 +56,8 @@ def evaluate(
         typer.Option(
             "--split",
             metavar="FILE",
-            help="JSON or YAML lists of clips, as for `emote train`: those under heldout are made.",
+            help="JSON or YAML lists of clips, as for `emote train`: those under heldout are made "
+            "(default: the split that the model's own run was trained with).",
             rich_help_panel=_MODEL,
         ),
     ] = None,

@@ -31,19 +31,25 @@ def render(
         EmoteError: what is wrong with the model, the data or the folder; or with the first clip, if none could be made.
     """
     from emote_cli import console
+    from emote_cli.data.selection import HELD_OUT
     from emote_cli.errors import EmoteError
     from emote_cli.evaluation.batch import make_place
-    from emote_cli.evaluation.holdout import RENDERS, find_clips
+    from emote_cli.evaluation.holdout import RENDERS, find_clips, is_prepared
     from emote_cli.evaluation.renders import Maker, make_renders, only_maker, requests_for_clips
+    from emote_cli.training.run_folder import read_data_settings
 
-    held_out, maker = find_clips(data, out, split), Maker.of(model, device)
+    part = HELD_OUT
+    if split is None and is_prepared(data) and (trained := read_data_settings(Path(model))) and trained.split:
+        split, part = Path(trained.split), trained.held_out
+        console.say(f"held-out clips: those under {part} in {split}, with which {model} was trained")
+    held_out, maker = find_clips(data, out, split, part), Maker.of(model, device)
     make_place(out, RENDERS)
     if held_out.silent:
         console.warn(f"without sound, and left out: {', '.join(held_out.silent)}")
     errors: dict[str, EmoteError] = {}
     with only_maker(out):
         todo = [clip for clip in held_out.clips if not maker.is_made(clip)]
-        if len(todo) < len(held_out.clips):
+        if len(todo) < len(held_out.clips):  # an earlier run made the others
             console.say(f"{len(held_out.clips) - len(todo)} of {len(held_out.clips)} clips were made before")
         frames = {clip: maker.count_frames(clip) for clip in todo}
         with console.progress("rendering", sum(frames.values()), "frames") as advance:

@@ -100,13 +100,19 @@ class HoldOut:
     silent: list[str]
 
 
-def find_clips(data: Path, out: Path, split: Path | None = None) -> HoldOut:
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder is a data set of `emote prepare`, or holds parts of one."""
+    return (folder / layout.MANIFEST).is_file() or any(folder.glob(parts.PATTERN))
+
+
+def find_clips(data: Path, out: Path, split: Path | None = None, part: str = HELD_OUT) -> HoldOut:
     """Find the held-out clips of a data set that `emote prepare` made, or of a plain folder of videos.
 
     Args:
         data: the data set, or the folder; of a folder without a split every video is taken.
         out: where portraits, truths and renders go.
-        split: lists of clips, as for `emote train`; what stands under `heldout` counts.
+        split: lists of clips, as for `emote train`.
+        part: the lists of the split that count.
 
     Raises:
         InputError: the folder or the split is missing, or a video cannot be read.
@@ -120,8 +126,7 @@ def find_clips(data: Path, out: Path, split: Path | None = None) -> HoldOut:
     if out.resolve().is_relative_to(data.resolve()):
         raise OutputError(f"{out} lies inside of {data}", hint="choose a place beside it with --out")
     lists = None if split is None else read_split(split)
-    is_prepared = (data / layout.MANIFEST).is_file() or any(data.glob(parts.PATTERN))
-    found = _of_dataset(data, out, lists) if is_prepared else _of_folder(data, out, lists)
+    found = (_of_dataset if is_prepared(data) else _of_folder)(data, out, lists, part)
     if not found.clips:
         raise DataError(
             f"none of the {len(found.silent)} held-out clips of {data} has sound",
@@ -130,16 +135,16 @@ def find_clips(data: Path, out: Path, split: Path | None = None) -> HoldOut:
     return found
 
 
-def _of_dataset(data: Path, out: Path, lists: dict[str, list[str]] | None) -> HoldOut:
+def _of_dataset(data: Path, out: Path, lists: dict[str, list[str]] | None, part: str) -> HoldOut:
     records = [record for record in read_dataset(data) if record.frames > 1]
     if lists is None:
         raise DataError(
             f"nothing says which of the {len(records)} clips of {data} are held out",
             hint=f'--split FILE does, {_LISTS}; "*" means every clip',
         )
-    held_out = [record for record in records if is_held_out(names_of(record), lists)]
+    held_out = [record for record in records if is_held_out(names_of(record), lists, part)]
     if not held_out:
-        raise _none(data, len(records), records[0].id if records else "")
+        raise _none(data, part, len(records), records[0].id if records else "")
     clips = [
         Clip.of_video(
             layout.clip_path(data, record.id),
@@ -154,11 +159,11 @@ def _of_dataset(data: Path, out: Path, lists: dict[str, list[str]] | None) -> Ho
     return HoldOut(clips, [record.id for record in held_out if not record.has_audio])
 
 
-def _of_folder(folder: Path, out: Path, lists: dict[str, list[str]] | None) -> HoldOut:
+def _of_folder(folder: Path, out: Path, lists: dict[str, list[str]] | None, part: str) -> HoldOut:
     sources = [source for source in find_sources(folder, "folder") if not source.is_still]
-    held_out = [each for each in sources if lists is None or is_held_out(_names_of(each), lists)]
+    held_out = [each for each in sources if lists is None or is_held_out(_names_of(each), lists, part)]
     if not held_out:
-        raise _none(folder, len(sources), sources[0].path.name if sources else "")
+        raise _none(folder, part, len(sources), sources[0].path.name if sources else "")
     clips, silent = [], []
     for source in held_out:
         info = probe(source.path)
@@ -173,10 +178,10 @@ def _names_of(source: Source) -> set[str]:
     return {source.id, source.name, source.path.name, source.path.stem}
 
 
-def _none(data: Path, count: int, example: str) -> DataError:
+def _none(data: Path, part: str, count: int, example: str) -> DataError:
     return DataError(
         f"none of the {count} clips of {data} is held out",
-        hint=f"list them under {HELD_OUT} in the split"
+        hint=f"list them under {part} in the split"
         + (f"; clips are named like {example}" if example else ""),
     )
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from emote_cli.data.selection import DataSettings
 from emote_cli.files import PART_PREFIX
-from emote_cli.settings_tree import read_yaml
+from emote_cli.settings_tree import parse_settings, read_yaml
 from emote_cli.zoo.locate import SETTINGS_NAME, WEIGHTS_NAME, checkpoint_folders
 
 REQUEST = "request.yaml"
@@ -65,6 +66,20 @@ def stage_that_made(folder: Path | None) -> str | None:
     values = read_yaml(folder.parent / TRAIN_SETTINGS, "name another run with --from")
     stage = values.get("stage") if isinstance(values, dict) else None
     return stage if isinstance(stage, str) else None
+
+
+def read_data_settings(run: Path) -> DataSettings | None:
+    """Which clips a run was trained on, and which it held out, by the settings of its first stage; None: it is no run.
+
+    Raises:
+        SettingsError: they are damaged.
+    """
+    for place in (run, *sorted(run.glob("*/"))):
+        file = place / SETTINGS
+        values = read_yaml(file, "name another run") if file.is_file() else None
+        if isinstance(values, dict) and isinstance(values.get("train"), dict):
+            return parse_settings(DataSettings, values["train"].get("data", {}), str(file))
+    return None
 
 
 def is_finished(run: Path) -> bool:

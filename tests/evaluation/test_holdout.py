@@ -1,5 +1,6 @@
 """Held-out clips: which ones, what a model gets of them, and the tiny model's renders, killed and gone on with."""
 
+import json
 import pickle
 import shutil
 from dataclasses import replace
@@ -8,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
+from emote_cli.cli import app
 from emote_cli.data.manifest import ClipRecord, write_records
 from emote_cli.errors import (
     DataError,
@@ -24,6 +27,7 @@ from emote_cli.evaluation.renders import Maker, make_renders, only_maker
 from emote_cli.media.audio import read_audio
 from emote_cli.media.image import read_image
 from emote_cli.media.video import probe, read_frames, write_video
+from emote_cli.training.run_folder import read_data_settings
 
 
 @pytest.fixture
@@ -81,6 +85,18 @@ def test_of_a_data_set_the_split_says_which(dataset: Path, tmp_path: Path) -> No
     rest = split_file(tmp_path, '{"heldout": "all other clips", "train": ["two"]}')
     assert names(find_clips(dataset, tmp_path / "out", rest).clips) == ["one"]
     assert len(find_clips(dataset, tmp_path / "out", split_file(tmp_path, '{"heldout": ["*"]}')).clips) == 2
+
+
+def test_a_run_knows_which_clips_it_held_out(tmp_path: Path) -> None:
+    assert read_data_settings(tmp_path) is None
+    stage = tmp_path / "run" / "image"
+    stage.mkdir(parents=True)
+    (tmp_path / "run" / "settings.yaml").write_text("name: mini\n")
+    (stage / "settings.yaml").write_text("data: set\ntrain: {data: {split: split.json, held_out: val}}\n")
+    for folder in (tmp_path / "run", stage):
+        settings = read_data_settings(folder)
+        assert settings is not None
+        assert (settings.split, settings.held_out) == ("split.json", "val")
 
 
 def test_what_is_wrong_with_the_data_is_told_at_once(dataset: Path, faces: Path, tmp_path: Path) -> None:
@@ -202,3 +218,33 @@ def test_a_cluster_runs_the_same_function(
     assert answers == dict.fromkeys(clips, ())
     assert asked == [("here:1", False)]
     assert {path.name for path in (tmp_path / "out" / "renders").iterdir()} == {"one.mp4", "two.mp4"}
+
+
+def test_the_command_makes_clips_once_and_measures_them(dataset: Path, tmp_path: Path) -> None:
+    split, out = split_file(tmp_path, '{"heldout": ["*"]}'), tmp_path / "out"
+    line = ["evaluate", "--data", str(dataset), "--split", str(split), "--out", str(out), "--device", "cpu"]
+    first = CliRunner().invoke(app, line)
+    assert first.exit_code == 0, first.output
+    assert str(out / "report.html") in first.stdout
+    measured = (out / "metrics.json").read_text()
+    made = {path: path.stat().st_mtime_ns for path in (out / "renders").glob("*.mp4")}
+    assert {path.stem for path in made} == {"one", "two"}
+    again = CliRunner().invoke(app, line)
+    assert "2 of 2 clips were made before" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert (out / "metrics.json").read_text() == measured
+    truth = json.loads(measured)["videos"][0]["truth"]
+    assert truth["numbers"]["timing.sound_longer_ms"] == pytest.approx(0, abs=40)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--data", "clips"],
+        ["--model", "mini"],
+        ["--data", "clips", "--out", "out", "video.mp4"],
+        ["--data", "clips", "--out", "out", "--portrait", "me.jpg"],
+    ],
+)
+def test_options_that_do_not_go_together(line: list[str]) -> None:
+    assert CliRunner().invoke(app, ["evaluate", *line]).exit_code == 2
