@@ -686,7 +686,7 @@ def test_ctrl_c_can_leave_a_part_and_go_on(fake, here, portrait_path, speech_pat
     part = list(read_frames(here / "x.partial.mp4"))
     assert len(part) == 60
     assert probe(here / "x.partial.mp4").duration_s == pytest.approx(60 / 25, abs=0.05)
-    fails(emote(*args, "--resume", "--seed", "4"), "another settings.seed: 0, now 4", "--resume")
+    fails(emote(*args, "--resume", "--seed", "4"), "begun with settings.seed 0, now it is 4", "--resume")
     assert emote(*args, "--resume").exit_code == 0
     whole = list(read_frames(here / "x.mp4"))
     assert len(whole) == 119

@@ -157,7 +157,7 @@ def test_a_plain_folder(hub, tmp_path):
     assert (folder / "denoising_unet_acc.safetensors").is_file()
     refused = Done("hallo", "--dir", folder)
     assert (refused.code, refused.out) == (1, "")
-    assert f"error: {folder} holds echomimic" in refused.err
+    assert f"error: {folder} already holds the model echomimic" in refused.err
 
 
 def test_an_add_on_brings_its_base(hub):

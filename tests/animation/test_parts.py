@@ -71,5 +71,5 @@ def test_parts_are_not_resumed(tmp_path):
         "model": "tiny",
         "resume": True,
     }
-    with pytest.raises(SettingsError, match="not resumed"):
+    with pytest.raises(SettingsError, match="cannot be continued"):
         render_parts(check(Job.of(values)))

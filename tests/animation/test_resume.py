@@ -77,6 +77,6 @@ def test_ctrl_c_leaves_nothing_or_a_playable_part(animator, portrait_path, tiny_
     assert [p.name for p in tmp_path.iterdir()] == [tiny_speech.name]
     stopped(check(Job(**values, keep_partial=True)), animator, 12)
     assert len(frames(partial_name(tmp_path / "a.mp4"))) == 12
-    with pytest.raises(OutputError, match=r"another settings\.seed: 0, now 5"):
+    with pytest.raises(OutputError, match=r"begun with settings\.seed 0, now it is 5"):
         render(check(Job(**values, resume=True, options=AnimateOptions(seed=5))), animator=animator)
     assert len(frames(render(check(Job(**values, resume=True)), animator=animator))) == 18

@@ -72,7 +72,7 @@ def test_bad_inputs_say_what_is_wrong(tmp_path):
     broken = tmp_path / "broken.wav"
     soundfile.write(broken, np.array([0.1, np.nan, 0.2] * 400), 16_000, subtype="FLOAT")
     cases = {
-        broken: "no numbers",
+        broken: "not numbers",
         tmp_path / "none.wav": "does not exist",
         text: "is not readable",
         silent: "no audio stream",

@@ -94,7 +94,7 @@ def test_another_job_is_refused_and_keeps_what_is_there(tmp_path):
     with pytest.raises(Stop):
         make(path, 9, keep=True)
     other = {"seed": 3, "portrait": {"sha256": "b"}}
-    with pytest.raises(OutputError, match=r"another portrait\.sha256: a, now b"):
+    with pytest.raises(OutputError, match=r"begun with portrait\.sha256 a, now it is b"):
         make(path, job=other, resume=True)
     make(path, resume=True)
     assert len(content(path)) == N

@@ -62,7 +62,7 @@ def test_frames_without_lips_are_not_heard():
     places = places_of(CLIPS)
     assert len(places) == 3 * (FRAMES - 1)
     assert (0, 5) not in places
-    with pytest.raises(DataError, match="no frame with a face"):
+    with pytest.raises(DataError, match="no clip has frames with both"):
         places_of([HeardClip(CLIPS[0].features, np.full((FRAMES, 3), np.nan, np.float32))])
 
 
