@@ -5,7 +5,8 @@ brought to the video frame rate AFTERWARDS, by linear interpolation in time. Lon
 windows with context on both sides, so that the transformer's memory does not grow with their length.
 
 Hallo's way (`hallo_features`): its weights were trained on states that were brought to the frame rate BEFORE
-the transformer, in one pass over the whole recording; here longer ones come in parts.
+the transformer, in one pass over the whole recording; the convolutions before it go piece by piece, and recordings
+over ten minutes come in parts.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ WINDOW_S = 20.0
 """Length of what is heard at once, without its context."""
 CONTEXT_S = 2.0
 """What is heard before and after each window, and thrown away."""
-HALLO_WHOLE_S = 60.0
+HALLO_WHOLE_S = 600.0
 """Up to this length Hallo's features are those of one pass over the whole recording, as published."""
+PIECE_STATES = 1000
+"""States whose sound goes through the convolutions together, for Hallo: 20 s, about 0.6 GB."""
 HOP = 320
 """Samples between two states; the first is centered at sample 200."""
 _RECEPTIVE = 400
@@ -114,7 +117,7 @@ class Wav2VecFeatureExtractor:
     ) -> Float[Tensor, "states layers embed"]:
         """Compute the hidden states of every layer for features that were stretched to `count` beforehand."""
         with torch.autocast(self.device.type, enabled=False):
-            features = self.model.feature_extractor(samples[None].to(self.device))
+            features = convolve_in_pieces(self.model.feature_extractor, samples[None].to(self.device))
             stretched = functional.interpolate(features, size=count, mode="linear", align_corners=True)
             return self._encode(stretched.transpose(1, 2))
 
@@ -125,6 +128,44 @@ class Wav2VecFeatureExtractor:
         states = torch.stack([state[0] for state in self._states], 1).float().cpu()
         self._states.clear()
         return states
+
+
+def convolve_in_pieces(
+    extractor: Any, samples: Float[Tensor, "1 samples"]
+) -> Float[Tensor, "1 channels states"]:
+    """wav2vec2's convolutions, equal to those on all samples at once, in memory that hardly grows with their number.
+
+    Only the norm behind the first convolution needs the whole recording: its mean and deviation are taken first.
+
+    Args:
+        extractor: transformers' feature extractor, with a norm over time behind its first convolution.
+        samples: of the recording.
+    """
+    first, *rest = extractor.conv_layers
+    count = (samples.shape[1] - _RECEPTIVE) // HOP + 1
+    norm = getattr(first, "layer_norm", None)
+    if count <= PIECE_STATES or not isinstance(norm, torch.nn.GroupNorm):
+        whole: Float[Tensor, "1 channels states"] = extractor(samples)
+        return whole
+    (width,), (stride,) = first.conv.kernel_size, first.conv.stride
+    total = torch.zeros(2, norm.num_channels, dtype=torch.float64, device=samples.device)
+    places = (samples.shape[1] - width) // stride + 1
+    for start in range(0, places, PIECE_STATES * HOP // stride):
+        stop = min(start + PIECE_STATES * HOP // stride, places)
+        maps = first.conv(samples[:, None, start * stride : (stop - 1) * stride + width])[0].double()
+        total += torch.stack([maps.sum(1), (maps * maps).sum(1)])
+    mean = total[0] / places
+    scale = norm.weight.double() / (total[1] / places - mean**2 + norm.eps).sqrt()
+    shift = (norm.bias.double() - mean * scale).float()
+    pieces = []
+    for start in range(0, count, PIECE_STATES):
+        stop = min(start + PIECE_STATES, count)
+        maps = first.conv(samples[:, None, start * HOP : (stop - 1) * HOP + _RECEPTIVE])
+        maps = first.activation(maps * scale.float()[:, None] + shift[:, None])
+        for layer in rest:
+            maps = layer(maps)
+        pieces.append(maps)
+    return torch.cat(pieces, 2)
 
 
 def _statistics(sound: Sound) -> tuple[np.float32, np.float32]:
@@ -238,7 +279,8 @@ def hallo_features(
         _check_sizes(hidden, settings)
         return hidden
 
-    return BlockFeatures(total, max(round(HALLO_WHOLE_S * fps), 1), compute), frames
+    limit = max(round(HALLO_WHOLE_S * fps), 1)
+    return BlockFeatures(total, total if frames <= limit else limit, compute), frames
 
 
 def _check_rate(sound: Sound) -> None:

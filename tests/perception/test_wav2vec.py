@@ -8,6 +8,7 @@ from emote_cli.errors import InputError, WeightsError
 from emote_cli.perception import wav2vec
 from emote_cli.perception.wav2vec import (
     Wav2VecFeatureExtractor,
+    convolve_in_pieces,
     hallo_features,
     wav2vec_features,
 )  # fmt: skip
@@ -127,6 +128,30 @@ def test_hallo_counts_frames_as_the_original(extractor, samples: int, frames: in
     """0.28 s and 4.48 s at 25 fps are 7 and 112 frames; in floating point, rounded up, one more."""
     heard, counted = hallo_features(speech(samples / 16_000), SETTINGS, 25, 16, extractor)
     assert (counted, heard.n_frames) == (frames, total)
+
+
+@pytest.mark.parametrize("samples", [400, 401, 719, 720, 16_000, 16_079, 33_333])
+@torch.no_grad()
+def test_convolutions_in_pieces_are_those_of_the_whole(extractor, monkeypatch, samples: int):
+    """Also where the recording is louder at one end, and not centered: the norm sees all of it."""
+    sound = torch.from_numpy(speech(samples / 16_000).samples)[None] * torch.linspace(0.1, 9, samples) + 0.5
+    network = extractor.model.feature_extractor
+    whole = network(sound)
+    monkeypatch.setattr(wav2vec, "PIECE_STATES", 7)
+    pieces = convolve_in_pieces(network, sound)
+    torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_hallo_hears_ten_minutes_in_one_pass(extractor, monkeypatch):
+    """A recording of just that length, too, whose last chunk reaches over it."""
+    once = hallo_features(speech(1.0), SETTINGS, 25, 16, extractor)[0].whole()
+    monkeypatch.setattr(wav2vec, "HALLO_WHOLE_S", 1.0)
+    monkeypatch.setattr(wav2vec, "CONTEXT_S", 0.1)
+    assert np.array_equal(hallo_features(speech(1.0), SETTINGS, 25, 16, extractor)[0].whole(), once)
+    longer = speech(1.01)
+    parts = hallo_features(longer, SETTINGS, 25, 16, extractor)[0].whole()
+    monkeypatch.setattr(wav2vec, "HALLO_WHOLE_S", 600.0)
+    assert not np.allclose(parts, hallo_features(longer, SETTINGS, 25, 16, extractor)[0].whole(), atol=1e-4)
 
 
 def test_hallo_hears_long_recordings_in_parts(extractor, monkeypatch):

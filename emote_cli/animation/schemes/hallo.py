@@ -65,7 +65,7 @@ class HalloScheme(Scheme):
         yield from self._finish(self._compute(chunks), count)
 
     def _extractor(self) -> Wav2VecFeatureExtractor:
-        """The speech model that lies in the model's own folder; on the CPU: a minute of sound would take 1.6 GB."""
+        """The speech model that lies in the model's own folder; on the CPU: a GPU has no 0.6 GB to spare."""
         if self.runtime.ears is not None:
             loaded: Wav2VecFeatureExtractor = self.runtime.ears
             return loaded
