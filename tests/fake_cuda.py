@@ -5,6 +5,7 @@ tensors that it saw: numbers that came from the host would stay what they were, 
 missed.
 """
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -96,3 +97,50 @@ def log_cuda(monkeypatch) -> list[str]:
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     return events
+
+
+MADE_UP_GB = 3.0
+"""What the pretended card says of everything."""
+
+
+def pretend(put: Callable[[object, str, object], None] = setattr) -> None:
+    """What tests/gpu/measure.py asks of a GPU is answered on the CPU; `put` replaces a function by another one.
+
+    Memory is made up. Steps are recorded by `FakeRecorder`, blocks are not compiled, and once memory is limited the
+    network's third attention afterwards runs out of it, once.
+    """
+    from torch.nn import functional
+
+    from emote_cli.animation import runtime
+
+    attend, left = functional.scaled_dot_product_attention, [-1]
+
+    def attend_or_fail(*args, **kwargs):
+        left[0] -= 1
+        if left[0] == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return attend(*args, **kwargs)
+
+    def limit(share: float) -> None:
+        assert 0 < share <= 1
+        left[0] = 3
+
+    def some_bytes() -> int:
+        return int(MADE_UP_GB * 1e9)
+
+    segment = {"segment_pool_id": (0, 0), "stream": 0, "total_size": some_bytes()}
+    answers = {
+        **dict.fromkeys(("empty_cache", "reset_peak_memory_stats"), lambda: None),
+        **dict.fromkeys(
+            ("memory_allocated", "memory_reserved", "max_memory_allocated", "max_memory_reserved"), some_bytes
+        ),
+        "memory_snapshot": lambda: [segment],
+        "get_device_properties": lambda _: SimpleNamespace(total_memory=4 * some_bytes()),
+        "set_per_process_memory_fraction": limit,
+    }
+    for name, answer in answers.items():
+        put(torch.cuda, name, answer)
+    put(functional, "scaled_dot_product_attention", attend_or_fail)
+    put(torch.nn.Module, "compile", lambda block, **how: None)
+    put(runtime, "check_tuning", lambda *_: None)
+    put(runtime, "CudaRecorder", lambda device: FakeRecorder())

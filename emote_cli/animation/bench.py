@@ -23,6 +23,7 @@ from emote_cli import __version__
 from emote_cli.animation.animator import Animator
 from emote_cli.animation.device import LARGE_MODEL, choose_device, choose_precision, runs_in_half
 from emote_cli.animation.finishing import show_frames
+from emote_cli.animation.memory import forget_unused
 from emote_cli.animation.options import AnimateOptions, DeviceName, DTypeName, Quality, Tuning
 from emote_cli.animation.quality import choose_recipe
 from emote_cli.animation.runtime import Runtime
@@ -138,6 +139,7 @@ def bench(
         else Animator.load(model, device, dtype, tuning)
     )
     rate = device_rate(where, animator.runtime.precision.dtype)
+    forget_unused(where)
     rows = []
     for quality in qualities:
         rows.append(_measure(animator, quality, repeat, rate, began, on_video))
@@ -225,7 +227,12 @@ def random_animator(
     precision = choose_precision(dtype, device, stored=large, half=runs_in_half(settings.name))
     home = torch.device("cpu") if tuning.low_memory else device
     weights = {
-        name: torch.empty(value.shape, dtype=precision.weights, device=home).normal_(std=0.02)
+        name: torch.empty(
+            value.shape,
+            dtype=precision.weights,
+            device=home,
+            memory_format=torch.channels_last if value.dim() == 4 else torch.contiguous_format,
+        ).normal_(std=0.02)
         for name, value in model.named_parameters()
     }
     model.load_state_dict(weights, strict=False, assign=True)

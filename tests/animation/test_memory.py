@@ -211,7 +211,19 @@ def speech() -> Waveform:
     return Waveform(np.random.default_rng(3).normal(0, 0.1, 6000).astype(np.float32), 16_000)
 
 
-def test_a_video_survives_running_out_of_memory(speech, portrait_of):
+@pytest.mark.parametrize(
+    ("part", "method", "call"),
+    [
+        ("backbone", "forward", 4),
+        ("backbone", "hear_once", 2),
+        ("reference_net", "forward", 1),
+        ("reference_net", "forward", 2),
+        ("autoencoder", "encode", 1),
+        ("autoencoder", "decode", 1),
+        ("autoencoder", "decode", 2),
+    ],
+)
+def test_a_video_survives_running_out_of_memory(part: str, method: str, call: int, speech, portrait_of):
     model = random_model(load_preset("tiny"))
     whole = Animator(Runtime(model, CPU, Precision(torch.float32)))
     portrait = portrait_of(whole.size)
@@ -219,15 +231,16 @@ def test_a_video_survives_running_out_of_memory(speech, portrait_of):
     told: list[str] = []
     short = Animator(Runtime(random_model(load_preset("tiny")), CPU, Precision(torch.float32)))
     short.runtime.guard = Guard(short.runtime._lower, told.append)
-    forward, calls = short.model.backbone.forward, []
+    owner = getattr(short.model, part)
+    work, calls = getattr(owner, method), []
 
     def failing(*args, **kwargs):
         calls.append(1)
-        if len(calls) == 4:
+        if len(calls) == call:
             raise out_of_memory()
-        return forward(*args, **kwargs)
+        return work(*args, **kwargs)
 
-    short.model.backbone.forward = failing
+    setattr(owner, method, failing)
     assert np.array_equal(
         np.stack(list(short.raw_frames(portrait, speech, AnimateOptions(guidance=2.0)))), expected
     )

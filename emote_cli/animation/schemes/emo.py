@@ -75,8 +75,9 @@ class EmoScheme(Scheme):
         model = self.runtime.model
         with torch.inference_mode(), self.runtime.precision.autocast(self.runtime.device):
             picture = to_tensor(portrait.pixels[None]).to(self.runtime.device)
-            told = self._tell(portrait, speech, model.autoencoder.encode(picture), options)
-            decoded = model.autoencoder.decode(told.reference.latents)
+            guard, vae = self.runtime.guard, model.autoencoder
+            told = self._tell(portrait, speech, guard(partial(vae.encode, picture)), options)
+            decoded = guard(partial(vae.decode, told.reference.latents))
             lips = self._measure_lips(portrait, speech, told)
         finish = self._choose_aids(portrait, picture, decoded.float(), options)
         for chunk in self._sample_chunks(told, after):
@@ -93,7 +94,8 @@ class EmoScheme(Scheme):
         features = listen(speech, settings.audio, settings.fps, self.runtime.ears)
         mask = region_mask(portrait.face.box_px, self.runtime.size, REGION_SCALES[options.motion_region])
         region = torch.from_numpy(mask.astype(np.float32))[None].to(self.runtime.device)
-        return Told(self.runtime.model.encode_reference(latents), features, region, options)
+        reference = self.runtime.guard(partial(self.runtime.model.encode_reference, latents))
+        return Told(reference, features, region, options)
 
     def _sample_chunks(self, told: Told, after: Carry | None) -> Iterator[SmoothChunk]:
         """Latents of chunk after chunk, each frame averaged with its neighbors."""
@@ -164,7 +166,7 @@ class EmoScheme(Scheme):
 
     def _sample(self, told: Told, motion: MotionLatents | None, chunk: Chunk) -> VideoLatents:
         """The latents of a chunk that goes on from motion frames, if there are any."""
-        conditioning = self._condition(told, motion, chunk)
+        conditioning = self.runtime.guard(partial(self._condition, told, motion, chunk))
         latents: VideoLatents = self.runtime.guard(partial(self._denoise, told, conditioning, chunk))
         return latents
 
