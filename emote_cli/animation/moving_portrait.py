@@ -19,7 +19,8 @@ from emote_cli.animation.device import FULL, Precision
 from emote_cli.model.painter import HINTS, VIEW, Painter
 from emote_cli.perception.face_mesh import RIM, fill_mouth, places, similarity, warp_field, warp_shift
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, OVAL, SKULL, UPPER_INNER_LIP
-from emote_cli.perception.mouth_sketch import find_teeth, interpolate_line, show_inside, sketch
+from emote_cli.perception.mouth_inside import find_teeth, measure_blur, show_inside
+from emote_cli.perception.mouth_sketch import interpolate_line, sketch
 from emote_cli.types import Pixels
 
 FIELD_SIDE = 320
@@ -137,7 +138,8 @@ class MovingPortrait:
 
     def __init__(self, picture: Pixels, rest: Points, painter: Painter, precision: Precision = FULL) -> None:
         self.picture, self.rest, self.painter = picture, rest.astype(np.float32), painter
-        self.precision, self.teeth = precision, find_teeth(picture, self.rest)
+        self.precision = precision
+        self.teeth, self.blur_px = find_teeth(picture, self.rest), measure_blur(picture, self.rest)
         height, width = picture.shape[:2]
         oval = self.rest[list(OVAL)]
         reach = np.abs(oval - oval.mean(0)).max(0) * RIM * 1.1
@@ -187,7 +189,7 @@ class MovingPortrait:
         )
         rest = self.rest @ view.head[:, :2].T + view.head[:, 2]
         now, closed = ((p - corner).astype(np.float32) for p in (points, rest))
-        show_inside(frame[y0:y1, x0:x1], portrait, now, closed, self.teeth)
+        show_inside(frame[y0:y1, x0:x1], portrait, now, closed, self.teeth, self.blur_px)
 
     def _paint(self, frame: Pixels, points: Points, view: View) -> None:
         """Add what is new, in place."""

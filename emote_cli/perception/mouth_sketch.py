@@ -2,19 +2,17 @@
 
 Anatomy, not a picture: upper teeth are fixed to the skull, a little below the resting upper lip; an incisor is
 8.5 mm wide; eyes are 62 mm apart. Where the portrait's mouth is closed, the Painter sees the sketch in place of
-stretched lips and makes a mouth of it. A portrait that shows its teeth keeps them, and the sketch is what is below.
+stretched lips and adds to it. What a frame shows of the sketch is in mouth_inside.py.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.perception.face_mesh import fill_mouth
 from emote_cli.perception.geometry import measure_gap
 from emote_cli.perception.landmarks import LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.types import Pixels
@@ -31,23 +29,10 @@ SKIN = (190, 148, 130)
 Points = Float[np.ndarray, "478 2"]
 _SEAM, _SEAM_MM = 0.3, 0.3
 """How much darker it is where two teeth meet, and how wide."""
-_SOFTNESS = 0.7
+SOFTNESS = 0.7
 """Pixels by which the opening's edge is blurred."""
 _SHOWS = 0.6
 """A mouth that is open so far of the way shows its own inside."""
-
-SKETCHED = 0.8
-"""How much of a new opening shows the sketch itself; the rest is the Painter's."""
-_WIDER_MM = (0.8, 2.5)
-"""How much farther than in the portrait lips are apart when the sketch begins to show, and shows."""
-_OWN_MM = (1.0, 1.8)
-"""Gaps of the portrait's lips from which on its own inside begins to be kept, and is kept whole."""
-_LIP_MM = 0.8
-"""So near to the portrait's lips a pixel may be theirs."""
-_WHITE = (0.25, 0.5)
-"""Shares of white between the lips from which on it may be teeth, and is teeth."""
-_WHITE_ABOVE, _LOWER_HALF = 0.4, 0.4
-"""Teeth that are so much rarer above than below are the lower ones, from this share of the gap down."""
 
 
 def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, "height width"]) -> Pixels:
@@ -62,9 +47,9 @@ def sketch(warped: Pixels, now: Points, rest: Points, inside: Float[np.ndarray, 
     share = _share_of_new(now, rest)
     if share == 0 or measure_gap(now) < 1 or not inside.any():
         return warped
-    box = _around(inside)
-    alpha = (cv2.GaussianBlur(inside, (0, 0), _SOFTNESS)[box] * share)[..., None]
-    mouth = _mouth(now, rest, box) * _light(warped)
+    box = find_box(inside, SOFTNESS)
+    alpha = (cv2.GaussianBlur(inside, (0, 0), SOFTNESS)[box] * share)[..., None]
+    mouth = draw_mouth(now, rest, box) * find_light(warped)
     sketched = warped.copy()
     sketched[box] = np.rint(warped[box] * (1 - alpha) + mouth * alpha).clip(0, 255)
     return sketched
@@ -76,112 +61,15 @@ def _share_of_new(now: Points, rest: Points) -> float:
     return float(np.clip(1 - was / (_SHOWS * opened + 1e-3), 0, 1))
 
 
-class Teeth(NamedTuple):
-    """What an open mouth shows.
-
-    Attributes:
-        share: how sure it is that these are teeth, 0..1.
-        lower: whether they are the lower ones.
-    """
-
-    share: float
-    lower: bool
-
-
-def find_teeth(picture: Pixels, points: Points) -> Teeth:
-    """Look for teeth between the lips: less red than the lips, and not darker.
-
-    Args:
-        picture: with a face.
-        points: its landmarks, in pixels.
-    """
-    upper, lower = (points[list(lip[3:-3])].mean(0) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
-    half = 0.25 * float(np.ptp(points[list(UPPER_INNER_LIP), 0]))
-    depth, across = np.mgrid[0.2:0.8:7j, -half:half:9j].astype(np.float32)
-    inside = upper + depth[..., None] * (lower - upper) + np.stack([across, np.zeros_like(across)], -1)
-    lips = (points[[37, 0, 267, 84, 17, 314]] + points[[81, 13, 311, 178, 14, 402]]) / 2
-    light, red, _ = np.moveaxis(_lab_at(picture, inside) - np.median(_lab_at(picture, lips[None]), 1), -1, 0)
-    white = (red < -5) & (light > -8)
-    gap_mm = float(measure_gap(points)) / millimeter(points)
-    share = _ramp(gap_mm, _OWN_MM) * _ramp(float(white.mean()), _WHITE)
-    return Teeth(share, bool(white[:3].mean() < _WHITE_ABOVE * white[4:].mean()))
-
-
-def _ramp(value: float, ends: tuple[float, float]) -> float:
-    """0 up to the first end, 1 from the second one on."""
-    return float(np.clip((value - ends[0]) / (ends[1] - ends[0]), 0, 1))
-
-
-def _lab_at(picture: Pixels, places: Float[np.ndarray, "h w 2"]) -> Float[np.ndarray, "h w 3"]:
-    """CIELAB colors at some places."""
-    colors = cv2.remap(picture, places.astype(np.float32), None, cv2.INTER_LINEAR)
-    return np.asarray(cv2.cvtColor(colors.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
-
-
-def show_inside(moved: Pixels, portrait: Pixels, now: Points, rest: Points, teeth: Teeth) -> None:
-    """Put the sketch into an opening that the portrait did not show, and the portrait's own teeth into it. In place.
-
-    Args:
-        moved: a part of the moved portrait.
-        portrait: the same part of the portrait, moved with the head only.
-        now: the frame's landmarks, in pixels of the part.
-        rest: the portrait's, moved with the head only.
-        teeth: of `find_teeth`.
-    """
-    inside = fill_mouth(now, moved.shape[1], moved.shape[0]).astype(np.float32) / 255
-    if not inside.any():
-        return
-    box = _around(inside)
-    wider_mm = float(measure_gap(now) - measure_gap(rest)) / millimeter(rest)
-    new = SKETCHED * _ramp(wider_mm, _WIDER_MM)
-    alpha = (cv2.GaussianBlur(inside, (0, 0), _SOFTNESS)[box] * max(teeth.share, new))[..., None]
-    mouth = _mouth(now, rest, box) * _light(moved)
-    if teeth.share:
-        own = _keep_own(mouth, portrait, now, rest, box, lower_teeth=teeth.lower)
-        mouth += teeth.share * (own - mouth)
-    moved[box] = np.rint(moved[box] * (1 - alpha) + mouth * alpha).clip(0, 255)
-
-
-def _keep_own(
-    mouth: Float[np.ndarray, "h w 3"],
-    portrait: Pixels,
-    now: Points,
-    rest: Points,
-    box: tuple[slice, slice],
-    *,
-    lower_teeth: bool,
-) -> Float[np.ndarray, "h w 3"]:
-    """The inside that the portrait shows, over a sketched one: upper teeth stay, lower ones go with the lower lip."""
-    y, x = (v.astype(np.float32) for v in np.mgrid[box])
-    near = _LIP_MM * millimeter(rest)
-    upper, lower = (
-        interpolate_line(rest[list(lip)], x[0]).astype(np.float32)
-        for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)
-    )
-    gap = lower - upper
-    down = np.zeros_like(gap)
-    first, last = upper + near, np.maximum(lower - near, upper + near)
-    if lower_teeth:
-        down = interpolate_line(now[list(LOWER_INNER_LIP)], x[0]).astype(np.float32) - lower
-        first = upper + _LOWER_HALF * gap
-        shown = np.clip((y - down - first) / near + 0.5, 0, 1)
-    else:
-        shown = np.clip((last - y) / near + 0.5, 0, 1)
-    line = np.clip(y - down, first, np.maximum(last, first))
-    own = cv2.remap(portrait, x, line, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    shown = shown * np.clip(gap / (4 * near) - 0.5, 0, 1)
-    return np.asarray(mouth + shown[..., None] * (own - mouth))
-
-
 def millimeter(points: Points) -> float:
     """How many pixels a millimeter of the face is."""
     right, left = points[[33, 133]].mean(0), points[[362, 263]].mean(0)
     return float(np.linalg.norm(left - right)) / EYES_MM
 
 
-def _around(inside: Float[np.ndarray, "height width"]) -> tuple[slice, slice]:
-    """The rows and columns that the blurred opening reaches."""
-    far = math.ceil(4 * _SOFTNESS)
+def find_box(inside: Float[np.ndarray, "height width"], blur_px: float) -> tuple[slice, slice]:
+    """Find the rows and columns that the blurred opening reaches."""
+    far = math.ceil(4 * blur_px)
     spans = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
     rows, columns = (
         slice(max(int(span[0]) - far, 0), min(int(span[-1]) + far + 1, size))
@@ -190,8 +78,8 @@ def _around(inside: Float[np.ndarray, "height width"]) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _mouth(now: Points, rest: Points, box: tuple[slice, slice]) -> Float[np.ndarray, "h w 3"]:
-    """Teeth, tongue and cavity in some rows and columns, in the usual light."""
+def draw_mouth(now: Points, rest: Points, box: tuple[slice, slice]) -> Float[np.ndarray, "h w 3"]:
+    """Draw teeth, tongue and cavity in some rows and columns, in the usual light; RGB, 0..255."""
     y, x = (v.astype(np.float32) for v in np.mgrid[box])
     mm = millimeter(rest)
     middle = rest[[61, 291]].mean(0)
@@ -213,8 +101,8 @@ def _mouth(now: Points, rest: Points, box: tuple[slice, slice]) -> Float[np.ndar
     return np.asarray(inner + white[..., None] * (bright * shade[..., None] - inner))
 
 
-def _light(warped: Pixels) -> Float[np.ndarray, " 3"]:
-    """How bright and of what color the light on the face is, from the skin around the mouth."""
+def find_light(warped: Pixels) -> Float[np.ndarray, " 3"]:
+    """Find how bright and of what color the light on the face is, from the skin around the mouth."""
     height, width = warped.shape[:2]
     skin = np.median(warped[height // 4 : 3 * height // 4, width // 5 : 4 * width // 5].reshape(-1, 3), 0)
     ratio = skin / np.array(SKIN, np.float32)

@@ -8,10 +8,10 @@ import torch
 from emote_cli.animation.moving_portrait import MovingPortrait, show_painter, view_of
 from emote_cli.animation.schemes.motion import blink
 from emote_cli.model.painter import VIEW, Painter
-from emote_cli.perception import mouth_sketch
+from emote_cli.perception import mouth_inside
 from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.perception.motion_latents import mean_face
-from emote_cli.perception.mouth_sketch import find_teeth
+from emote_cli.perception.mouth_inside import find_teeth, measure_blur
 from emote_cli.training.pairs import cut
 
 INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
@@ -54,7 +54,7 @@ def test_a_painter_s_own_pixels_are_shown(monkeypatch: pytest.MonkeyPatch) -> No
     with torch.no_grad():
         painter.conv_out.bias.fill_(-0.5)
     assert seen_error(painter) > 6  # most of the opening is the sketch's
-    monkeypatch.setattr(mouth_sketch, "SKETCHED", 0)
+    monkeypatch.setattr(mouth_inside, "SKETCHED", 0)
     assert seen_error(painter) < 3
 
 
@@ -126,3 +126,19 @@ def test_lips_are_no_teeth() -> None:
     picture, smile, _ = smiling()
     picture[:] = (170, 100, 95)
     assert find_teeth(picture, smile).share == 0
+
+
+def test_a_sketch_is_no_sharper_than_the_face() -> None:
+    picture, rest, opened = face()
+    picture[:] = (170, 120, 110)
+    for upper, lower in LID_EDGES:
+        cv2.fillPoly(picture, [np.round(rest[[*upper, *lower[-2:0:-1]]]).astype(np.int32)], (20, 20, 20))
+    blurred = cv2.GaussianBlur(picture, (0, 0), 2)
+    assert measure_blur(picture, rest) < 1 < 1.5 < measure_blur(blurred, rest) < 3
+
+    def steepest(pixels: np.ndarray) -> float:
+        frame = MovingPortrait(pixels, rest, Painter()).draw(opened)
+        column = frame[round(rest[13, 1]) : round(rest[13, 1]) + 12, round(rest[13, 0])].astype(float)
+        return float(np.abs(np.diff(column.mean(-1))).max())
+
+    assert steepest(blurred) < 0.6 * steepest(picture)
