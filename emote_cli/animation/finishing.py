@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from emote_cli.animation.aids.detail import Enlarged, Enlarger
+from emote_cli.animation.aids.enlarge import Enlarged, Enlarger, enlarge_plainly
 from emote_cli.animation.aids.idle import Idle
 from emote_cli.animation.aids.paste import Liven, Paster, leave_as_is
 from emote_cli.animation.chunks import Carry, MadeChunk
@@ -132,8 +132,3 @@ def find_finished_side(scene: Scene, options: AnimateOptions) -> int:
     if options.frame == "full":
         return round(scene.portrait.crop_px.width)
     return max(scene.size[0], scene.portrait.pixels.shape[0])
-
-
-def enlarge_plainly(frame: Pixels, side: int) -> Enlarged:
-    """Scale a frame to another size, with nothing added."""
-    return resize(frame, (side, side)).astype(np.float32)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emote_cli.animation.aids.detail import Enlarger
+from emote_cli.animation.aids.enlarge import Enlarger
 from emote_cli.animation.aids.masks import draw_head_mask
 from emote_cli.animation.aids.paste import Paster
 from emote_cli.animation.choice import choose_face

@@ -203,7 +203,7 @@ def test_a_gpu_has_settings_of_its_own(monkeypatch):
     assert (plain.step.terminal, plain.data, plain.seed) == (gpu.step.terminal, gpu.data, gpu.seed)
     assert gpu.workers == 2, "what is asked for counts"
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(TrainingError, match="device=cuda, and no GPU"):
+    with pytest.raises(TrainingError, match="device=cuda was asked for, but no GPU"):
         make_accelerator(gpu, None)
 
     def fails(**options):

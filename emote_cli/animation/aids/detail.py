@@ -1,33 +1,23 @@
-"""Still places get the portrait's own detail back, which the network loses.
+"""Still places get back the portrait's own detail that the autoencoder loses; on the model's device, at its size.
 
-It is lost twice, and given back twice, each time under a soft mask that is 1 where the frame looks like the portrait
-and falls to 0 where it moved (mouth, blinking eyes, a turned head):
-
-- `transfer_detail` gives back what the autoencoder loses, portrait - decode(encode(portrait)): at the model's size.
-- `Enlarger` gives back what the model's size loses, photo - enlarged portrait: at the size that is shown.
+The loss is known exactly, since the portrait is: portrait - decode(encode(portrait)). It is added to every frame
+under a soft mask that is 1 where the frame looks like the decoded portrait and falls to 0 where it moved (mouth,
+blinking eyes, a turned head). What the model's size loses beside it, `enlarge.py` gives back.
 """
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from emote_cli.media.image import resize
-from emote_cli.types import Pixels
-
 STILL = 0.05
-"""Difference of blurred frames, in units of [-1, 1], at which the mask has fallen to 1/e: for `transfer_detail`."""
-STILL_BYTES = 6.0
-"""The same for `Enlarger`: mean difference from the portrait, in units of 0..255."""
+"""Difference of blurred frames, in units of [-1, 1], at which the mask has fallen to 1/e."""
 BLUR_SHARE = 1 / 64
 """Radius of the blur over the picture's side."""
 
 Frames = Float[Tensor, "f 3 h w"]
-Enlarged = Float[np.ndarray, "side side 3"]
 
 
 def blur_radius(maps: Float[Tensor, "f c h w"]) -> int:
@@ -66,27 +56,3 @@ def transfer_detail(
         decoded: the portrait through the autoencoder.
     """
     return (frames + measure_stillness(frames, decoded) * (portrait - decoded)).clamp(-1, 1)
-
-
-class Enlarger:
-    """Enlarges frames of the model's size; where they stand still they get the photo's detail.
-
-    Args:
-        portrait: what the model animates.
-        sharp: the same square of the photo at the wanted size.
-    """
-
-    def __init__(self, portrait: Pixels, sharp: UInt8[np.ndarray, "side side 3"]) -> None:
-        self._portrait = portrait.astype(np.float32)
-        self._side = sharp.shape[0]
-        self._lost = sharp.astype(np.float32) - resize(portrait, (self._side, self._side)).astype(np.float32)
-
-    def __call__(self, frame: Pixels) -> Enlarged:
-        """Values 0..255, not yet rounded."""
-        radius = 2 * max(frame.shape[0] // 64, 1) + 1
-        change = np.abs(frame.astype(np.float32) - self._portrait).mean(axis=2)
-        still = np.exp(-((cv2.blur(change, (radius, radius)) / STILL_BYTES) ** 2))
-        side = (self._side, self._side)
-        soft = cv2.resize(cv2.blur(still, (radius, radius)), side, interpolation=cv2.INTER_LINEAR)
-        large = resize(frame, side).astype(np.float32) + soft[..., None] * self._lost
-        return np.asarray(large.clip(0, 255), np.float32)

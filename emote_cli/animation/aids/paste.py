@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from emote_cli.animation.aids.detail import Enlarged, Enlarger
+from emote_cli.animation.aids.enlarge import Enlarged, Enlarger
 from emote_cli.animation.aids.masks import draw_head_mask
 from emote_cli.animation.portrait import cut_square, turn_matrix
 from emote_cli.media.image import resize
