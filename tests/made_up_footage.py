@@ -25,6 +25,7 @@ def footage(**changes: object) -> Footage:
         "fps": FPS, "width": 256, "height": 256, "sound_s": FRAMES / FPS, "found": np.ones(FRAMES, bool),
         "boxes_px": np.tile(np.array([60.0, 60, 190, 210]), (FRAMES, 1)),
         "mouths_px": np.tile(np.array([105.0, 160, 145, 185]), (FRAMES, 1)), "turn": np.tile(np.eye(3), (FRAMES, 1, 1)),
+        "expressions": np.tile(np.linspace(0, 1, 52), (FRAMES, 1)),
         "jaw": lips * 0.4, "gap": lips * 0.3, "width_of_mouth": 0.6 + 0.05 * waves(2), "lids": np.full(FRAMES, 0.3),
         "change": 1 + 0.1 * waves(3), "still_change": np.full(FRAMES, 0.2), "mouth_sharpness": np.full(FRAMES, 50.0),
         "eyes_sharpness": np.full(FRAMES, 80.0), "skin_lab": np.tile(np.array([60.0, 15, 20]), (FRAMES, 1)),

@@ -91,6 +91,14 @@ def evaluate(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    force_small: Annotated[
+        bool,
+        typer.Option(
+            "--force-small",
+            help="Measure FID, FVD and E-FID of fewer than 50 videos, too, where they mean little.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     chunk_frames: Annotated[
         int | None,
         typer.Option(
@@ -128,6 +136,9 @@ def evaluate(
 ) -> None:
     """Measure videos: lips, sync, identity, head, seams, drift, sharpness, timing.
 
+    `emote download metrics` adds identity, SyncNet's LSE-C and LSE-D, and FID and FVD of a set with true videos.
+    All but identity are not verified against the real weights.
+
     emote evaluate me.mp4 --portrait me.jpg                  [dim]one video[/]
 
     emote evaluate out/*.mp4 --truth clips/ --out report     [dim]many, with truth[/]
@@ -138,12 +149,12 @@ def evaluate(
     """
     from emote_cli import console
     from emote_cli.commands.evaluate_steps import measure, render
-    from emote_cli.commands.evaluate_table import show_comparison, show_numbers
+    from emote_cli.commands.evaluate_table import show_comparison, show_numbers, show_set
     from emote_cli.errors import SettingsError
     from emote_cli.evaluation import report
     from emote_cli.evaluation.batch import CACHE, make_place, requests_for
-    from emote_cli.evaluation.evaluate import MEASURES
-    from emote_cli.evaluation.summary import medians
+    from emote_cli.evaluation.sets import ALL_MEASURES, measure_set
+    from emote_cli.evaluation.summary import medians, truths_of
     from emote_cli.evaluation.thresholds import read_threshold
 
     if compare is not None:
@@ -154,7 +165,7 @@ def evaluate(
         raise SettingsError(
             "no video to measure", hint="emote evaluate VIDEO, or --data FOLDER, or --compare A.json B.json"
         )
-    wanted = [read_threshold(text, MEASURES) for text in require or ()]
+    wanted = [read_threshold(text, ALL_MEASURES) for text in require or ()]
     how = {"chunk_frames": chunk_frames, "sface": sface, "keep": None if out is None else out / CACHE}
     if data is not None and out is not None:
         requests, failed = render(data, model or "mini", split, device, out, workers, ray, how)
@@ -164,12 +175,16 @@ def evaluate(
             make_place(out)
     found, unmeasured = measure(requests, workers, ray)
     show_numbers(found)
+    of_set = measure_set(found, truths := truths_of(found), force_small)
+    if len(truths) > 1 or force_small:
+        show_set(of_set)
     if out is not None:
         with console.progress("reading frames again", report.count_frames(found), "frames") as advance:
-            paths = report.write_reports(found, out, advance)
+            paths = report.write_reports(found, out, advance, of_set)
         for path in paths:
             console.result(path)
-    summary, reasons = medians(found), found[0].not_measured
+    summary = {**medians(found), **of_set.numbers}
+    reasons = {**found[0].not_measured, **of_set.not_measured}
     failures = [line for each in wanted if (line := each.failure(summary, reasons)) is not None]
     for line in [*failed, *unmeasured, *failures]:
         console.say(line)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from emote_cli.evaluation.evaluate import Evaluation
+    from emote_cli.evaluation.sets import OfSet
 
 _WIDTH = 120
 
@@ -27,13 +28,26 @@ def show_numbers(evaluations: Sequence[Evaluation]) -> None:
     _print(table)
 
 
+def show_set(of_set: OfSet) -> None:
+    """Print a line for each number of the whole set, with what it was made of; and one for those that were refused."""
+    from emote_cli import console
+
+    for name, value in of_set.numbers.items():
+        console.say(f"{name} {value:.3f}: {of_set.samples[name]}")
+    refused: dict[str, list[str]] = {}
+    for name, reason in of_set.not_measured.items():
+        refused.setdefault(reason, []).append(name)
+    for reason, names in refused.items():
+        console.say(f"{', '.join(names)}: {reason}")
+
+
 def show_comparison(rows: Sequence[tuple[str, float, float]]) -> None:
     """Print two reports side by side: a row for each measure, from name, first and second median."""
-    from emote_cli.evaluation.evaluate import MEASURES
+    from emote_cli.evaluation.sets import ALL_MEASURES
 
     table = _table("measure", "unit", "first", "second", "change", "good is")
     for name, first, second in rows:
-        measure, values = MEASURES[name], (f"{first:.3f}", f"{second:.3f}", f"{second - first:+.3f}")
+        measure, values = ALL_MEASURES[name], (f"{first:.3f}", f"{second:.3f}", f"{second - first:+.3f}")
         table.add_row(name, measure.unit, *("-" if "nan" in v else v for v in values), measure.good)
     _print(table)
 

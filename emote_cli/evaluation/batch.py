@@ -10,6 +10,7 @@ from typing import Any
 
 from emote_cli.errors import EmoteError
 from emote_cli.evaluation.evaluate import Evaluation, evaluate, find_truth
+from emote_cli.evaluation.learned.networks import any_fetched
 from emote_cli.files import check_place, make_folder
 from emote_cli.jobs.spread import spread
 from emote_cli.media.ffmpeg import require_file
@@ -47,10 +48,14 @@ class Request:
     def count_frames(self) -> int:
         """Frames that will be watched, the true video's among them, as far as the containers tell.
 
+        Each counts twice where fetched networks look at them, too.
+
         Raises:
             InputError: a video is missing, or unreadable.
+        WeightsError: a fetched network is damaged.
         """
-        return sum(probe(path).n_frames or 0 for path in (self.video, self.truth) if path is not None)
+        frames = sum(probe(path).n_frames or 0 for path in (self.video, self.truth) if path is not None)
+        return frames * (2 if any_fetched() else 1)
 
     def on_any_machine(self) -> Request:
         """The same with paths that are right in any folder of any machine that sees the same files."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,11 @@ from jaxtyping import Float
 from emote_cli.errors import FaceError, InputError
 from emote_cli.evaluation import drift, head, identity, lips, seams, sharpness, sound, sync, timing
 from emote_cli.evaluation.findings import Findings, Measure
-from emote_cli.evaluation.footage import Footage, load, require_face, save, watch
-from emote_cli.files import make_folder
+from emote_cli.evaluation.footage import Footage, require_face, watch
+from emote_cli.evaluation.keeping import make_or_load
+from emote_cli.evaluation.learned import syncnet
+from emote_cli.evaluation.learned.features import RECIPE, Features, extract
+from emote_cli.evaluation.learned.networks import Networks, open_networks
 from emote_cli.media.ffmpeg import require_file
 from emote_cli.media.image import read_image
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
@@ -28,6 +30,7 @@ PROTOCOL = 3
 MEASURES: dict[str, Measure] = {
     **lips.MEASURES,
     **sync.MEASURES,
+    **syncnet.MEASURES,
     **sound.MEASURES,
     **identity.MEASURES,
     **head.MEASURES,
@@ -36,7 +39,7 @@ MEASURES: dict[str, Measure] = {
     **sharpness.MEASURES,
     **timing.MEASURES,
 }
-"""Everything that is measured without downloads, by name (identity needs SFace)."""
+"""Everything that is measured of one video, by name (identity needs SFace; syncnet, SyncNet)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Evaluation:
         cosines: identity at each of `footage.looked`; empty where it was not measured.
         chunk_frames: frames from seam to seam, as said.
         truth: the true video, measured by itself by the same recipes: what a real video reaches.
+        features: what the fetched networks made of it; None without any.
     """
 
     video: Path
@@ -60,6 +64,7 @@ class Evaluation:
     cosines: Float[np.ndarray, " looks"]
     chunk_frames: int | None = None
     truth: Evaluation | None = None
+    features: Features | None = None
 
 
 def evaluate(
@@ -92,30 +97,22 @@ def evaluate(
     for path in (video, truth, portrait):
         if path is not None:
             require_file(Path(path), "file")
-    network = open_sface(sface)
+    network, networks = open_sface(sface), open_networks()
     seen = watch_or_load(Path(video), network, keep, on_frame)
     true = None if truth is None else watch_or_load(Path(truth), network, keep, on_frame)
     person = find_reference(None if portrait is None else Path(portrait), true, network)
-    alone = None
-    if truth is not None and true is not None:
-        alone = _judge(Path(truth), true, person, chunk_frames, closures_s)
-    return _judge(Path(video), seen, person, chunk_frames, closures_s, alone)
 
+    def judge(path: Path, footage: Footage, beside: Evaluation | None = None) -> Evaluation:
+        features = extract_or_load(path, footage, networks, keep, on_frame)
+        other = None if beside is None else beside.footage
+        found = measure(footage, other, person, chunk_frames, closures_s, features)
+        numbers = {name: value for name, value in found.items() if not isinstance(value, str)}
+        reasons = {name: value for name, value in found.items() if isinstance(value, str)}
+        cosines = identity.compare_with(footage, person)
+        return Evaluation(path, numbers, reasons, footage, cosines, chunk_frames, beside, features)
 
-def _judge(
-    video: Path,
-    seen: Footage,
-    person: Float[np.ndarray, " d"] | None,
-    chunk_frames: int | None,
-    closures_s: Sequence[float],
-    truth: Evaluation | None = None,
-) -> Evaluation:
-    true = None if truth is None else truth.footage
-    found = measure(seen, true, person, chunk_frames, closures_s)
-    numbers = {name: value for name, value in found.items() if not isinstance(value, str)}
-    reasons = {name: value for name, value in found.items() if isinstance(value, str)}
-    cosines = identity.compare_with(seen, person)
-    return Evaluation(video, numbers, reasons, seen, cosines, chunk_frames, truth)
+    alone = None if truth is None or true is None else judge(Path(truth), true)
+    return judge(Path(video), seen, alone)
 
 
 def measure(
@@ -124,11 +121,13 @@ def measure(
     reference: Float[np.ndarray, " d"] | None = None,
     chunk_frames: int | None = None,
     closures_s: Sequence[float] = (),
+    features: Features | None = None,
 ) -> Findings:
     """All numbers of a watched video, in the order of `MEASURES`."""
     found = {
         **lips.measure_lips(footage, truth, closures_s),
         **sync.measure_sync(footage),
+        **syncnet.measure_syncnet(None if features is None else features.sync_distances),
         **sound.measure_sound(footage),
         **identity.measure_identity(footage, reference),
         **head.measure_head(footage),
@@ -157,21 +156,24 @@ def watch_or_load(
         InputError: it cannot be read, or shows no face.
     """
     require_file(path, "video")
-    stat = path.stat()
-    key = f"{PROTOCOL} {path.resolve()} {stat.st_size} {stat.st_mtime_ns} {'sface' if sface else ''}"
-    kept = (
-        None
-        if keep is None
-        else keep / f"{path.stem[:60]}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
-    )
-    footage = load(kept, key) if kept else None
-    if footage is None:
-        footage = watch(path, sface, on_frame)
-        if keep is not None and kept is not None:
-            make_folder(keep)
-            save(footage, kept, key)
+    recipe = f"{PROTOCOL} {'sface' if sface else ''}"
+    footage = make_or_load(Footage, lambda: watch(path, sface, on_frame), path, recipe, keep)
     require_face(footage, path)
     return footage
+
+
+def extract_or_load(
+    path: Path,
+    footage: Footage,
+    networks: Networks | None,
+    keep: Path | None = None,
+    on_frame: Callable[[int], object] = int,
+) -> Features | None:
+    """Look at a video with the fetched networks, or load what was kept of it; None without networks."""
+    if networks is None:
+        return None
+    recipe = f"{PROTOCOL} networks {RECIPE} {networks.names}"
+    return make_or_load(Features, lambda: extract(path, footage, networks, on_frame), path, recipe, keep)
 
 
 def find_reference(

@@ -55,6 +55,7 @@ class Footage:
         boxes_px: x0, y0, x1, y1 of the face.
         mouths_px: the same of the outer lips.
         turn: rotation of the head.
+        expressions: MediaPipe's 52 blendshapes, 0..1, in its own order.
         jaw: MediaPipe's jawOpen, 0..1.
         gap: between the inner lips, over the distance of the outer eye corners.
         width_of_mouth: from corner to corner, over the same distance.
@@ -79,6 +80,7 @@ class Footage:
     boxes_px: Float[np.ndarray, "frames 4"]
     mouths_px: Float[np.ndarray, "frames 4"]
     turn: Float[np.ndarray, "frames 3 3"]
+    expressions: Float[np.ndarray, "frames 52"]
     jaw: Float[np.ndarray, " frames"]
     gap: Float[np.ndarray, " frames"]
     width_of_mouth: Float[np.ndarray, " frames"]
@@ -151,6 +153,7 @@ class _Row:
     boxes_px: tuple[float, ...] = (math.nan,) * 4
     mouths_px: tuple[float, ...] = (math.nan,) * 4
     turn: np.ndarray = field(default_factory=lambda: np.full((3, 3), np.nan, np.float32))
+    expressions: np.ndarray = field(default_factory=lambda: np.full(52, np.nan, np.float32))
     jaw: float = math.nan
     gap: float = math.nan
     width_of_mouth: float = math.nan
@@ -285,6 +288,7 @@ def _describe(row: _Row, face: Face) -> None:
     row.boxes_px = (box.x0, box.y0, box.x1, box.y1)
     row.mouths_px = (mouth.x0, mouth.y0, mouth.x1, mouth.y1)
     row.turn = rotation(face.pose_4x4)
+    row.expressions = np.array(list(shapes.values()), np.float32)
     row.jaw = shapes["jawOpen"]
     row.lids = float(np.mean([_opening(points, *edges) for edges in LID_EDGES]))
     row.gap = distance(UPPER_LIP, LOWER_LIP) / eyes
@@ -328,30 +332,6 @@ def _mean_lab(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[float, ...]:
         return (math.nan,) * 3
     lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return tuple(float(v) for v in lab.reshape(-1, 3).mean(0))
-
-
-def save(footage: Footage, path: Path, key: str) -> None:
-    """Keep a watched video as numbers, under a key that says what was watched, and how."""
-    from emote_cli.files import write_file
-
-    values = {each.name: getattr(footage, each.name) for each in fields(Footage)}
-    write_file(path, lambda file: np.savez_compressed(file, key=np.array(key), **values))
-
-
-def load(path: Path, key: str) -> Footage | None:
-    """What `save` kept; None where there is nothing, or it is of another key."""
-    import zlib
-    from zipfile import BadZipFile
-
-    try:
-        with np.load(path) as kept:
-            if str(kept["key"]) != key:
-                return None
-            values = {each.name: kept[each.name] for each in fields(Footage)}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
-        return None
-    plain = {name: value.item() if value.ndim == 0 else value for name, value in values.items()}
-    return Footage(**plain)
 
 
 def require_face(footage: Footage, path: Path) -> None:

@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element
 from emote_cli.evaluation.curves import draw_curves
 from emote_cli.evaluation.evaluate import MEASURES, PROTOCOL, Evaluation
 from emote_cli.evaluation.markup import page, tag
+from emote_cli.evaluation.sets import SET_MEASURES, OfSet
 from emote_cli.evaluation.strips import Strip
 from emote_cli.evaluation.summary import (
     Verdict,
@@ -38,6 +39,7 @@ def as_html(
     evaluations: Sequence[Evaluation],
     strips: Mapping[Path, Strip] | None = None,
     folder: Path | None = None,
+    of_set: OfSet | None = None,
 ) -> str:
     """The page.
 
@@ -45,6 +47,7 @@ def as_html(
         evaluations: of all videos.
         strips: frames side by side, by video, of those that have them.
         folder: where the page lies; paths are told as seen from there.
+        of_set: what was measured of all videos together.
     """
     by, order = rank(evaluations)
     ours, true = medians(evaluations), medians(truths_of(evaluations))
@@ -62,6 +65,7 @@ def as_html(
         tag("h2", "All measures"),
         _explanation(len(evaluations)),
         _measures(evaluations, ours, true),
+        _of_set(of_set) if of_set is not None else "",
         tag("h2", "Clips, worst first"),
         tag("p", f"Ordered by: {MEASURES[by].title} (", tag("code", by), ")."),
         _overview(order, names, by) if len(order) > 1 else "",
@@ -185,6 +189,19 @@ def _measure_row(
         tag("td", measure.good),
         tag("td", _word(verdict)),
     )
+
+
+def _of_set(of_set: OfSet) -> list[Element]:
+    """The numbers that no video has by itself, with what each was made of; or why there is none."""
+    rows = []
+    for name, measure in SET_MEASURES.items():
+        title = measure.title[:1].upper() + measure.title[1:]
+        recipe = tag("details", tag("summary", title), tag("p", measure.recipe), tag("code", name))
+        made_of = of_set.samples.get(name) or of_set.not_measured.get(name, "")
+        cells = (tell(of_set.numbers.get(name)), measure.good, made_of)
+        rows.append(tag("tr", tag("th", recipe, scope="row"), [tag("td", cell) for cell in cells]))
+    titles = ["", "all videos", "good is", "made of"]
+    return [tag("h3", "The whole set against the true one"), _table(titles, rows, "measures")]
 
 
 def _table(titles: Sequence[str], rows: Sequence[Element], kind: str = "") -> Element:

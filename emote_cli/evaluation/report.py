@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from emote_cli.errors import InputError
 from emote_cli.evaluation.drift import follow_stretches
 from emote_cli.evaluation.evaluate import MEASURES, PROTOCOL, Evaluation
 from emote_cli.evaluation.page import MOST_CLIPS, as_html
+from emote_cli.evaluation.sets import ALL_MEASURES, OfSet, measure_set
 from emote_cli.evaluation.strips import frames_to_read, make_strip
 from emote_cli.evaluation.summary import medians, rank, seen_from, truths_of
 from emote_cli.files import make_folder, write_text
@@ -21,19 +23,24 @@ from emote_cli.files import make_folder, write_text
 JSON_NAME, CSV_NAME, HTML_NAME = "metrics.json", "metrics.csv", "report.html"
 
 
-def as_dict(evaluations: Sequence[Evaluation], folder: Path | None = None) -> dict[str, Any]:
-    """All numbers, with the recipe of each and the medians over the videos.
+def as_dict(
+    evaluations: Sequence[Evaluation], folder: Path | None = None, of_set: OfSet | None = None
+) -> dict[str, Any]:
+    """All numbers, with the recipe of each, the medians over the videos, and what was measured of all together.
 
     Args:
         evaluations: of the videos.
         folder: where the report lies; paths are told as seen from there.
+        of_set: what `measure_set` found; None measures it.
     """
+    of_set = of_set or measure_set(evaluations, truths_of(evaluations))
     return {
         "protocol": PROTOCOL,
         "median": medians(evaluations),
         "median_truth": medians(truths_of(evaluations)),
+        "set": asdict(of_set),
         "videos": [_entry(each, folder) for each in evaluations],
-        "recipes": {name: measure.recipe for name, measure in MEASURES.items()},
+        "recipes": {name: measure.recipe for name, measure in ALL_MEASURES.items()},
     }
 
 
@@ -56,7 +63,10 @@ def _rounded(value: float) -> float | None:
 
 
 def write_reports(
-    evaluations: Sequence[Evaluation], folder: Path, on_frame: Callable[[int], object] = int
+    evaluations: Sequence[Evaluation],
+    folder: Path,
+    on_frame: Callable[[int], object] = int,
+    of_set: OfSet | None = None,
 ) -> list[Path]:
     """Write all three files; returns their paths.
 
@@ -64,15 +74,17 @@ def write_reports(
         evaluations: of the videos.
         folder: made if need be.
         on_frame: called with the number of frames just done, of `count_frames`.
+        of_set: what `measure_set` found; None measures it.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     make_folder(folder)
+    of_set = of_set or measure_set(evaluations, truths_of(evaluations))
     strips = {each.video: make_strip(each, on_frame) for each in shown_clips(evaluations)}
     contents = {
-        HTML_NAME: as_html(evaluations, strips, folder),
-        JSON_NAME: json.dumps(as_dict(evaluations, folder), indent=1) + "\n",
+        HTML_NAME: as_html(evaluations, strips, folder, of_set),
+        JSON_NAME: json.dumps(as_dict(evaluations, folder, of_set), indent=1) + "\n",
         CSV_NAME: as_csv(evaluations, folder),
     }
     for name, text in contents.items():
@@ -103,7 +115,7 @@ def as_csv(evaluations: Sequence[Evaluation], folder: Path | None = None) -> str
 
 
 def compare(first: Path, second: Path) -> list[tuple[str, float, float]]:
-    """Medians of two metrics.json, side by side: name, first, second.
+    """Medians, and numbers of the sets, of two metrics.json, side by side: name, first, second.
 
     Raises:
         InputError: a file is none, or the two were measured by other recipes.
@@ -115,11 +127,11 @@ def compare(first: Path, second: Path) -> list[tuple[str, float, float]]:
             f"(protocol {reports[0]['protocol']} and {reports[1]['protocol']})",
             "measure both again",
         )
-    first_medians, second_medians = (report["median"] for report in reports)
+    ours, theirs = ({**report["median"], **report.get("set", {}).get("numbers", {})} for report in reports)
     return [
-        (name, first_medians.get(name, math.nan), second_medians.get(name, math.nan))
-        for name in MEASURES
-        if name in first_medians or name in second_medians
+        (name, ours.get(name, math.nan), theirs.get(name, math.nan))
+        for name in ALL_MEASURES
+        if name in ours or name in theirs
     ]
 
 

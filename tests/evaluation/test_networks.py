@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from stand_in_networks import Glance, Piece
 from torch import nn
 
 from emote_cli.errors import WeightsError
@@ -14,23 +15,6 @@ from emote_cli.evaluation.learned.inception import Inception, embed_pictures, lo
 from emote_cli.evaluation.learned.mfcc import mfcc
 from emote_cli.evaluation.learned.syncnet import REACH, Distances, SyncNet, load_syncnet, measure_syncnet
 from emote_cli.types import Waveform
-
-
-class Glance(SyncNet):
-    """A SyncNet of no depth: brightness over time, and spectra, through fixed random numbers."""
-
-    def __init__(self) -> None:
-        nn.Module.__init__(self)
-        draw = torch.Generator().manual_seed(0)
-        self.lips = torch.randn(5 * 3, 1024, generator=draw)
-        self.ears = torch.randn(13 * 20, 1024, generator=draw) / 40
-
-    def look(self, frames):
-        colors = frames[0].mean((2, 3)).unfold(1, 5, 1)  # 3, looks, 5
-        return colors.permute(1, 0, 2).flatten(1) @ self.lips
-
-    def hear(self, columns):
-        return columns.flatten(1) @ self.ears
 
 
 def clip(n_frames: int, n_samples: int) -> tuple[np.ndarray, Waveform]:
@@ -126,18 +110,6 @@ def test_weights_of_another_network_are_named(tmp_path):
     path.write_bytes(b"no safetensors")
     with pytest.raises(WeightsError, match="cannot be read"):
         load_syncnet(path)
-
-
-class Piece(nn.Module):
-    """Stands in for I3D: called as it is, 400 numbers of a piece."""
-
-    def forward(
-        self, x: torch.Tensor, rescale: bool = True, resize: bool = True, return_features: bool = False
-    ) -> torch.Tensor:
-        assert not rescale
-        assert not resize
-        assert return_features
-        return x.mean(dim=[1, 2, 3, 4])[:, None].repeat(1, 400)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

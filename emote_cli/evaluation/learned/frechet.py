@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
@@ -9,7 +11,10 @@ Rows = Float[np.ndarray, "rows d"]
 
 
 class Moments:
-    """Mean and covariance of rows that come a few at a time: memory for one d x d matrix, however many there are.
+    """Mean and covariance of rows that come a few at a time: memory for 2 d rows, however many there are.
+
+    The covariance is kept as a factor F with few rows, C = F' F / (count - 1), which is never squared: so small numbers stay
+    exact, and few rows are little work.
 
     Args:
         width: d, numbers per row.
@@ -18,7 +23,7 @@ class Moments:
     def __init__(self, width: int) -> None:
         self.count = 0
         self.mean = np.zeros(width)
-        self._scatter = np.zeros((width, width))
+        self._factor = np.zeros((0, width))
 
     def add(self, rows: Rows) -> None:
         """Take in more rows (Chan's update, in float64)."""
@@ -27,33 +32,35 @@ class Moments:
         values = rows.astype(np.float64)
         mean = values.mean(0)
         apart, total = mean - self.mean, self.count + len(values)
-        centered = values - mean
-        self._scatter += centered.T @ centered + np.outer(apart, apart) * self.count * len(values) / total
-        self.mean += apart * len(values) / total
+        between = math.sqrt(self.count * len(values) / total) * apart
+        self._factor = np.concatenate([self._factor, values - mean, between[None]])
+        self.mean = self.mean + apart * len(values) / total
         self.count = total
+        if len(self._factor) > 2 * len(mean):
+            self._factor = _shorten(self._factor)
 
     @property
-    def covariance(self) -> Float[np.ndarray, "d d"]:
-        """The sample's covariance (over count - 1); needs two rows."""
-        return self._scatter / (self.count - 1)
+    def factor(self) -> Float[np.ndarray, "some d"]:
+        """F over the root of (count - 1), of at most d rows; there are at least two rows."""
+        short = len(self._factor) <= len(self.mean)
+        return (self._factor if short else _shorten(self._factor)) / math.sqrt(self.count - 1)
 
 
 def frechet_distance(ours: Moments, theirs: Moments) -> float:
     """|m1 - m2|^2 + trace(C1 + C2 - 2 (C1 C2)^(1/2)); 0 for equal sets.
 
-    The trace of the root is the sum of the singular values of C1^(1/2) C2^(1/2): they are the roots of the eigenvalues of
-    C1 C2, and stay exact where there are fewer rows than columns.
+    With C1 = A'A and C2 = B'B, the roots of the eigenvalues of C1 C2 are the singular values of AB'.
 
     Args:
         ours: of at least two rows.
         theirs: likewise, of the same width.
     """
-    shared = np.linalg.svd(_root(ours.covariance) @ _root(theirs.covariance), compute_uv=False).sum()
+    a, b = ours.factor, theirs.factor
+    shared = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     apart = ((ours.mean - theirs.mean) ** 2).sum()
-    return max(float(apart + np.trace(ours.covariance) + np.trace(theirs.covariance) - 2 * shared), 0.0)
+    return max(float(apart + (a**2).sum() + (b**2).sum() - 2 * shared), 0.0)
 
 
-def _root(matrix: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
-    """The symmetric square root of a covariance."""
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(values.clip(0))) @ vectors.T
+def _shorten(factor: Rows) -> Rows:
+    """The same covariance from d rows."""
+    return np.asarray(np.linalg.qr(factor, mode="r"))

@@ -41,14 +41,16 @@ MEASURES = {
         " 25 a second (the nearest ones of other rates), cut out 2.8 half sides of the face's box wide, smoothed over 13 frames, scaled to"
         " 224x224; MediaPipe's box stands in for S3FD's. Not verified against the real weights.",
         better="lower",
+        notable=0.5,
     ),
     "syncnet.lse_c": Measure(
         "lips sure of the sound (SyncNet)",
         "LSE-C: median over the offsets of these mean distances, less the least one. Not verified against the real weights.",
         better="higher",
+        notable=0.5,
     ),
     "syncnet.lag_ms": Measure(
-        "lips late against the sound (SyncNet)", "The best offset, in steps of 40 ms; negative: the lips come first.", "ms", "zero"
+        "lips late against the sound (SyncNet)", "The best offset, in steps of 40 ms; negative: the lips come first.", "ms", "zero", 80.0
     ),
 }  # fmt: skip
 
