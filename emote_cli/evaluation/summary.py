@@ -19,6 +19,7 @@ GROUPS = {
     "lips": "Lips",
     "sync": "Sync of lips and sound",
     "syncnet": "Sync by SyncNet",
+    "sound": "Sound",
     "identity": "Identity",
     "head": "Head",
     "blinks": "Blinks",

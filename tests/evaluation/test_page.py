@@ -168,3 +168,7 @@ def test_axes_have_round_steps() -> None:
 def test_numbers_are_told_as_people_say_them() -> None:
     told = [tell(0.12345), tell(1.2345), tell(-12.345, "ms"), tell(1234.5), tell(None)]
     assert told == ["0.123", "1.23", "\N{MINUS SIGN}12.3 ms", "1234", "-"]
+
+
+def test_every_measure_stands_under_a_heading() -> None:
+    assert {name.split(".")[0] for name in MEASURES} <= set(summary.GROUPS)

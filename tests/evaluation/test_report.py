@@ -15,7 +15,7 @@ from emote_cli.commands import evaluate_table
 from emote_cli.evaluation import report
 from emote_cli.evaluation.evaluate import MEASURES, PROTOCOL, Evaluation
 from emote_cli.evaluation.footage import Footage
-from emote_cli.evaluation.summary import seen_from
+from emote_cli.evaluation.summary import medians, seen_from
 
 
 def test_each_video_has_the_numbers_of_its_true_one(evaluations: list[Evaluation], tmp_path: Path) -> None:
@@ -79,3 +79,16 @@ def test_the_printed_table_has_the_true_ones_column(
     out = capsys.readouterr().out
     assert "+0.200" in out
     assert "nan" not in out
+
+
+def test_all_files_are_written_though_the_videos_are_gone(
+    evaluations: list[Evaluation], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    paths = report.write_reports(evaluations, out)
+    assert sorted(path.name for path in paths) == ["metrics.csv", "metrics.json", "report.html"]
+    texts = {path.name: path.read_text() for path in paths}
+    assert json.loads(texts["metrics.json"])["median"] == pytest.approx(medians(evaluations))
+    assert texts["report.html"].count("No frames: a.mp4 cannot be read again") == 2
+    assert all(str(tmp_path) not in text for text in texts.values())
+    assert report.compare(out / "metrics.json", out / "metrics.json")[0][0] == "lips.correlation"
