@@ -61,6 +61,6 @@ def frechet_distance(ours: Moments, theirs: Moments) -> float:
     return max(float(apart + (a**2).sum() + (b**2).sum() - 2 * shared), 0.0)
 
 
-def _shorten(factor: Rows) -> Rows:
+def _shorten(factor: Rows) -> Float[np.ndarray, "d d"]:
     """The same covariance from d rows."""
     return np.asarray(np.linalg.qr(factor, mode="r"))
