@@ -79,7 +79,13 @@ def find_box(inside: Float[np.ndarray, "height width"], blur_px: float) -> tuple
 
 
 def draw_mouth(now: Points, rest: Points, box: tuple[slice, slice]) -> Float[np.ndarray, "h w 3"]:
-    """Draw teeth, tongue and cavity in some rows and columns, in the usual light; RGB, 0..255."""
+    """Draw teeth, tongue and cavity in some rows and columns, in the usual light; RGB, 0..255.
+
+    Args:
+        now: the frame's landmarks, in its pixels.
+        rest: the portrait's, moved with the head only.
+        box: rows and columns of the frame that are drawn.
+    """
     y, x = (v.astype(np.float32) for v in np.mgrid[box])
     mm = millimeter(rest)
     middle = rest[[61, 291]].mean(0)
