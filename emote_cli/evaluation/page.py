@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 
 from emote_cli.evaluation.curves import draw_curves
 from emote_cli.evaluation.evaluate import MEASURES, PROTOCOL, Evaluation
+from emote_cli.evaluation.making import tell_makers
 from emote_cli.evaluation.markup import page, tag
 from emote_cli.evaluation.sets import SET_MEASURES, OfSet
 from emote_cli.evaluation.strips import Strip
@@ -105,6 +106,7 @@ def _summary(
             "p",
             f"{_count(len(evaluations), 'video')} of {seconds:.0f} s, measured {against} (protocol {PROTOCOL}).",
         ),
+        tag("p", f"Made by {makers}.") if (makers := tell_makers(e.video for e in evaluations)) else "",
         tag("h2", "What stands out"),
         tag(
             "p",

@@ -14,6 +14,7 @@ from typing import Any
 from emote_cli.errors import InputError
 from emote_cli.evaluation.drift import follow_stretches
 from emote_cli.evaluation.evaluate import MEASURES, PROTOCOL, Evaluation
+from emote_cli.evaluation.making import describe_maker
 from emote_cli.evaluation.page import MOST_CLIPS, as_html
 from emote_cli.evaluation.sets import ALL_MEASURES, OfSet, measure_set
 from emote_cli.evaluation.strips import frames_to_read, make_strip
@@ -53,6 +54,8 @@ def _entry(evaluation: Evaluation, folder: Path | None) -> dict[str, Any]:
         "not_measured": evaluation.not_measured,
         "per_10_s": {name: [_rounded(value) for value in values] for name, values in series.items()},
     }
+    if made := describe_maker(evaluation.video):
+        entry["made"] = made
     if evaluation.truth is not None:
         entry["truth"] = _entry(evaluation.truth, folder)
     return entry

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from emote_cli.animation.provenance import MADE_BY, weights_hash
 from emote_cli.cli import app
 from emote_cli.data.manifest import ClipRecord, write_records
 from emote_cli.errors import (
@@ -28,6 +29,7 @@ from emote_cli.media.audio import read_audio
 from emote_cli.media.image import read_image
 from emote_cli.media.video import probe, read_frames, write_video
 from emote_cli.training.run_folder import read_data_settings
+from emote_cli.zoo.locate import locate_bundled
 
 
 @pytest.fixture
@@ -233,7 +235,15 @@ def test_the_command_makes_clips_once_and_measures_them(dataset: Path, tmp_path:
     assert "2 of 2 clips were made before" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert (out / "metrics.json").read_text() == measured
-    truth = json.loads(measured)["videos"][0]["truth"]
+    video = json.loads(measured)["videos"][0]
+    truth = video["truth"]
+    assert video["made"] == {
+        "model": "mini",
+        "weights_sha256": weights_hash(locate_bundled("mini")),
+        "made_by": MADE_BY,
+    }
+    assert "made" not in truth
+    assert f"Made by mini ({MADE_BY}, weights " in (out / "report.html").read_text()
     assert truth["numbers"]["timing.sound_longer_ms"] == pytest.approx(0, abs=40)
 
 
