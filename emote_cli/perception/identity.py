@@ -137,21 +137,25 @@ def _decode(
 
 
 def without_repeats(found: list[Detection]) -> list[Detection]:
-    """Keep only the surest of detections that overlap much (intersection over union above 0.4)."""
-    kept: list[Detection] = []
-    for one in sorted(found, key=lambda detection: -detection.score):
-        if all(_overlap(one.box, other.box) <= _SAME_FACE for other in kept):
-            kept.append(one)
+    """Of detections that overlap much (intersection over union above 0.4) only the surest, the surest first.
+
+    Boxes are of pixels, both edges included, as the original counts them.
+    """
+    ordered = sorted(found, key=lambda detection: -detection.score)
+    edges = np.array([(one.box.x0, one.box.y0, one.box.x1, one.box.y1) for one in ordered]).reshape(-1, 4)
+    areas = (edges[:, 2:] - edges[:, :2] + 1).prod(1)
+    kept, left = [], np.arange(len(ordered))
+    while len(left):
+        first, rest = left[0], left[1:]
+        kept.append(ordered[first])
+        low, high = (
+            np.maximum(edges[rest, :2], edges[first, :2]),
+            np.minimum(edges[rest, 2:], edges[first, 2:]),
+        )
+        both = (high - low + 1).clip(min=0).prod(1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = rest[both / (areas[rest] + areas[first] - both) <= _SAME_FACE]
     return kept
-
-
-def _overlap(one: Box, other: Box) -> float:
-    """Intersection over union; boxes of pixels, both edges included, as the original counts them."""
-    width = min(one.x1, other.x1) - max(one.x0, other.x0) + 1
-    height = min(one.y1, other.y1) - max(one.y0, other.y0) + 1
-    both = max(width, 0.0) * max(height, 0.0)
-    areas = [(box.x1 - box.x0 + 1) * (box.y1 - box.y0 + 1) for box in (one, other)]
-    return both / (sum(areas) - both)
 
 
 def similarity(points: Points, places: Points = PLACES) -> Float[np.ndarray, "2 3"]:
