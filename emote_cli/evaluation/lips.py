@@ -149,7 +149,9 @@ def measure_lips(
     chance = chance_bound(ours.opening, theirs.opening, reach)
     lag_ms = number(place * 1000 / footage.fps, f"{still}, or it is shorter than a second")
     lost = f"not found: the best correlation is {height:.2f}, and chance reaches {chance:.2f}"
-    found["lips.lag_ms"] = lost if height < chance else lag_ms
+    if abs(place) == reach:
+        lost = f"not found: the lips agree best at {_REACH_S:g} s or beyond"
+    found["lips.lag_ms"] = lost if height < chance or abs(place) == reach else lag_ms
     should = find_closed(theirs.gap)
     found["lips.closed.precision"] = number(
         _share(widen(should | labelled | silent, near)[closed]), "the lips are never closed"

@@ -49,9 +49,11 @@ def measure_sync(footage: Footage) -> Findings:
     reason = "lips or sound stay still, or the video is shorter than 1.5 s"
     chance = chance_bound(opening, footage.heard, reach)
     lost = f"not found: the best correlation is {height:.2f}, and chance reaches {chance:.2f}"
+    if abs(place) == reach:
+        lost = f"not found: lips and sound agree best at {REACH_S:g} s or beyond"
     lag_ms = number(place * 1000 / footage.fps, reason)
     return {
         "sync.correlation": number(height, reason),
-        "sync.lag_ms": lost if height < chance else lag_ms,
+        "sync.lag_ms": lost if height < chance or abs(place) == reach else lag_ms,
         "sync.confidence": number(height - median, reason),
     }

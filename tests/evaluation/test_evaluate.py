@@ -109,6 +109,13 @@ def test_the_lag_to_the_sound_is_found_within_a_frame_or_not_told(lag_ms: int) -
     assert "not found" in str(measure(footage(heard=waves(77)))["sync.lag_ms"])
 
 
+@pytest.mark.parametrize("frames", [-17, 17])
+def test_a_lag_beyond_those_that_are_looked_for_is_not_told(frames: int) -> None:
+    assert "0.6 s or beyond" in str(measure(footage(heard=np.roll(footage().heard, frames)))["sync.lag_ms"])
+    far = np.roll(footage().jaw, frames - int(np.sign(frames)) * 3)
+    assert "0.48 s or beyond" in str(measure(footage(jaw=far, gap=far), footage())["lips.lag_ms"])
+
+
 def test_seams_of_unknown_length_are_found_in_both_halves_or_not_known() -> None:
     change = footage().change.copy()
     assert "not known" in str(measure(footage())["seams"])
