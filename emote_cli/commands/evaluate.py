@@ -180,7 +180,7 @@ def evaluate(
         show_set(of_set)
     if out is not None:
         with console.progress("reading frames again", report.count_frames(found), "frames") as advance:
-            paths = report.write_reports(found, out, advance, of_set)
+            paths = report.write_reports(found, out, advance, of_set, len(failed) + len(unmeasured))
         for path in paths:
             console.result(path)
     summary = {**medians(found), **of_set.numbers}

@@ -41,6 +41,7 @@ def as_html(
     strips: Mapping[Path, Strip] | None = None,
     folder: Path | None = None,
     of_set: OfSet | None = None,
+    n_failed: int = 0,
 ) -> str:
     """The page.
 
@@ -49,6 +50,7 @@ def as_html(
         strips: frames side by side, by video, of those that have them.
         folder: where the page lies; paths are told as seen from there.
         of_set: what was measured of all videos together.
+        n_failed: how many more there were that could not be measured.
     """
     by, order = rank(evaluations)
     ours, true = medians(evaluations), medians(truths_of(evaluations))
@@ -62,13 +64,12 @@ def as_html(
         "emote evaluate",
         style,
         tag("h1", "emote evaluate"),
-        _summary(evaluations, ours, true),
+        _summary(evaluations, ours, true, n_failed),
         tag("h2", "All measures"),
         _explanation(len(evaluations)),
         _measures(evaluations, ours, true),
-        _of_set(of_set) if of_set is not None else "",
-        tag("h2", "Clips, worst first"),
-        tag("p", f"Ordered by: {MEASURES[by].title} (", tag("code", by), ")."),
+        _of_set(of_set) if of_set is not None and (of_set.numbers or len(truths_of(order)) > 1) else "",
+        tag("h2", "Clips, worst first" if len(order) > 1 else "The clip"),
         _overview(order, names, by) if len(order) > 1 else "",
         clips,
     )
@@ -94,7 +95,10 @@ def tell(value: float | None, unit: str = "") -> str:
 
 
 def _summary(
-    evaluations: Sequence[Evaluation], ours: Mapping[str, float], true: Mapping[str, float]
+    evaluations: Sequence[Evaluation],
+    ours: Mapping[str, float],
+    true: Mapping[str, float],
+    n_failed: int,
 ) -> list[Element | str]:
     verdicts, n_truths = judge_all(ours, true), len(truths_of(evaluations))
     seconds = sum(each.footage.seconds for each in evaluations)
@@ -107,6 +111,13 @@ def _summary(
             f"{_count(len(evaluations), 'video')} of {seconds:.0f} s, measured {against} (protocol {PROTOCOL}).",
         ),
         tag("p", f"Made by {makers}.") if (makers := tell_makers(e.video for e in evaluations)) else "",
+        tag(
+            "p",
+            tag("b", f"{_count(n_failed, 'more video')} could not be measured:"),
+            " the command said why.",
+        )
+        if n_failed
+        else "",
         tag("h2", "What stands out"),
         tag(
             "p",
@@ -200,10 +211,13 @@ def _of_set(of_set: OfSet) -> list[Element]:
         title = measure.title[:1].upper() + measure.title[1:]
         recipe = tag("details", tag("summary", title), tag("p", measure.recipe), tag("code", name))
         made_of = of_set.samples.get(name) or of_set.not_measured.get(name, "")
-        cells = (tell(of_set.numbers.get(name)), measure.good, made_of)
-        rows.append(tag("tr", tag("th", recipe, scope="row"), [tag("td", cell) for cell in cells]))
-    titles = ["", "all videos", "good is", "made of"]
-    return [tag("h3", "The whole set against the true one"), _table(titles, rows, "measures")]
+        cells = (tell(of_set.numbers.get(name)), measure.good)
+        label = tag("th", recipe, tag("small", made_of), scope="row")
+        rows.append(tag("tr", label, [tag("td", cell) for cell in cells]))
+    return [
+        tag("h3", "The whole set against the true one"),
+        _table(["", "all videos", "good is"], rows, "set"),
+    ]
 
 
 def _table(titles: Sequence[str], rows: Sequence[Element], kind: str = "") -> Element:
@@ -221,7 +235,8 @@ def _overview(order: Sequence[Evaluation], names: Sequence[str], by: str) -> Ele
         rows.append(tag("tr", [tag("td", cell) for cell in cells]))
     more = f" Frames and curves below are of the worst {MOST_CLIPS}." if len(order) > MOST_CLIPS else ""
     table = _table(["", "clip", _title(by), "what stands out"], rows, "clips")
-    return tag("div", table, tag("p", more) if more else "")
+    ordered = tag("p", f"Ordered by: {MEASURES[by].title} (", tag("code", by), ").")
+    return tag("div", ordered, table, tag("p", more) if more else "")
 
 
 def _worst(evaluation: Evaluation, most: int = 3) -> list[tuple[str, Verdict]]:

@@ -70,6 +70,7 @@ def write_reports(
     folder: Path,
     on_frame: Callable[[int], object] = int,
     of_set: OfSet | None = None,
+    n_failed: int = 0,
 ) -> list[Path]:
     """Write all three files; returns their paths.
 
@@ -78,6 +79,8 @@ def write_reports(
         folder: made if need be.
         on_frame: called with the number of frames just done, of `count_frames`.
         of_set: what `measure_set` found; None measures it.
+        n_failed: how many more videos there were that could not be measured: a report that left them out in silence
+            would look better than it is.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -86,8 +89,8 @@ def write_reports(
     of_set = of_set or measure_set(evaluations, truths_of(evaluations))
     strips = {each.video: make_strip(each, on_frame) for each in shown_clips(evaluations)}
     contents = {
-        HTML_NAME: as_html(evaluations, strips, folder, of_set),
-        JSON_NAME: json.dumps(as_dict(evaluations, folder, of_set), indent=1) + "\n",
+        HTML_NAME: as_html(evaluations, strips, folder, of_set, n_failed),
+        JSON_NAME: json.dumps(as_dict(evaluations, folder, of_set) | {"failed": n_failed}, indent=1) + "\n",
         CSV_NAME: as_csv(evaluations, folder),
     }
     for name, text in contents.items():

@@ -85,10 +85,12 @@ def test_all_files_are_written_though_the_videos_are_gone(
     evaluations: list[Evaluation], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    paths = report.write_reports(evaluations, out)
+    paths = report.write_reports(evaluations, out, n_failed=2)
     assert sorted(path.name for path in paths) == ["metrics.csv", "metrics.json", "report.html"]
     texts = {path.name: path.read_text() for path in paths}
     assert json.loads(texts["metrics.json"])["median"] == pytest.approx(medians(evaluations))
     assert texts["report.html"].count("No frames: a.mp4 cannot be read again") == 2
+    assert "2 more videos could not be measured" in texts["report.html"]
+    assert json.loads(texts["metrics.json"])["failed"] == 2
     assert all(str(tmp_path) not in text for text in texts.values())
     assert report.compare(out / "metrics.json", out / "metrics.json")[0][0] == "lips.correlation"
