@@ -82,8 +82,36 @@ def test_who_goes_that_way(monkeypatch):
     assert asked == ["ours"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "channels", "side", "groups", "dtype", "ours"),
+    [
+        (12, 64, 16, 32, torch.float32, True),  # small16, mini
+        (12, 192, 16, 32, torch.float32, True),
+        (12, 128, 8, 32, torch.float32, True),
+        (12, 256, 8, 32, torch.float32, False),  # torch reads eight at a time
+        (12, 256, 8, 32, torch.bfloat16, True),
+        (12, 128, 4, 32, torch.float32, False),  # too few
+        (5, 16, 16, 8, torch.float32, False),  # tiny
+        (5, 32, 8, 8, torch.float32, False),
+        (12, 64, 32, 32, torch.float32, False),  # torch reads whole rows
+        (16, 192, 16, 32, torch.float32, False),  # too large for the cache
+        (1, 64, 64, 8, torch.bfloat16, True),  # the Painter: as before, to the bit
+    ],
+)
+@torch.no_grad()
+def test_our_way_is_for_sizes_where_it_was_measured_to_be_faster(
+    rows: int, channels: int, side: int, groups: int, dtype: torch.dtype, ours: bool, monkeypatch
+):
+    asked: list[str] = []
+    maps = torch.zeros(rows, channels, side, side, dtype=dtype).to(memory_format=torch.channels_last)
+    monkeypatch.setattr(module, "normalize_on_cpu", lambda *_: asked.append("ours") or maps)
+    GroupNorm(groups, channels).to(dtype)(maps)
+    assert bool(asked) == ours
+
+
 def test_a_cpu_goes_its_own_way_but_in_training(monkeypatch):
-    layer, maps = GroupNorm(6, 24), maps_of(torch.bfloat16)
+    layer = GroupNorm(32, 64).bfloat16()
+    maps = torch.randn(12, 64, 8, 8).bfloat16().to(memory_format=torch.channels_last)
     asked: list[str] = []
     monkeypatch.setattr(module, "normalize_on_cpu", lambda *_: asked.append("ours") or maps)
     layer(maps.contiguous())
