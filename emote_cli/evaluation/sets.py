@@ -51,6 +51,7 @@ ALL_MEASURES = {**MEASURES, **SET_MEASURES}
 """Of one video, and of a set."""
 
 _MISSING = "not measured: emote download metrics"
+_NETWORKS = {"fid": "inception", "fvd": "i3d", "efid.blendshapes": ""}
 _UNITS = {"fid": "frames", "fvd": "pieces of 16 frames", "efid.blendshapes": "frames"}
 
 Rows = Float[np.ndarray, "rows d"]
@@ -85,7 +86,11 @@ def measure_set(ours: Sequence[Evaluation], true: Sequence[Evaluation], force_sm
         if not true:
             of_set.not_measured[name] = "there are no true videos to compare with: --truth FOLDER"
         elif not mine.videos or not theirs.videos:
-            of_set.not_measured[name] = _MISSING
+            looked = all(
+                _NETWORKS[name] in each.features.networks for each in (*ours, *true) if each.features
+            )
+            there = looked and any(each.features for each in ours)
+            of_set.not_measured[name] = f"there are no {_UNITS[name]} with a face" if there else _MISSING
         else:
             told = f"{mine.told(_UNITS[name])} against {theirs.told(_UNITS[name])} of true ones"
             small = mine.small or theirs.small
