@@ -2,6 +2,7 @@
 
 Faces are found by MediaPipe in every frame. A square around the first face (1.7 times its box, as `emote animate` cuts it out),
 scaled to 256x256, is the window in which pictures are looked at; it moves only where the face leaves it.
+Ten minutes of 256x256 at 25 fps take 260 CPU seconds and 0.55 GB; one minute takes 28 s and 0.48 GB.
 """
 
 from __future__ import annotations
