@@ -115,7 +115,7 @@ def _joined(
 
 
 def can_merge(queries: Heads) -> bool:
-    """Whether sums of exponentials are to be had: not in training, nor in a compiled graph."""
+    """Whether sums of exponentials are to be had: not in training, nor in a compiled graph (not tried)."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
     return _tells_weight(queries.device.type, queries.dtype, queries.shape[-1])

@@ -2,6 +2,7 @@
 
 import weakref
 
+import count_work
 import pytest
 import torch
 from golden_models import WORST, read_shapes
@@ -202,3 +203,10 @@ def test_peak_of_a_step(monkeypatch):
     WORST["GB that hallo needs in bf16, and with --low-memory"] = (needed.whole / 1e9, needed.low / 1e9)
     assert 6e9 < needed.whole < 8e9
     assert needed.low < needed.whole - 1.5e9
+
+
+def test_work_of_a_frame_is_what_was_counted_in_a_run():
+    """`emote bench` on an H200: sd15 21.67 TFLOP per frame in `fast`, with the portrait."""
+    steps, guided, tflop = count_work.count("sd15")["fast"]
+    assert (steps, guided) == (10, 5)
+    assert tflop == pytest.approx(21.67, rel=0.02)
