@@ -111,12 +111,16 @@ def choose_precision(name: str, device: torch.device, stored: bool = False, half
 COMPILED = (TransformerBlock, TemporalBlock, AudioModuleBlock)
 """Blocks that are compiled: few forms, each of which serves many sites, so it takes seconds and not minutes."""
 
+COMPILED_LEVELS = 2
+"""Finest levels in which blocks are compiled: there maps are large, and most of the time goes. Hallo's network (small,
+on two busy cores) took 74 s for 12 graphs; with all four levels 150 s were measured before."""
+
 FORMS = 64
 """Most forms of one block: widths, sizes of maps, with a reference and without."""
 
 
 def compile_blocks(model: Emo) -> None:
-    """Have torch compile the blocks that repeat in the network, each form at its first call.
+    """Have torch compile the blocks that repeat in the network's finest levels, each form at its first call.
 
     Raises:
         DeviceError: (at that call) there is no compiler for this device.
@@ -126,9 +130,11 @@ def compile_blocks(model: Emo) -> None:
     from torch._inductor.exc import InductorError
 
     torch._dynamo.config.recompile_limit = max(FORMS, torch._dynamo.config.recompile_limit)
-    for block in model.backbone.modules():
-        if isinstance(block, COMPILED):
-            block.compile(dynamic=False)
+    for level in model.backbone.levels():
+        if level.depth < COMPILED_LEVELS:
+            for block in level.modules():
+                if isinstance(block, COMPILED):
+                    block.compile(dynamic=False)
     step = model.backbone.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:

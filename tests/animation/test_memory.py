@@ -11,7 +11,7 @@ from small_models import build, paper_settings
 from emote_cli.animation import memory, runtime
 from emote_cli.animation.animator import AnimateOptions, Animator, Tuning
 from emote_cli.animation.background import finish_in_background
-from emote_cli.animation.device import COMPILED, Precision, choose_precision
+from emote_cli.animation.device import COMPILED, Precision, choose_precision, compile_blocks
 from emote_cli.animation.memory import (
     LARGE,
     Guard,
@@ -326,6 +326,18 @@ def test_compiling_is_asked_for_and_its_failure_is_named(monkeypatch, speech, po
     assert len(asked) == 2 * n_blocks
     assert {kind for kind, _ in asked} <= set(COMPILED)
     assert all(how == {"dynamic": False} for _, how in asked)
+
+
+def test_coarse_levels_are_not_compiled(monkeypatch):
+    """Their blocks are many forms, and take little of the time."""
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda block, **_: asked.append(block))
+    with torch.device("meta"):
+        model = Emo(load_preset("hallo"))
+    compile_blocks(model)
+    levels = {level.depth: list(level.modules()) for level in model.backbone.down_blocks}
+    compiled = [any(block is layer for block in asked for layer in levels[depth]) for depth in range(4)]
+    assert compiled == [True, True, False, False]
 
 
 def test_parts_can_be_moved_in_inference_mode():
