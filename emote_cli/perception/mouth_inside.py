@@ -39,6 +39,8 @@ _WHITE_ABOVE, _LOWER_HALF = 0.4, 0.4
 """Teeth that are so much rarer above than below are the lower ones, from this share of the gap down."""
 LEAST_BLUR_PX, _MOST_BLUR_PX = 0.6, 6.0
 """A face so sharp is blurred by nothing; one more blurred is not believed."""
+_LEAN_DEG = (30.0, 45.0)
+"""A face that leans farther is left to the Painter, little by little."""
 _AROUND_EYE_MM = 3.0
 
 Points = Float[np.ndarray, "478 2"]
@@ -71,8 +73,15 @@ def find_teeth(picture: Pixels, points: Points) -> Teeth:
     light, red, _ = np.moveaxis(_lab_at(picture, inside) - np.median(_lab_at(picture, lips[None]), 1), -1, 0)
     white = (red < -5) & (light > -8)
     gap_mm = float(measure_gap(points)) / millimeter(points)
-    share = _ramp(gap_mm, _OWN_MM) * _ramp(float(white.mean()), _WHITE)
+    share = _ramp(gap_mm, _OWN_MM) * _ramp(float(white.mean()), _WHITE) * _upright(points)
     return Teeth(share, bool(white[:3].mean() < _WHITE_ABOVE * white[4:].mean()))
+
+
+def _upright(points: Points) -> float:
+    """1 for a face that stands, 0 for one that lies: a mouth is drawn from above to below in the picture."""
+    across = points[263] - points[33]
+    lean_deg = math.degrees(math.atan2(abs(float(across[1])), float(across[0])))
+    return 1 - _ramp(lean_deg, _LEAN_DEG)
 
 
 def _ramp(value: float, ends: tuple[float, float]) -> float:
@@ -93,18 +102,14 @@ def measure_blur(picture: Pixels, points: Points) -> float:
         picture: with a face.
         points: its landmarks, in pixels.
     """
-    gray, around = (
-        cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32),
-        _AROUND_EYE_MM * millimeter(points),
-    )
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    around = _AROUND_EYE_MM * millimeter(points)
     blurs = []
     for upper, lower, _ in EYES:
         edge = points[[*upper, *lower]]
-        (x0, y0), (x1, y1) = (
-            np.maximum(edge.min(0) - around, 0).astype(int),
-            (edge.max(0) + around).astype(int),
-        )
-        eye = gray[y0 : y1 + 1, x0 : x1 + 1]
+        x0, y0 = np.maximum(edge.min(0) - around, 0).astype(int)
+        x1, y1 = np.maximum(edge.max(0) + around + 1, 0).astype(int)
+        eye = gray[y0:y1, x0:x1]
         if min(eye.shape) < 2:
             continue
         steepest = float(np.percentile(np.hypot(*np.gradient(eye)), 99))
@@ -132,7 +137,7 @@ def show_inside(
     softness = max(SOFTNESS, blur_px)
     box = find_box(inside, softness)
     wider_mm = float(measure_gap(now) - measure_gap(rest)) / millimeter(rest)
-    new = SKETCHED * _ramp(wider_mm, _WIDER_MM)
+    new = SKETCHED * _ramp(wider_mm, _WIDER_MM) * _upright(rest)
     alpha = (cv2.GaussianBlur(inside, (0, 0), softness)[box] * max(teeth.share, new))[..., None]
     mouth = draw_mouth(now, rest, box) * find_light(moved)
     if blur_px > LEAST_BLUR_PX:

@@ -11,7 +11,7 @@ from emote_cli.model.painter import VIEW, Painter
 from emote_cli.perception import mouth_inside
 from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.perception.motion_latents import mean_face
-from emote_cli.perception.mouth_inside import find_teeth, measure_blur
+from emote_cli.perception.mouth_inside import LEAST_BLUR_PX, find_teeth, measure_blur
 from emote_cli.training.pairs import cut
 
 INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
@@ -142,3 +142,22 @@ def test_a_sketch_is_no_sharper_than_the_face() -> None:
         return float(np.abs(np.diff(column.mean(-1))).max())
 
     assert steepest(blurred) < 0.6 * steepest(picture)
+
+
+def test_the_blur_of_a_face_that_is_not_in_the_picture_is_not_guessed() -> None:
+    picture, rest, _ = face()
+    for down in (-400, 400):
+        assert measure_blur(picture, rest + np.array([0, down], np.float32)) == LEAST_BLUR_PX
+
+
+def test_the_mouth_of_a_face_that_lies_is_left_to_the_painter(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, smile, opened = smiling()
+    turned = np.ascontiguousarray(np.rot90(picture))
+    lying, opened = (
+        np.stack([p[:, 1], picture.shape[1] - 1 - p[:, 0]], -1).astype(np.float32) for p in (smile, opened)
+    )
+    moving = MovingPortrait(turned, lying, Painter())
+    assert moving.teeth.share == 0
+    frame = moving.draw(opened)
+    monkeypatch.setattr(mouth_inside, "SKETCHED", 0)
+    assert np.array_equal(frame, moving.draw(opened))
