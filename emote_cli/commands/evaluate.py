@@ -95,7 +95,7 @@ def evaluate(
         bool,
         typer.Option(
             "--force-small",
-            help="Measure FID, FVD and E-FID of fewer than 50 videos, too, where they mean little.",
+            help="Measure FID, FVD and E-FID of small sets, too (below 500 samples or 50 videos).",
             rich_help_panel=_OUTPUT,
         ),
     ] = False,

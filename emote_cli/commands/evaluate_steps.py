@@ -81,7 +81,7 @@ def measure(
     from emote_cli.errors import EmoteError
     from emote_cli.evaluation.batch import evaluate_all
 
-    frames = {request: request.count_frames() for request in requests}
+    frames = {request: _count_frames(request) for request in requests}
     answers: dict[Request, Evaluation | EmoteError] = {}
     with console.progress("measuring", sum(frames.values()), "frames") as advance:
         counted = _Counter(advance)
@@ -93,6 +93,16 @@ def measure(
     if not found:
         raise next(iter(errors.values()))
     return found, [f"not measured: {each.video}: {error.message}" for each, error in errors.items()]
+
+
+def _count_frames(request: Request) -> int:
+    """Frames that will be watched; none of a video that cannot be read, which is told when its turn comes."""
+    from emote_cli.errors import InputError
+
+    try:
+        return request.count_frames()
+    except InputError:
+        return 0
 
 
 class _Counter:

@@ -52,7 +52,7 @@ class Request:
 
         Raises:
             InputError: a video is missing, or unreadable.
-        WeightsError: a fetched network is damaged.
+            WeightsError: a fetched network is damaged.
         """
         frames = sum(probe(path).n_frames or 0 for path in (self.video, self.truth) if path is not None)
         return frames * (2 if any_fetched() else 1)
@@ -131,11 +131,13 @@ def evaluate_all(
     """
     here = workers is None and ray is None
     measure_one = _Measure(on_frame) if here else _Measure()
-    asked = {request.on_any_machine(): request for request in requests}
+    asked: dict[Request, list[Request]] = {}  # one file under two names is measured once
+    for request in dict.fromkeys(requests):
+        asked.setdefault(request.on_any_machine(), []).append(request)
     with contextlib.closing(spread(measure_one, list(asked), workers, ray)) as answers:
         for job, answer in answers:
-            request = asked[job]
-            yield request, _named(answer, request) if isinstance(answer, Evaluation) else as_error(answer)
+            for request in asked[job]:
+                yield request, _named(answer, request) if isinstance(answer, Evaluation) else as_error(answer)
 
 
 def _named(answer: Evaluation, request: Request) -> Evaluation:

@@ -30,14 +30,24 @@ def test_processes_give_the_same_numbers(faces: Path) -> None:
 
 def test_one_that_fails_stops_no_other(faces: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "gray.mp4", np.full((3, 64, 64, 3), 90, np.uint8), 25)
-    line = [tmp_path / "gray.mp4", faces / "one.mp4", "--out", tmp_path / "out"]
+    (tmp_path / "text.mp4").write_text("no video")
+    line = [tmp_path / "text.mp4", tmp_path / "gray.mp4", faces / "one.mp4", "--out", tmp_path / "out"]
     result = CliRunner().invoke(app, ["evaluate", *map(str, line)])
     assert result.exit_code == 1
     assert "not measured" in result.stderr
     assert "no face in any of the 3 frames" in result.stderr
+    assert f"not measured: {tmp_path / 'text.mp4'}: " in result.stderr
     measured = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert [Path(row["video"]).name for row in measured["videos"]] == ["one.mp4"]
     assert list((tmp_path / "out" / CACHE).glob("one-*.npz"))
+
+
+def test_one_file_under_two_names_is_told_under_both(faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(faces)
+    videos = [Path("one.mp4"), faces / "one.mp4"]
+    answers = dict(evaluate_all(requests_for(videos)))
+    assert [each.video for each in answers] == videos
+    assert [answer.video for answer in answers.values() if isinstance(answer, Evaluation)] == videos
 
 
 def test_all_files_are_looked_for_before_any_is_watched(faces: Path, tmp_path: Path) -> None:
