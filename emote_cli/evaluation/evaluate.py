@@ -21,7 +21,7 @@ from emote_cli.media.ffmpeg import require_file
 from emote_cli.media.image import read_image
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
 from emote_cli.perception.sface import SFace
-from emote_cli.zoo.locate import home, locate_bundled
+from emote_cli.zoo.locate import locate_bundled, locate_metric
 
 SFACE_NAME = "face_recognition_sface_2021dec.onnx"
 PROTOCOL = 3
@@ -140,11 +140,13 @@ def measure(
 
 
 def open_sface(path: Path | None = None) -> SFace | None:
-    """SFace, from its file or from where `emote download metrics` puts it; None where it was not fetched."""
-    if path is not None:
-        return SFace(path)
-    fetched = home("metrics") / SFACE_NAME
-    return SFace(fetched) if fetched.is_file() else None
+    """SFace, from its file or from where `emote download metrics` puts it; None where it was not fetched.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    found = path or locate_metric(SFACE_NAME)
+    return None if found is None else SFace(found)
 
 
 def watch_or_load(
@@ -156,7 +158,7 @@ def watch_or_load(
         InputError: it cannot be read, or shows no face.
     """
     require_file(path, "video")
-    recipe = f"{PROTOCOL} {'sface' if sface else ''}"
+    recipe = f"{PROTOCOL} {sface.key if sface else ''}"
     footage = make_or_load(Footage, lambda: watch(path, sface, on_frame), path, recipe, keep)
     require_face(footage, path)
     return footage

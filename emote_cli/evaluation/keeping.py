@@ -35,8 +35,9 @@ def make_or_load(
     if folder is None:
         return make()
     stat = video.stat()
-    key = f"{recipe} {video.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-    path = folder / f"{video.stem[:60]}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
+    told = f"{recipe} {video.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    key = hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()  # names no folder
+    path = folder / f"{video.stem[:60]}-{key[:12]}.npz"
     found = load(kind, path, key)
     if found is None:
         found = make()

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emote_cli.errors import WeightsError
+from emote_cli.files import sha256_once
 from emote_cli.types import Face, Pixels
 
 # Where SFace wants both eyes, the nose tip and the corners of the mouth in its 112x112 picture.
@@ -28,6 +29,9 @@ class SFace:
 
     Args:
         path: its ONNX file.
+
+    Attributes:
+        key: which network it is: the sha256 of its file.
 
     Raises:
         WeightsError: the file is missing or unreadable.
@@ -47,6 +51,7 @@ class SFace:
             ) from error
         finally:
             cv2.utils.logging.setLogLevel(level)
+        self.key = sha256_once(path)
 
     def embed(self, pixels: Pixels, face: Face) -> Float[np.ndarray, " d"]:
         """Compute the embedding of a face, a vector of length 1."""

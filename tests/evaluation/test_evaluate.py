@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import measure_mini
 import numpy as np
@@ -10,12 +11,14 @@ from made_up_footage import FPS, FRAMES, footage, waves
 from typer.testing import CliRunner
 
 from emote_cli.cli import app
-from emote_cli.errors import InputError, SettingsError
-from emote_cli.evaluation import report
+from emote_cli.errors import InputError, SettingsError, WeightsError
+from emote_cli.evaluation import evaluate, report
 from emote_cli.evaluation.evaluate import MEASURES, find_truth, measure
 from emote_cli.evaluation.findings import amplitude, chance_bound, correlate, correlate_shifted, find_peak
 from emote_cli.evaluation.lips import find_closed
 from emote_cli.evaluation.thresholds import read_threshold
+from emote_cli.zoo.locate import home
+from emote_cli.zoo.lock import Locked, write_lock
 
 
 def numbers(**changes: object) -> dict[str, float]:
@@ -170,3 +173,29 @@ def test_the_best_of_all_lags_passes_by_chance_once_in_a_hundred_times() -> None
     found = [find_peak(correlate_shifted(a, b, 15))[1] > chance_bound(a, b, 15) for a, b in pairs]
     assert np.mean(found) <= 0.03
     assert chance_bound(curves[0], curves[0], 15) < 0.5
+
+
+def test_what_was_kept_is_of_one_sface_and_names_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, watched = tmp_path / "private" / "a.mp4", []
+    video.parent.mkdir()
+    video.touch()
+    monkeypatch.setattr(evaluate, "watch", lambda *given: watched.append(given) or footage())
+    for key in ("one", "two", "one"):
+        evaluate.watch_or_load(video, SimpleNamespace(key=key), tmp_path / "kept")  # type: ignore[arg-type]
+    assert [sface.key for _, sface, _ in watched] == ["one", "two"]
+    for path in (tmp_path / "kept").iterdir():
+        with np.load(path) as kept:
+            assert "private" not in str(kept["key"])
+
+
+def test_a_damaged_sface_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert evaluate.open_sface() is None
+    folder = home("metrics")
+    folder.mkdir(parents=True)
+    (folder / evaluate.SFACE_NAME).write_bytes(b"cut off")
+    write_lock(folder, "metrics", {evaluate.SFACE_NAME: Locked("a/b", "c", "d", "e", "f", 1000, 0)})
+    with pytest.raises(WeightsError, match="damaged"):
+        evaluate.open_sface()
