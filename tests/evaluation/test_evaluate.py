@@ -73,14 +73,30 @@ def test_curves_are_compared_where_both_are_known() -> None:
 
 
 def test_thresholds_are_read_and_kept() -> None:
-    assert read_threshold("seams<=1.1", MEASURES).failure({"seams": 1.05}, {}) is None
-    assert "required" in str(read_threshold("seams <= 1.1", MEASURES).failure({"seams": 1.2}, {}))
+    assert read_threshold("seams<=1.1", MEASURES).failure([{"seams": 1.05}], {}) is None
+    assert "required" in str(read_threshold("seams <= 1.1", MEASURES).failure([{"seams": 1.2}], {}))
     assert "not measured: why" in str(
-        read_threshold("identity.median>0.9", MEASURES).failure({}, {"identity.median": "why"})
+        read_threshold("identity.median>0.9", MEASURES).failure([{}], {"identity.median": "why"})
     )
     for wrong in ("seams", "seam<=1", "seams==1", "seams<=1.1.1"):
         with pytest.raises(SettingsError):
             read_threshold(wrong, MEASURES)
+
+
+def test_half_of_the_videos_must_have_a_required_number() -> None:
+    bound = read_threshold("seams<=1.1", MEASURES)
+    few = bound.failure([{"seams": 1.0}] + 9 * [{}], {})
+    assert few == "seams was measured in 1 of 10 videos"
+    assert bound.failure([{"seams": 1.0}, {}], {}) is None
+    assert bound.failure([{"seams": 1.0}, {"seams": 1.4}], {}) == "seams is 1.200, required <= 1.1"
+
+
+def test_required_lags_do_not_cancel_each_other() -> None:
+    lags = [{"sync.lag_ms": lag} for lag in (300.0, -300.0)]
+    assert read_threshold("sync.lag_ms<=40", MEASURES).failure(lags, {}) == (
+        "sync.lag_ms is 300.000 away from 0, required <= 40"
+    )
+    assert read_threshold("sync.lag_ms>=-40", MEASURES).failure(lags, {}) is None, "the sign asks for it"
 
 
 def test_a_folder_of_true_videos_goes_by_names(tmp_path: Path) -> None:
@@ -180,7 +196,7 @@ def test_what_was_kept_is_of_one_sface_and_names_no_folder(
 ) -> None:
     video, watched = tmp_path / "private" / "a.mp4", []
     video.parent.mkdir()
-    video.touch()
+    video.write_text("a video")
     monkeypatch.setattr(evaluate, "watch", lambda *given: watched.append(given) or footage())
     for key in ("one", "two", "one"):
         sface = object.__new__(SFace)  # its file is not in every checkout

@@ -104,8 +104,8 @@ def test_the_report_the_thresholds_and_the_comparison_know_them(tmp_path):
     assert rows["fid"][0] == pytest.approx(of_set.numbers["fid"])
     assert np.isnan(rows["fid"][1])
     bound = read_threshold("fid<=0.01", ALL_MEASURES)
-    assert "required <= 0.01" in str(bound.failure(of_set.numbers, of_set.not_measured))
-    assert "too small" in str(bound.failure({}, measure_set(ours, true).not_measured))
+    assert "required <= 0.01" in str(bound.failure([of_set.numbers], of_set.not_measured))
+    assert "too small" in str(bound.failure([{}], measure_set(ours, true).not_measured))
     assert not set(MEASURES) & NAMES
     with pytest.raises(SettingsError, match="no measure 'fdi'"):
         read_threshold("fdi<=1", ALL_MEASURES)
