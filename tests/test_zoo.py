@@ -15,6 +15,7 @@ from emote_cli.zoo.locate import (
     locate_bundled,
     locate_separator,
     newest_ema,
+    resolve_model,
     verify_sha256,
 )
 from emote_cli.zoo.lock import Locked, fault, model_of, read_lock, write_lock
@@ -256,3 +257,16 @@ def test_the_separator_lies_with_a_model_or_with_hallo(tmp_path, monkeypatch):
     for place in (tmp_path / "hub" / "hallo", tmp_path / "own"):
         write(place / "audio_separator" / "Kim_Vocal_2.onnx", b"1" * 11)
         assert locate_separator(tmp_path / "own") == place / "audio_separator" / "Kim_Vocal_2.onnx"
+
+
+def test_a_known_name_is_no_folder_that_happens_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mini", "own"):
+        (tmp_path / name).mkdir()
+    assert [resolve_model(name) for name in ("mini", "own", "gone")] == [
+        "mini",
+        str(tmp_path / "own"),
+        "gone",
+    ]

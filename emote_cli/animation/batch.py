@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from emote_cli.animation.job import Job
-from emote_cli.animation.provenance import inputs_and_settings, job_like, read_making
+from emote_cli.animation.provenance import inputs_and_settings, is_same_making, job_like, read_making
 from emote_cli.animation.render import check, number_faces, render, tuning_of
 from emote_cli.animation.table import Row, resolve_paths
 from emote_cli.errors import EmoteError, InputError, OutputError
 from emote_cli.jobs.ray import map_jobs_ray
+from emote_cli.zoo.locate import resolve_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class MakeOne:
         like: settings of all jobs come from this video.
         named: which of the values were given by the user.
         anywhere: whether outputs may lie outside of that folder.
+        places: where models lie on any machine, by what the user calls them; a video's making holds the latter.
         on_frame: called with the number of frames just written.
     """
 
@@ -51,6 +53,7 @@ class MakeOne:
     like: Path | None = None
     named: frozenset[str] = frozenset()
     anywhere: bool = False
+    places: Mapping[str, str] = field(default_factory=dict)
     on_frame: Callable[[int], object] = field(default=int)
 
     def __call__(self, row: Row) -> Outcome:
@@ -64,7 +67,8 @@ class MakeOne:
             job = job_like(self.like, {**self.base, **values}, {*self.named, *values})
             if _is_finished(job):
                 return Outcome(output, "there")
-            plan = check(job)
+            plan = check(replace(job, model=self.places.get(job.model, job.model)))
+            plan = replace(plan, job=job)
             number_faces(plan)
             animator = load_once(plan.model, job.device, job.dtype, tuning_of(plan))
             return Outcome(render(plan, self.on_frame, animator), "made", warnings=plan.warnings)
@@ -93,9 +97,8 @@ class MakeOne:
     def on_any_machine(self) -> MakeOne:
         """Copy it with paths that are right in any folder of any machine that sees the same files."""
         base = {**self.base, "output": (self.base.get("output") or Path()).resolve()}
-        if Path(str(base.get("model"))).exists():
-            base["model"] = str(Path(str(base["model"])).resolve())
-        return replace(self, base=base, like=self.like and self.like.resolve())
+        places = {model: resolve_model(model) for model in (base.get("model"),) if model is not None}
+        return replace(self, base=base, like=self.like and self.like.resolve(), places=places)
 
 
 def make_all(
@@ -161,5 +164,6 @@ def _is_finished(job: Job) -> bool:
         made = read_making(job.output)
     except InputError:
         return False
-    wanted = inputs_and_settings(job)
-    return all(made.get(key) == value for key, value in wanted.items())
+    if not is_same_making(made, inputs_and_settings(job)):
+        return False
+    return resolve_model(made["settings"]["model"]) == resolve_model(job.model)

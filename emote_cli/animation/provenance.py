@@ -62,6 +62,28 @@ def inputs_and_settings(job: Job) -> dict[str, Any]:
     }
 
 
+def is_same_making(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a video was made as wanted; files and models count by what they are, not by where they lay.
+
+    Args:
+        made: from `read_making`.
+        wanted: the part of a making that counts, of `inputs_and_settings` at least; names of models alone do not
+            tell their weights apart.
+    """
+    there = _without_folders(made)
+    return all(there.get(key) == value for key, value in _without_folders(wanted).items())
+
+
+def _without_folders(making: Mapping[str, Any]) -> dict[str, Any]:
+    told, settings = dict(making), making.get("settings")
+    if isinstance(settings, Mapping):
+        told["settings"] = {**settings, "model": Path(str(settings.get("model"))).name}
+    for name in ("portrait", "audio"):
+        if isinstance(file := making.get(name), Mapping):
+            told[name] = file.get("sha256")
+    return told
+
+
 def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | None) else str(value)
 

@@ -11,7 +11,13 @@ from typing import Any, cast
 from emote_cli.animation.batch import load_once
 from emote_cli.animation.job import Job
 from emote_cli.animation.options import DeviceName
-from emote_cli.animation.provenance import MADE_BY, inputs_and_settings, read_making, weights_hash
+from emote_cli.animation.provenance import (
+    MADE_BY,
+    inputs_and_settings,
+    is_same_making,
+    read_making,
+    weights_hash,
+)
 from emote_cli.animation.render import check, render, tuning_of
 from emote_cli.errors import DeviceError, EmoteError, InputError, OutputError, WeightsError
 from emote_cli.evaluation.batch import Request, as_error
@@ -19,7 +25,7 @@ from emote_cli.evaluation.holdout import RENDERS, Clip, write_inputs
 from emote_cli.files import only_writer
 from emote_cli.jobs.spread import spread
 from emote_cli.settings import ModelSettings
-from emote_cli.zoo.locate import find_model
+from emote_cli.zoo.locate import find_model, resolve_model
 
 _FATAL = (DeviceError, OutputError, WeightsError)
 """What goes wrong with one clip and would with all others."""
@@ -30,10 +36,11 @@ class Maker:
     """The function from a clip to its render; the same here and on a cluster.
 
     Attributes:
-        model: name of the model, or its folder.
+        model: name of the model, or its folder, as the user gives it; the videos say it, too.
         device: where to run.
         weights: hash of the model's weights.
         settings: of the model.
+        place: where the model lies on any machine; None: `model` is right here.
         on_frame: called with the number of frames just written.
     """
 
@@ -41,6 +48,7 @@ class Maker:
     device: str
     weights: str
     settings: ModelSettings
+    place: str | None = None
     on_frame: Callable[[int], object] = field(default=int)
 
     @classmethod
@@ -83,11 +91,11 @@ class Maker:
         if not clip.render.exists():
             return False
         write_inputs(clip)
-        made: dict[str, Any] = {}
-        with contextlib.suppress(InputError):
-            made = read_making(clip.render)
         wanted = {**inputs_and_settings(self.job(clip)), "weights_sha256": self.weights, "made_by": MADE_BY}
-        if any(made.get(key) != value for key, value in wanted.items()):
+        made = False
+        with contextlib.suppress(InputError):
+            made = is_same_making(read_making(clip.render), wanted)
+        if not made:
             raise OutputError(
                 f"{clip.render} was made by another model, version or setting, or of another clip",
                 hint="choose another folder with --out, or remove that video to make it anew",
@@ -96,12 +104,13 @@ class Maker:
 
     def on_any_machine(self) -> Maker:
         """The same with paths that are right in any folder of any machine that sees the same files."""
-        return replace(self, model=str(Path(self.model).resolve())) if Path(self.model).exists() else self
+        return replace(self, place=resolve_model(self.model))
 
     def __call__(self, clip: Clip) -> tuple[str, ...]:
         """Make the render, and say what may make it poor, a line each."""
         write_inputs(clip)
-        plan = check(self.job(clip))
+        job = self.job(clip)
+        plan = replace(check(replace(job, model=self.place or self.model)), job=job)
         animator = load_once(plan.model, plan.job.device, plan.job.dtype, tuning_of(plan))
         render(plan, self.on_frame, animator)
         return plan.warnings

@@ -124,6 +124,15 @@ def find_model(model: str) -> tuple[Path | None, ModelSettings]:
     return folder, load_preset(model) if folder is None else load_settings(folder / SETTINGS_NAME)
 
 
+def resolve_model(model: str) -> str:
+    """Name a model so that it is found from any folder of any machine that sees the same files.
+
+    A known name stays as it is, whatever the current folder holds; so does what is not there.
+    """
+    path = Path(model).expanduser()
+    return str(path.resolve()) if model not in KNOWN_MODELS and path.exists() else model
+
+
 def unknown_model(name: str, known: tuple[str, ...], more: str = "") -> WeightsError:
     """Make the error for a name that is not in `known`, with the nearest that is.
 

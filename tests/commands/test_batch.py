@@ -7,7 +7,10 @@ import shutil
 import pytest
 from command_line import emote, fails
 
+from emote_cli.animation.provenance import read_making
 from emote_cli.media.video import probe, read_frames
+from emote_cli.model.checkpoint import random_model, save_model
+from emote_cli.settings import load_preset
 
 
 def test_a_batch_loads_the_model_once_and_outlives_a_bad_job(fake, here, portrait_path, tiny_speech):
@@ -46,12 +49,18 @@ def test_a_batch_on_a_cluster_runs_the_same_function(fake, here, portrait_path, 
             yield job, pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(function))(job)))
 
     monkeypatch.setattr("emote_cli.animation.batch.map_jobs_ray", map_jobs_ray)
-    result = emote("animate", "--batch", "jobs.csv", "--model", "tiny", "--ray", "here:1", "--device", "cpu")
+    (here / "models/own").mkdir(parents=True)
+    save_model(random_model(load_preset("tiny")), here / "models/own")
+    line = ("animate", "--batch", "jobs.csv", "--model", "models/own", "--device", "cpu")
+    result = emote(*line, "--ray", "here:1")
     assert result.exit_code == 1
     assert asked == [("here:1", False)]
     assert result.stdout == f"{here / 'one.tiny-speech.mp4'}\n"
     assert "warning: jobs.csv, line 3: image" in result.stderr
     assert probe(here / "one.tiny-speech.mp4").has_audio
+    assert read_making(here / "one.tiny-speech.mp4")["settings"]["model"] == "models/own"
+    monkeypatch.chdir(here)
+    assert "0 made, 1 already there, 1 failed" in emote(*line).stderr
     assert emote("animate", portrait_path, tiny_speech, "--ray", "local").exit_code == 2
 
 

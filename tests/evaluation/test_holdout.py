@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from emote_cli.animation.provenance import MADE_BY, weights_hash
+from emote_cli.animation.provenance import MADE_BY, read_making, weights_hash
 from emote_cli.cli import app
 from emote_cli.data.manifest import ClipRecord, write_records
 from emote_cli.errors import (
@@ -28,6 +28,8 @@ from emote_cli.evaluation.renders import Maker, make_renders, only_maker
 from emote_cli.media.audio import read_audio
 from emote_cli.media.image import read_image
 from emote_cli.media.video import probe, read_frames, write_video
+from emote_cli.model.checkpoint import random_model, save_model
+from emote_cli.settings import load_preset
 from emote_cli.training.run_folder import read_data_settings
 from emote_cli.zoo.locate import locate_bundled
 
@@ -214,12 +216,16 @@ def test_a_cluster_runs_the_same_function(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("emote_cli.jobs.ray.map_jobs_ray", map_jobs_ray)
     clips = find_clips(faces, Path("out")).clips
-    answers: dict[Clip, tuple[str, ...] | EmoteError] = dict(
-        make_renders(clips, Maker.of("tiny", "cpu"), ray="here:1")
-    )
+    (tmp_path / "models/own").mkdir(parents=True)
+    save_model(random_model(load_preset("tiny")), tmp_path / "models/own")
+    maker = Maker.of("models/own", "cpu")
+    answers: dict[Clip, tuple[str, ...] | EmoteError] = dict(make_renders(clips, maker, ray="here:1"))
     assert answers == dict.fromkeys(clips, ())
     assert asked == [("here:1", False)]
     assert {path.name for path in (tmp_path / "out" / "renders").iterdir()} == {"one.mp4", "two.mp4"}
+    monkeypatch.chdir(tmp_path)
+    assert all(maker.is_made(clip) for clip in clips)
+    assert read_making(clips[0].render)["settings"]["model"] == "models/own"
 
 
 def test_the_command_makes_clips_once_and_measures_them(dataset: Path, tmp_path: Path) -> None:
