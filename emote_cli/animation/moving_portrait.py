@@ -17,8 +17,16 @@ from jaxtyping import Float
 
 from emote_cli.animation.device import FULL, Precision
 from emote_cli.model.painter import HINTS, VIEW, Painter
-from emote_cli.perception.face_mesh import RIM, fill_mouth, places, similarity, warp_field, warp_shift
-from emote_cli.perception.landmarks import LOWER_INNER_LIP, OVAL, SKULL, UPPER_INNER_LIP
+from emote_cli.perception.face_mesh import (
+    RIM,
+    fill_mouth,
+    lift_lids,
+    places,
+    similarity,
+    warp_field,
+    warp_shift,
+)
+from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, OVAL, SKULL, UPPER_INNER_LIP
 from emote_cli.perception.mouth_inside import find_teeth, measure_blur, show_inside
 from emote_cli.perception.mouth_sketch import interpolate_line, sketch
 from emote_cli.types import Pixels
@@ -29,6 +37,8 @@ FIELD_BLUR = 0.8
 """Pixels, at 256 x 256: it rounds the edges between triangles."""
 VIEW_SHARE = 0.62
 """Side of the Painter's square over the height of the face."""
+UNDER_EYE = 0.5
+"""How far below an eye, over its width, a lid that comes down may change the picture."""
 _UPPER_LIP, _LOWER_LIP, _CORNERS, _NOSE = 0, 17, (61, 291), 2
 
 _LOOK_UP: dict[str, Any] = {"interpolation": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
@@ -147,15 +157,38 @@ class MovingPortrait:
         self.x0, self.y0 = (max(int(v), 0) for v in low)
         self.x1, self.y1 = min(math.ceil(high[0]), width), min(math.ceil(high[1]), height)
 
-    def draw(self, points: Points) -> Pixels:
-        """The picture with the face's landmarks at other places, in its pixels."""
+    def draw(self, points: Points, lids: Points | None = None) -> Pixels:
+        """Draw the picture with the face's landmarks at other places, in its pixels.
+
+        Args:
+            points: where they are.
+            lids: where they are for upper lids that come down; below the lids' edges `points` holds.
+        """
         frame = self.picture.copy()
         frame[self.y0 : self.y1, self.x0 : self.x1] = self._warped(points)
+        if lids is not None:
+            self._lower_lids(frame[self.y0 : self.y1, self.x0 : self.x1], points, lids)
         view = view_of(points, self.rest)
         if self.teeth.share < 1:
             self._paint(frame, points, view)
         self._show_inside(frame, points, view)
         return frame
+
+    def _lower_lids(self, part: Pixels, points: Points, lids: Points) -> None:
+        """Let upper lids cover the eyes, in place: an eye keeps its place in the skull and is not squeezed."""
+        closed, origin = self._warped(lids), np.array([self.x0, self.y0], np.float32)
+        edges, below = lift_lids(lids, self.rest) - origin, points - origin
+        seen = np.zeros(part.shape[:2], np.uint8)
+        for upper, lower in LID_EDGES:
+            first, last = below[lower[0]], below[lower[-1]]
+            across = last - first
+            down = np.array([-across[1], across[0]], np.float32) * np.copysign(1, across[0])
+            beside = [last + 0.3 * across + 0.1 * down, first - 0.3 * across + 0.1 * down]
+            under = [point + UNDER_EYE * down for point in beside]
+            outline = np.stack([*edges[list(upper)], beside[0], *under, beside[1]])
+            cv2.fillPoly(seen, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        share = (seen.astype(np.float32) / 255)[..., None]
+        part[:] = np.rint(closed * (1 - share) + part * share)
 
     def _warped(self, points: Points) -> Pixels:
         width, height = self.x1 - self.x0, self.y1 - self.y0

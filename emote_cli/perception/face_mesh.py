@@ -34,8 +34,6 @@ SLIVER = 5
 """Pixels: where the mesh folds over itself, triangles thinner than half of it are not seen."""
 LASHES = 0.06
 """How far above MediaPipe's edge of the upper lid the lashes begin, over the eye's width."""
-LID_DOWN = 0.1
-"""Share of the eye's opening that a lid has gone down before the eye counts as hidden, and not as moved."""
 _SHIFT = 4
 """Binary digits behind the point in OpenCV's polygons."""
 _LEAST_AREA, _STEEPEST = 1e-3, 8
@@ -72,10 +70,7 @@ def triangles() -> Int[np.ndarray, "triangles 3"]:
     holes = _strip(UPPER_INNER_LIP, LOWER_INNER_LIP)
     for upper, lower in LID_EDGES:
         holes += _strip(upper, lower)
-    lids = {point for upper, _ in LID_EDGES for point in upper[1:-1]}
-    in_front = [triangle for triangle in face if lids & set(triangle)]
-    behind = [triangle for triangle in face if not lids & set(triangle)]
-    return np.array([*outside, *behind, *holes, *in_front], np.int32)
+    return np.array([*outside, *face, *holes], np.int32)
 
 
 def similarity(start: Points, end: Points) -> Float[np.ndarray, "2 3"]:
@@ -134,9 +129,7 @@ def warp_shift(points: Points, rest: Points, width: int, height: int) -> Float[n
     shift = by_x.take(owners) * np.arange(width, dtype=np.float32)
     shift += by_y.take(owners) * np.arange(height, dtype=np.float32)[:, None]
     shift += constant.take(owners)
-    pairs = shift.view(np.float32).reshape(height, width, 2)
-    _keep_eyes(pairs, points, rest)
-    return np.asarray(cv2.medianBlur(pairs, SLIVER))
+    return np.asarray(cv2.medianBlur(shift.view(np.float32).reshape(height, width, 2), SLIVER))
 
 
 def lift_lids(points: Points, rest: Points) -> Points:
@@ -148,27 +141,6 @@ def lift_lids(points: Points, rest: Points) -> Points:
         width = float(np.linalg.norm(rest[upper[-1]] - rest[upper[0]]))
         lifted[inner] += LASHES * width * up / max(float(np.linalg.norm(up)), 1e-3)
     return lifted
-
-
-def _keep_eyes(shift: Float[np.ndarray, "height width 2"], points: Points, rest: Points) -> None:
-    """Eyes are fixed to the skull: a lid that comes down hides them and does not squeeze them. In place."""
-    for upper, lower in LID_EDGES:
-        edge, still = [*upper, *lower[-2:0:-1]], list(lower)
-        now, was = (p[still] - p[list(upper)] for p in (points, rest))
-        opened = float((now * was).sum() / max(float((was * was).sum()), 1e-6))
-        share = np.float32(np.clip((1 - opened) / LID_DOWN, 0, 1)) if opened > 0 else 0
-        x0, y0, w, h = cv2.boundingRect(points[edge].astype(np.float32))
-        x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x0 + w, shift.shape[1]), min(y0 + h, shift.shape[0])
-        if not share or x1 <= x0 or y1 <= y0:
-            continue
-        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        polygon = np.round((points[edge] - (x0, y0)) * (1 << _SHIFT)).astype(np.int32)
-        cv2.fillPoly(mask, [polygon], 1, cv2.LINE_8, _SHIFT)
-        back = similarity(points[still], rest[still]).astype(np.float32)
-        places_now = np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1).astype(np.float32)
-        own = places_now @ back[:, :2].T + back[:, 2] - places_now
-        part = shift[y0:y1, x0:x1]
-        part += (mask * share)[..., None] * (own - part)
 
 
 @lru_cache(maxsize=8)

@@ -70,11 +70,11 @@ def test_a_lid_hides_the_eye_and_does_not_squeeze_it() -> None:
     moving = MovingPortrait(picture, rest, Painter())
 
     def visible(closed: float) -> np.ndarray:
-        frame = moving.draw(blink(rest, closed))[: round(rest[1, 1])].astype(int)
+        frame = moving.draw(rest, blink(rest, closed))[: round(rest[1, 1])].astype(int)
         return np.asarray(frame[..., 2] - frame[..., 0] > 60)
 
-    assert visible(1).sum() < 0.3 * visible(0).sum()  # the line where the lids meet
-    half = moving.draw(blink(rest, 0.5)).astype(int).sum(-1)
+    assert visible(1).sum() < 0.05 * visible(0).sum()
+    half = moving.draw(rest, blink(rest, 0.5)).astype(int).sum(-1)
     for x, y in pupils:
         around = half[round(y) - 4 : round(y) + 5, round(x)]
         assert abs(int(around.argmin()) - 4) <= 1

@@ -104,9 +104,13 @@ class MotionScheme(EmoScheme):
         speed = find_idle_speed(scene, options)
 
         def finish(points: Points, time_s: float) -> Pixels:
+            lids = None
             if speed is not None:
-                points = idle(points, face, time_s, speed, options.seed)
-            return moving.draw(place(points, matrix))
+                lids = blink(points, closed_share(time_s, options.seed))
+                points, lids = (
+                    None if p is None else sway(p, face, time_s, speed, options.seed) for p in (points, lids)
+                )
+            return moving.draw(place(points, matrix), None if lids is None else place(lids, matrix))
 
         return finish
 
@@ -126,10 +130,10 @@ def close_lips(points: Float[np.ndarray, "f 478 2"]) -> Float[np.ndarray, "f 478
     return closed
 
 
-def idle(
+def sway(
     points: Points, face: Float[np.ndarray, "478 3"], time_s: float, head_speed: float, seed: int
 ) -> Points:
-    """Let the head sway and the eyes blink, as at a time of the video.
+    """Let the head sway, as at a time of the video.
 
     Args:
         points: of the face that speaks, in the portrait's pose.
@@ -138,7 +142,6 @@ def idle(
         head_speed: degrees per frame at 30 fps.
         seed: of the motion.
     """
-    points = blink(points, closed_share(time_s, seed))
     yaw, pitch, roll = (math.radians(v) for v in sway_deg(time_s, head_speed, seed))
     width = np.ptp(face[:, 0])
     pivot = np.array([face[:, 0].mean(), face[:, 1].max(), PIVOT_DEPTH * width])
@@ -149,10 +152,17 @@ def idle(
     return np.stack([x, y], 1) + pivot[:2]
 
 
-def blink(points: Points, closed: float) -> Points:
-    """Draw the upper lids down: 0 leaves them, 1 shuts the eyes."""
+def blink(points: Points, closed: float) -> Points | None:
+    """Draw the upper lids down: the landmarks that lids and lashes follow; None where the eyes are as open as before.
+
+    The lower lids go down by as much: what is below an upper lid's edge is shown as it was (`MovingPortrait.draw`).
+
+    Args:
+        points: of the face.
+        closed: 0 leaves the lids, 1 shuts the eyes.
+    """
     if not closed:
-        return points
+        return None
     moved = points.copy()
     for (upper, lower), fold in zip(LID_EDGES, LID_FOLDS, strict=True):
         above, below = list(upper[1:-1]), list(lower[1:-1])
@@ -160,5 +170,6 @@ def blink(points: Points, closed: float) -> Points:
         over *= LID_PASSES * np.ptp(points[list(lower), 0]) / max(float(np.linalg.norm(over)), 1e-3)
         way = closed * (points[below] - points[above] + over)
         moved[above] += way
+        moved[below] += way
         moved[list(fold)] += FOLD_FOLLOWS * way
     return moved
