@@ -9,11 +9,17 @@ import cv2
 import numpy as np
 from planted import Clip, find_points
 
-from emote_cli.animation.schemes.motion import blink
 from emote_cli.media.audio import SPEECH_RATE_HZ, read_audio
 from emote_cli.media.image import read_image
 from emote_cli.perception.face_mesh import fill_mouth, warp, warp_field
-from emote_cli.perception.landmarks import EYE_CORNERS, LIPS, LOWER_INNER_LIP, LOWER_LIP_SKIN
+from emote_cli.perception.landmarks import (
+    EYE_CORNERS,
+    LID_EDGES,
+    LID_FOLDS,
+    LIPS,
+    LOWER_INNER_LIP,
+    LOWER_LIP_SKIN,
+)
 from emote_cli.perception.lip_reading import read_lips_from_sound
 from emote_cli.types import Waveform
 
@@ -58,7 +64,11 @@ def pose(rest: np.ndarray, opening: float, time_s: float) -> np.ndarray:
     aside, down = ((rest - middle) / half).T
     points[:, 0] -= np.exp(-(aside**4) / 2 - (down / 0.6) ** 4) * aside * opening * NARROWER * eyes
     away_s = min(abs(time_s - at) for at in BLINKS_S)
-    points = blink(points, float(np.clip(1.5 - away_s / 0.08, 0, 1)))
+    closed = float(np.clip(1.5 - away_s / 0.08, 0, 1))
+    for (upper, lower), fold in zip(LID_EDGES, LID_FOLDS, strict=True):
+        way = closed * (points[list(lower[1:-1])] - points[list(upper[1:-1])])
+        points[list(upper[1:-1])] += way
+        points[list(fold)] += 0.6 * way
     angle = np.radians(2.0) * np.sin(2 * np.pi * time_s / 2.6)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)
     neck = rest[152] + np.array([0, eyes], np.float32)

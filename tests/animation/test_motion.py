@@ -14,7 +14,7 @@ from emote_cli.animation.options import AnimateOptions
 from emote_cli.animation.portrait import cut_portrait
 from emote_cli.animation.runtime import Runtime
 from emote_cli.animation.scene import Scene, read_scene
-from emote_cli.animation.schemes.motion import blink, close_lips, idle, landmarks_of
+from emote_cli.animation.schemes.motion import blink, close_lips, landmarks_of, sway
 from emote_cli.media.image import read_image
 from emote_cli.model.emo import Emo
 from emote_cli.perception.faces import FaceAnalyzer, find_faces
@@ -116,17 +116,18 @@ def test_a_still_face_is_the_photo_at_any_size(
 def test_the_idle_head_begins_as_the_portrait_and_turns(portrait: Portrait) -> None:
     face = landmarks_of(portrait.face).astype(np.float64)
     points = face[:, :2]
-    assert np.abs(idle(points, face, 0.0, 0.4, 7) - points).max() < 1e-6
-    moved = [np.abs(idle(points, face, 1.3, speed, 7) - points).mean() for speed in (0.0, 0.4, 1.2)]
+    assert np.abs(sway(points, face, 0.0, 0.4, 7) - points).max() < 1e-6
+    moved = [np.abs(sway(points, face, 1.3, speed, 7) - points).mean() for speed in (0.0, 0.4, 1.2)]
     assert moved[0] < moved[1] < moved[2]
 
 
 def test_a_blink_shuts_the_eyes(portrait: Portrait) -> None:
     points = landmarks_of(portrait.face)[:, :2]
-    open_px = points[145, 1] - points[159, 1]
+    assert blink(points, 0) is None
     shut = blink(points, 1.0)
-    assert shut[145, 1] - shut[159, 1] < 0.2 * open_px
-    assert np.array_equal(shut[145], points[145])
+    assert shut is not None
+    assert shut[159, 1] > points[145, 1], "the upper lid's edge is past the lower one"
+    assert np.array_equal(shut[UPPER_INNER_LIP[5]], points[UPPER_INNER_LIP[5]])
 
 
 def test_lips_do_not_pass_through_each_other(portrait: Portrait) -> None:

@@ -104,13 +104,14 @@ class MotionScheme(EmoScheme):
         speed = find_idle_speed(scene, options)
 
         def finish(points: Points, time_s: float) -> Pixels:
-            lids = None
-            if speed is not None:
-                lids = blink(points, closed_share(time_s, options.seed))
-                points, lids = (
-                    None if p is None else sway(p, face, time_s, speed, options.seed) for p in (points, lids)
-                )
-            return moving.draw(place(points, matrix), None if lids is None else place(lids, matrix))
+            if speed is None:
+                return moving.draw(place(points, matrix))
+
+            def swayed(points: Points) -> Points:
+                return place(sway(points, face, time_s, speed, options.seed), matrix)
+
+            lids = blink(points, closed_share(time_s, options.seed))
+            return moving.draw(swayed(points), None if lids is None else swayed(lids))
 
         return finish
 
