@@ -33,7 +33,8 @@ MOST_CLIPS = 30
 """So many clips, the worst ones, are shown with frames and curves; the others by their numbers in a table."""
 
 _SIGNS = {"good": "\N{CHECK MARK} good", "too low": "\N{BLACK DOWN-POINTING TRIANGLE} too low",
-          "too high": "\N{BLACK UP-POINTING TRIANGLE} too high"}  # fmt: skip
+          "too high": "\N{BLACK UP-POINTING TRIANGLE} too high",
+          "both": "\N{UP DOWN ARROW} too low in some, too high in others"}  # fmt: skip
 
 
 def as_html(
@@ -100,7 +101,7 @@ def _summary(
     true: Mapping[str, float],
     n_failed: int,
 ) -> list[Element | str]:
-    verdicts, n_truths = judge_all(ours, true), len(truths_of(evaluations))
+    verdicts, n_truths = judge_all(evaluations), len(truths_of(evaluations))
     seconds = sum(each.footage.seconds for each in evaluations)
     against = f"against {_count(n_truths, 'true video')}" if n_truths else "without a true video"
     lines = [_finding(name, ours[name], true.get(name), verdicts[name]) for name in stand_out(verdicts)]
@@ -163,6 +164,7 @@ def _explanation(n_videos: int) -> Element:
         "p",
         f"{many}The true videos are measured by the same recipes: what a real video reaches is all that can be asked."
         " Where they have no number, the measure compares with them. A difference that nobody would notice is good."
+        " Whether lags and differences are near 0 is judged without their sign."
         " Open a measure to read how it is taken.",
     )
 
@@ -170,7 +172,7 @@ def _explanation(n_videos: int) -> Element:
 def _measures(
     evaluations: Sequence[Evaluation], ours: Mapping[str, float], true: Mapping[str, float]
 ) -> list[Element]:
-    verdicts, groups = judge_all(ours, true), dict.fromkeys(group_of(name) for name in MEASURES)
+    verdicts, groups = judge_all(evaluations), dict.fromkeys(group_of(name) for name in MEASURES)
     tables = []
     for group in groups:
         rows = []
@@ -240,8 +242,7 @@ def _overview(order: Sequence[Evaluation], names: Sequence[str], by: str) -> Ele
 
 
 def _worst(evaluation: Evaluation, most: int = 3) -> list[tuple[str, Verdict]]:
-    true = evaluation.truth.numbers if evaluation.truth else {}
-    verdicts = judge_all(evaluation.numbers, true)
+    verdicts = judge_all([evaluation])
     return [(name, verdicts[name]) for name in stand_out(verdicts)[:most]]
 
 
@@ -284,7 +285,7 @@ def _strip(strip: Strip, has_truth: bool) -> Element:
 
 def _all_numbers(evaluation: Evaluation) -> Element:
     true = evaluation.truth.numbers if evaluation.truth else {}
-    verdicts, rows = judge_all(evaluation.numbers, true), []
+    verdicts, rows = judge_all([evaluation]), []
     for name, measure in MEASURES.items():
         if name in evaluation.numbers:
             told = [tell(evaluation.numbers[name], measure.unit), tell(true.get(name))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,11 +39,11 @@ class Verdict:
     """What a number says.
 
     Attributes:
-        word: whether it is as good as can be asked.
+        word: whether it is as good as can be asked; `both`: too low in some videos, too high in others.
         far: how many differences that people notice it is away from that; up to 1 is good.
     """
 
-    word: Literal["good", "too low", "too high"]
+    word: Literal["good", "too low", "too high", "both"]
     far: float
 
 
@@ -51,6 +51,15 @@ def medians(evaluations: Sequence[Evaluation]) -> dict[str, float]:
     """The median over the videos, for each measure that any of them has."""
     found = {name: median_known([e.numbers.get(name, math.nan) for e in evaluations]) for name in MEASURES}
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def unsigned_medians(evaluations: Sequence[Evaluation]) -> dict[str, float]:
+    """The same, but without the sign of numbers that are good near 0: +300 ms and -300 ms do not make 0 ms."""
+    unsigned = [
+        replace(e, numbers={n: abs(v) if MEASURES[n].better == "zero" else v for n, v in e.numbers.items()})
+        for e in evaluations
+    ]
+    return medians(unsigned)
 
 
 def truths_of(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -80,10 +89,18 @@ def judge(measure: Measure, value: float, truth: float | None) -> Verdict | None
     return Verdict("good" if far <= 1 else "too low" if value < goal else "too high", far)
 
 
-def judge_all(numbers: Mapping[str, float], truth: Mapping[str, float]) -> dict[str, Verdict]:
-    """The verdict of each number that can be judged, by name."""
-    verdicts = {n: judge(MEASURES[n], value, truth.get(n)) for n, value in numbers.items()}
-    return {name: verdict for name, verdict in verdicts.items() if verdict is not None}
+def judge_all(evaluations: Sequence[Evaluation]) -> dict[str, Verdict]:
+    """The verdict of each median that can be judged, by name: by how far videos are off, whichever way."""
+    shown, ours = medians(evaluations), unsigned_medians(evaluations)
+    true = unsigned_medians(truths_of(evaluations))
+    verdicts = {}
+    for name, value in shown.items():
+        told = judge(MEASURES[name], value, true.get(name))
+        off = judge(MEASURES[name], ours[name], true.get(name))
+        if told is not None and off is not None:
+            cancelled = told.word == "good" and off.word != "good"
+            verdicts[name] = Verdict("both" if cancelled else told.word, off.far)
+    return verdicts
 
 
 def stand_out(verdicts: Mapping[str, Verdict]) -> list[str]:

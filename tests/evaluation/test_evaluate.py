@@ -215,5 +215,5 @@ def test_a_damaged_sface_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder.mkdir(parents=True)
     (folder / evaluate.SFACE_NAME).write_bytes(b"cut off")
     write_lock(folder, "metrics", {evaluate.SFACE_NAME: Locked("a/b", "c", "d", "e", "f", 1000, 0)})
-    with pytest.raises(WeightsError, match="damaged"):
+    with pytest.raises(WeightsError, match=r"damaged \(7 bytes"):
         evaluate.open_sface()

@@ -1,5 +1,6 @@
 """report.html: well-formed, names every video, says what stands out, and tells nothing of the machine."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -123,6 +124,18 @@ def test_a_number_is_judged_beside_the_true_one(
 ) -> None:
     verdict = summary.judge(MEASURES[name], value, truth)
     assert (verdict and verdict.word) == word
+
+
+def test_lags_of_both_signs_are_not_told_as_good(evaluations: list[Evaluation]) -> None:
+    lags = [
+        replace(e, numbers={"sync.lag_ms": lag}, truth=None)
+        for e, lag in zip(evaluations, (300.0, -300.0), strict=True)
+    ]
+    assert summary.medians(lags)["sync.lag_ms"] == 0
+    verdict = summary.judge_all(lags)["sync.lag_ms"]
+    assert verdict == summary.Verdict("both", 300 / 40)
+    assert "too low in some, too high in others" in as_html(lags)
+    assert summary.judge_all(lags[1:])["sync.lag_ms"].word == "too low"
 
 
 def test_of_each_group_the_worst_stands_out() -> None:
