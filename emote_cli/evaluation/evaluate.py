@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from emote_cli.data.prepare.layouts import is_video
 from emote_cli.errors import FaceError, InputError
 from emote_cli.evaluation import drift, head, identity, lips, seams, sharpness, sound, sync, timing
 from emote_cli.evaluation.findings import Findings, Measure
@@ -197,14 +198,14 @@ def find_reference(
 
 
 def find_truth(video: Path, truth: Path | None) -> Path | None:
-    """The true video of a video: the file itself, or the one of the same name in a folder.
+    """The true video of a video: the file itself, or the video of the same name in a folder.
 
     Raises:
         InputError: the folder has none.
     """
     if truth is None or not truth.is_dir():
         return truth
-    near = sorted(path for path in truth.iterdir() if path.stem == video.stem and path.is_file())
+    near = sorted(path for path in truth.iterdir() if path.stem == video.stem and is_video(path))
     if not near:
         raise InputError(f"no video named {video.stem} in {truth}", "name the files alike")
     return near[0]

@@ -94,7 +94,9 @@ def measure_set(ours: Sequence[Evaluation], true: Sequence[Evaluation], force_sm
         else:
             told = f"{mine.told(_UNITS[name])} against {theirs.told(_UNITS[name])} of true ones"
             small = mine.small or theirs.small
-            if min(mine.moments.count, theirs.moments.count) < 2 or (small and not force_small):
+            if min(mine.moments.count, theirs.moments.count) < 2:
+                of_set.not_measured[name] = f"too small a sample: {told}; one of these alone has no spread"
+            elif small and not force_small:
                 of_set.not_measured[name] = (
                     f"too small a sample to mean anything: {told}; "
                     f"from {LEAST_ROWS} of {LEAST_VIDEOS} videos on, or with --force-small"

@@ -100,7 +100,8 @@ def test_required_lags_do_not_cancel_each_other() -> None:
 
 
 def test_a_folder_of_true_videos_goes_by_names(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").touch()
+    for name in ("a.jpg", "a.mp4", "b.wav"):
+        (tmp_path / name).touch()
     assert find_truth(Path("x/a.mov"), tmp_path) == tmp_path / "a.mp4"
     with pytest.raises(InputError, match="no video named b"):
         find_truth(Path("b.mp4"), tmp_path)

@@ -46,6 +46,12 @@ def test_a_small_sample_is_refused_with_the_reason():
     assert "588 frames of 49 videos against" in refused.not_measured["fid"]
 
 
+def test_one_picture_is_refused_even_if_forced():
+    refused = measure_set(many(1, frames=1), many(2), force_small=True).not_measured["fid"]
+    assert "has no spread" in refused
+    assert "--force-small" not in refused
+
+
 def test_a_large_one_is_measured():
     found = measure_set(many(50), many(50, 1.0, 100))
     assert set(found.numbers) == NAMES

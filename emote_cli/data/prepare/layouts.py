@@ -22,6 +22,11 @@ _HDTF_TIMES = "*_annotion_time.txt"
 _HDTF_CLIP = re.compile(r"(?:(?:RD|WDA|WRA)_)?.+_\d{1,3}")
 
 
+def is_video(path: Path) -> bool:
+    """Whether a file is there whose name ends like a video's."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+
+
 def find_sources(folder: Path, layout: Layout = "auto") -> list[Source]:
     """List the videos below a folder, and the still portraits where no annotation names the clips; sorted by id.
 
