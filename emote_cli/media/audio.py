@@ -201,10 +201,9 @@ def _store(path: Path, pieces: Iterator[bytes], sample_rate_hz: int, start_s: fl
             raise _no_room(path, error) from error
     recording = Recording(decoded, sample_rate_hz)
     if recording.n_samples == 0:
-        raise InputError(
-            f"{path} has no sound from {start_s:g} s on",
-            hint="check the recording: it has no sample there",
-        )
+        if start_s:
+            raise InputError(f"{path} ends before {start_s:g} s", hint="give an earlier --start")
+        raise InputError(f"{path} has no samples", hint="record it again, or choose another")
     if not recording.is_finite():
         raise InputError(
             f"{path} has samples that are not numbers", hint="save it again as 16-bit WAV or FLAC"

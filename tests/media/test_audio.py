@@ -76,12 +76,19 @@ def test_bad_inputs_say_what_is_wrong(tmp_path):
         tmp_path / "none.wav": "does not exist",
         text: "is not readable",
         silent: "no audio stream",
-        header: "no sound|not readable|could not be decoded|no audio stream",
+        header: "no samples|not readable|could not be decoded|no audio stream",
     }
     for path, words in cases.items():
         with pytest.raises(InputError, match=words) as raised:
             read_audio(path)
         assert raised.value.hint
+
+
+def test_a_beginning_after_the_end_is_told(tmp_path):
+    write_wav(tmp_path / "short.wav", np.ones(16_000, np.float32) / 4)
+    with pytest.raises(InputError, match=r"short.wav ends before 750 s") as raised:
+        read_audio(tmp_path / "short.wav", start_s=750)
+    assert "--start" in raised.value.hint
 
 
 def test_the_folder_must_exist(tmp_path):
