@@ -134,12 +134,13 @@ def rank(evaluations: Sequence[Evaluation]) -> tuple[str, list[Evaluation]]:
 def seen_from(path: Path, folder: Path | None = None) -> str:
     """A path as seen from a folder (by default: the current one).
 
-    Where the two have nothing in common, only its last two parts are told: a report goes to other people, and how
-    a machine's folders are named is none of their business.
+    Where the two have no more in common than the first folder (`/home`), only its last two parts are told: a report
+    goes to other people, and how a machine's folders are named is none of their business.
     """
     here, there = Path(os.path.abspath(folder or "")), Path(os.path.abspath(path))
-    if here.anchor != there.anchor or len(Path(os.path.commonpath([here, there])).parts) < 2:
-        told = Path(*there.parts[-2:]).as_posix()
-    else:
+    near = here.anchor == there.anchor and len(Path(os.path.commonpath([here, there])).parts) > 2
+    if near or there.is_relative_to(here):
         told = Path(os.path.relpath(there, here)).as_posix()
+    else:
+        told = Path(*there.parts[-2:]).as_posix()
     return told.encode("utf-8", "replace").decode()

@@ -16,6 +16,7 @@ from emote_cli.evaluation.learned.crops import cut, frames_at_25, lip_squares
 from emote_cli.evaluation.learned.features import Features, extract
 from emote_cli.evaluation.learned.inception import embed_pictures
 from emote_cli.evaluation.learned.networks import Networks
+from emote_cli.evaluation.learned.syncnet import measure_syncnet
 from emote_cli.media.video import VideoWriter, read_frames
 from emote_cli.types import Box
 
@@ -91,6 +92,14 @@ def test_frames_without_a_face_and_networks_that_are_not_there_are_passed_over(c
     assert bare.networks == "inception"
     assert bare.sync_distances is None
     assert not bare.pieces.size
+
+
+def test_faces_only_in_frames_between_those_at_25_a_second_have_no_lips(clip):
+    seen = np.arange(60) % 2 == 1
+    boxes = np.where(seen[:, None], [40.0, 20, 80, 60], np.nan)
+    found = extract(clip, short(60, fps=50.0, found=seen, boxes_px=boxes), stand_ins())
+    assert not found.distances.size
+    assert "shows no face at 25" in measure_syncnet(found.sync_distances)["syncnet.lse_d"]
 
 
 def test_the_command_goes_on_from_what_was_kept_with_the_same_numbers(faces: Path, tmp_path, monkeypatch):

@@ -63,6 +63,9 @@ def test_paths_are_told_from_the_report(tmp_path: Path, monkeypatch: pytest.Monk
     assert seen_from(Path("a/b.mp4")) == "a/b.mp4"
     assert seen_from(tmp_path / "a/b.mp4", Path("out")) == "../a/b.mp4"
     assert seen_from(Path("/elsewhere/of/mine/b.mp4")) == "mine/b.mp4"
+    assert seen_from(Path("/home/bob/clients/x.mp4"), Path("/home/alice/report")) == "clients/x.mp4"
+    assert seen_from(Path("/home/alice/x.mp4"), Path("/home/alice/report")) == "../x.mp4"
+    assert seen_from(Path("/report/renders/x.mp4"), Path("/report")) == "renders/x.mp4"
 
 
 def test_the_printed_table_has_the_true_ones_column(

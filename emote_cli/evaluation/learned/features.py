@@ -42,8 +42,8 @@ class Features:
         networks: names of those that looked.
         pictures: Inception's features of single frames.
         pieces: I3D's of 16 frames at 25 a second.
-        distances: SyncNet's mean distances of lips and sound at the offsets -15..15 frames; none without sound, or of too
-            short a video.
+        distances: SyncNet's mean distances of lips and sound at the offsets -15..15 frames; none without sound, of too
+            short a video, or without a face in the frames shown at 25 a second.
     """
 
     networks: str
@@ -73,8 +73,9 @@ def extract(
     """
     shown = frames_at_25(footage.n_frames, footage.fps)
     pictures, pieces = _Pictures(networks.inception, footage), _Pieces(networks.i3d, footage, len(shown))
-    lips = _listen(path, footage, networks, len(shown))
-    squares = lip_squares(footage.boxes_px[shown].astype(float)) if lips is not None else []
+    boxes = footage.boxes_px[shown].astype(float)
+    lips = _listen(path, footage, networks, len(shown)) if np.isfinite(boxes).any() else None
+    squares = lip_squares(boxes) if lips is not None else []
     for number, frame in enumerate(read_frames(path, fps=probe(path).fps)):
         pictures.add(number, frame)
         first, last = np.searchsorted(shown, [number, number + 1])

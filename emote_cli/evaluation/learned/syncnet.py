@@ -179,7 +179,8 @@ def measure_syncnet(distances: Float[np.ndarray, " offsets"] | None) -> Findings
         return dict.fromkeys(MEASURES, MISSING)
     if not len(distances):
         return dict.fromkeys(
-            MEASURES, f"the video has no sound, or is shorter than {(_FEWEST + _FRAMES) / FPS:.1f} s"
+            MEASURES,
+            f"the video has no sound, is shorter than {(_FEWEST + _FRAMES) / FPS:.1f} s, or shows no face at {FPS} frames a second",
         )
     best = int(distances.argmin())
     return {
