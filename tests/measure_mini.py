@@ -72,7 +72,7 @@ def silent(portrait: Path, out: Path) -> Clip:
 
 def render(group: str, clips: Sequence[Clip], maker: Maker, out: Path) -> None:
     """Make what is not there yet, and note what it cost."""
-    missing = [clip for clip in clips if not maker.is_made(clip)]
+    missing = [clip for clip in clips if not maker.check_made(clip)]
     if not missing:
         return
     begin, before = time.monotonic(), cpu_s()

@@ -32,7 +32,7 @@ def render(
     """
     from emote_cli import console
     from emote_cli.data.selection import HELD_OUT
-    from emote_cli.errors import EmoteError
+    from emote_cli.errors import EmoteError, InputError
     from emote_cli.evaluation.batch import make_place
     from emote_cli.evaluation.holdout import RENDERS, find_clips, is_prepared
     from emote_cli.evaluation.renders import Maker, make_renders, only_maker, requests_for_clips
@@ -41,6 +41,10 @@ def render(
     part = HELD_OUT
     if split is None and is_prepared(data) and (trained := read_data_settings(Path(model))) and trained.split:
         split, part = Path(trained.split), trained.held_out
+        if not split.is_file():
+            raise InputError(
+                f"{model} was trained with {split}, which is not here", hint="name it with --split"
+            )
         console.say(f"held-out clips: those under {part} in {split}, with which {model} was trained")
     held_out, maker = find_clips(data, out, split, part), Maker.of(model, device)
     make_place(out, RENDERS)
@@ -48,7 +52,7 @@ def render(
         console.warn(f"without sound, and left out: {', '.join(held_out.silent)}")
     errors: dict[str, EmoteError] = {}
     with only_maker(out):
-        todo = [clip for clip in held_out.clips if not maker.is_made(clip)]
+        todo = [clip for clip in held_out.clips if not maker.check_made(clip)]
         if len(todo) < len(held_out.clips):  # an earlier run made the others
             console.say(f"{len(held_out.clips) - len(todo)} of {len(held_out.clips)} clips were made before")
         frames = {clip: maker.count_frames(clip) for clip in todo}

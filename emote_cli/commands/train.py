@@ -96,7 +96,7 @@ def train(
 
 def _assignments(setting: list[str] | None, split: Path | None, unfreeze: list[str] | None) -> list[str]:
     """Options that are settings, as settings; what --set says comes last and counts."""
-    given = [] if split is None else [f"data.split={json.dumps(str(split))}"]
+    given = [] if split is None else [f"data.split={json.dumps(str(split.resolve()))}"]
     given += [] if not unfreeze else [f"unfreeze={json.dumps(unfreeze)}"]
     return given + (setting or [])
 

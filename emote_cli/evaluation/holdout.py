@@ -1,6 +1,7 @@
 """Held-out clips: which ones of a data set or folder, and what a model gets of each: its first frame and its sound.
 
 portraits/NAME.png      the first frame that shows a face
+portraits/NAME.clip     size and time of the clip that portrait and truth come from
 truths/NAME.mp4         the true clip, where a data set keeps picture and sound apart
 renders/NAME.mp4        the clip as the model makes it (renders.py)
 """
@@ -186,8 +187,27 @@ def _none(data: Path, part: str, count: int, example: str) -> DataError:
     )
 
 
+def has_inputs(clip: Clip) -> bool:
+    """Whether portrait and truth are there, and come from the clip as it is now."""
+    written = [path for path in (clip.portrait, clip.truth) if path is not None]
+    if not all(path.exists() for path in written):
+        return False
+    note = _note(clip)
+    return clip.video is None or (note.is_file() and note.read_text("utf-8") == _state(clip.video))
+
+
+def _note(clip: Clip) -> Path:
+    return clip.portrait.with_suffix(".clip")
+
+
+def _state(video: Path) -> str:
+    """What changes when another file is put in a video's place."""
+    status = video.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
 def write_inputs(clip: Clip) -> None:
-    """Write the clip's portrait, and its truth, where they are not there yet.
+    """Write the clip's portrait, and its truth, anew.
 
     Raises:
         FaceError: the clip's beginning shows no face.
@@ -196,12 +216,16 @@ def write_inputs(clip: Clip) -> None:
     """
     for path in (clip.portrait, clip.render):
         make_folder(path.parent)
-    if clip.video is not None and not clip.portrait.exists():
-        picture = Image.fromarray(first_face(clip.video))
-        write_file(clip.portrait, lambda file: picture.save(file, format="PNG"))
-    if clip.video is not None and clip.truth not in (None, clip.video) and not clip.truth.exists():
+    if clip.video is None:
+        return
+    note, state = _note(clip), _state(clip.video)
+    note.unlink(missing_ok=True)
+    picture = Image.fromarray(first_face(clip.video))
+    write_file(clip.portrait, lambda file: picture.save(file, format="PNG"))
+    if clip.truth is not None and clip.truth != clip.video:
         make_folder(clip.truth.parent)
         add_sound(clip.truth, clip.video, Soundtrack(clip.audio))
+    write_file(note, lambda file: file.write(state.encode()))
 
 
 def first_face(video: Path) -> Pixels:

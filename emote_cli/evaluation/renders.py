@@ -21,7 +21,7 @@ from emote_cli.animation.provenance import (
 from emote_cli.animation.render import check, render, tuning_of
 from emote_cli.errors import DeviceError, EmoteError, InputError, OutputError, WeightsError
 from emote_cli.evaluation.batch import Request, as_error
-from emote_cli.evaluation.holdout import RENDERS, Clip, write_inputs
+from emote_cli.evaluation.holdout import RENDERS, Clip, has_inputs, write_inputs
 from emote_cli.files import only_writer
 from emote_cli.jobs.spread import spread
 from emote_cli.settings import ModelSettings
@@ -82,15 +82,18 @@ class Maker:
             device=cast(DeviceName, self.device),
         )
 
-    def is_made(self, clip: Clip) -> bool:
-        """Whether the clip's render is there, whole, and as this model makes it.
+    def check_made(self, clip: Clip) -> bool:
+        """Whether the clip's render is there, whole, and as this model makes it of the clip as it is now.
+
+        Portrait and truth of a render are written anew where the clip has changed.
 
         Raises:
             OutputError: another one is there.
         """
         if not clip.render.exists():
             return False
-        write_inputs(clip)
+        if not has_inputs(clip):
+            write_inputs(clip)
         wanted = {**inputs_and_settings(self.job(clip)), "weights_sha256": self.weights, "made_by": MADE_BY}
         made = False
         with contextlib.suppress(InputError):

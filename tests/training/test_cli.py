@@ -188,7 +188,7 @@ def test_dry_run_covers_every_stage(tmp_path):
     assert not list((data / "cache").glob("*")), "latents of the untrained autoencoder were left behind"
 
 
-def test_wrong_input_is_told_in_one_line(stage1, dataset, tmp_path):
+def test_wrong_input_is_told_in_one_line(stage1, dataset, tmp_path, monkeypatch):
     def run(*args: object):
         return emote("--data", dataset, "--out", tmp_path / "run", *args)
 
@@ -209,6 +209,8 @@ def test_wrong_input_is_told_in_one_line(stage1, dataset, tmp_path):
     )
     fails(run("--stage", "1", "--model", "tiny", "--unfreeze", "nosuch"), "matches no parameter")
     fails(run("--stage", "1", "--model", "tiny", "--split", tmp_path / "no.json"), "cannot read the split")
+    monkeypatch.chdir(tmp_path)  # the run's settings must find it from other folders, too
+    fails(run("--stage", "1", "--model", "tiny", "--split", "no.json"), str(tmp_path / "no.json"))
 
 
 @pytest.mark.parametrize(
