@@ -13,6 +13,7 @@ from emote_cli.cli import app
 from emote_cli.errors import WeightsError
 from emote_cli.zoo.catalog import registry
 from emote_cli.zoo.locate import home, locate_metric
+from emote_cli.zoo.transfer import Hub, Remote, fetch
 
 METRICS = registry()["metrics"]
 OUTSIDE = next(file for file in METRICS.files if file.url)
@@ -103,7 +104,17 @@ def test_wrong_bytes_from_outside_are_thrown_away(hub):
     code, said = download()
     assert code == 1
     assert "arrived damaged" in said
+    assert "update emote-cli" in said
+    assert "HF_ENDPOINT" not in said, "it names no other place of this file"
     assert locate_metric(OUTSIDE.to) is None
+
+
+def test_a_file_that_left_its_own_address_is_sought_at_no_mirror(hub, tmp_path):
+    gone = Remote("a/b", "c", "", "0" * 64, 10, url=f"{hub.endpoint}/gone")
+    with pytest.raises(WeightsError, match="does not exist") as caught:
+        list(fetch(Hub(), gone, tmp_path / "c"))
+    assert "update emote-cli" in caught.value.hint
+    assert "HF_ENDPOINT" not in caught.value.hint
 
 
 def test_a_damaged_one_is_named_and_mended(hub):

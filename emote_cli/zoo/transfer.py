@@ -34,12 +34,14 @@ class Hub:
         attempts: tries without a byte of progress before giving up.
         first_wait_s: pause after the first failure; doubles with each further one.
         timeout_s: how long to wait for an answer, or for the next bytes.
+        mirrored: whether HF_ENDPOINT can name another one: not where a file has an address of its own.
     """
 
     endpoint: str | None = None
     attempts: int = 5
     first_wait_s: float = 1.0
     timeout_s: float = 30.0
+    mirrored: bool = True
 
     @property
     def address(self) -> str:
@@ -137,7 +139,7 @@ def fetch(hub: Hub, remote: Remote, target: Path) -> Iterator[int]:
     """
     partial = partial_path(target)
     if remote.url:
-        hub = replace(hub, endpoint="/".join(remote.url.split("/")[:3]))
+        hub = replace(hub, endpoint="/".join(remote.url.split("/")[:3]), mirrored=False)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(partial, remote):
@@ -150,9 +152,10 @@ def fetch(hub: Hub, remote: Remote, target: Path) -> Iterator[int]:
                 yield from _fill(hub, remote, partial)
             if not matches(partial, remote.etag):
                 partial.unlink()
+                other = "try another mirror (HF_ENDPOINT)" if hub.mirrored else "update emote-cli"
                 raise WeightsError(
-                    f"{remote.name} arrived damaged: it does not match the hub's hash {remote.etag[:12]}...",
-                    hint="run the same command again; if it stays, try another mirror (HF_ENDPOINT)",
+                    f"{remote.name} arrived damaged: its hash should be {remote.etag[:12]}...",
+                    hint=f"run the same command again; if it stays, {other}",
                 )
             os.replace(partial, target)
     except OSError as error:
@@ -310,6 +313,9 @@ def explain(error: Exception, place: str, hub: Hub) -> EmoteError:
         )
     elif isinstance(error, errors.RevisionNotFoundError):
         what, hint = "has no such revision", "give --revision a branch, a tag or a commit that exists"
+    elif 400 <= status < 500 and status != 429 and not hub.mirrored:
+        what = "does not exist" if status in (404, 410) else "is refused"
+        hint = "try again later; if it stays, the file has moved: update emote-cli"
     elif status in (401, 403):
         what, hint = "is refused", "check HF_TOKEN or `hf auth login`; a missing repository answers the same"
     elif status in (404, 410):
@@ -328,7 +334,8 @@ def explain(error: Exception, place: str, hub: Hub) -> EmoteError:
 def _transfer_error(error: Exception, place: str, hub: Hub) -> EmoteError:
     reason = (str(error).splitlines() or [""])[0] or type(error).__name__
     if _no_connection(error):
-        hint = "check the network; HF_ENDPOINT names a mirror, --offline uses what is on this disk"
+        mirror = "HF_ENDPOINT names a mirror, " if hub.mirrored else ""
+        hint = f"check the network; {mirror}--offline uses what is on this disk"
         return WeightsError(f"no connection to {hub.address}: {reason}", hint=hint)
     return WeightsError(
         f"the transfer of {place} broke off: {reason}",
