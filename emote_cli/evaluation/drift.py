@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.evaluation.findings import Findings, Measure, median_known, number, split_windows
+from emote_cli.evaluation.findings import MISSING, Findings, Measure, median_known, number, split_windows
 from emote_cli.evaluation.footage import Footage
-from emote_cli.evaluation.identity import MISSING, compare_with, median_per_stretch
+from emote_cli.evaluation.identity import compare_with, median_per_stretch
 
 MEASURES = {
     "flicker.background": Measure(

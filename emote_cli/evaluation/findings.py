@@ -14,6 +14,9 @@ from jaxtyping import Float
 Findings = dict[str, float | str]
 """Numbers by name; a text in the place of a number says why it could not be measured."""
 
+MISSING = "not measured: emote download metrics"
+"""The reason where a network was not fetched."""
+
 Curve = Float[np.ndarray, " frames"]
 
 _CHANCE = 0.01

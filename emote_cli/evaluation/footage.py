@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from emote_cli.errors import InputError
 from emote_cli.media.audio import open_audio
+from emote_cli.media.image import cut_square
 from emote_cli.media.video import probe, read_frames
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.perception.geometry import crop_square, face_box, mouth_box, overlap, rotation
@@ -188,7 +189,8 @@ class _Notes:
         face = _same_face(faces, self._last)
         self._last = face or self._last
         moved = self._place_window(frame, face)
-        window = _cut(frame, self._window)
+        assert self._window is not None
+        window = cut_square(frame, self._window, SIDE)
         gray = cv2.cvtColor(window, cv2.COLOR_RGB2GRAY)
         if self._before is not None and not moved:
             row.change = float(cv2.absdiff(gray, self._before).mean())
@@ -300,19 +302,6 @@ def _opening(points: np.ndarray, upper: tuple[int, ...], lower: tuple[int, ...])
     """Mean distance of the lids' middle fives, over the distance of the eye's corners."""
     apart = np.linalg.norm(points[list(upper[2:-2]), :2] - points[list(lower[2:-2]), :2], axis=1)
     return float(apart.mean() / max(np.linalg.norm(points[upper[0], :2] - points[upper[-1], :2]), 1e-6))
-
-
-def _cut(frame: Pixels, window: Box | None) -> UInt8[np.ndarray, "side side 3"]:
-    """The square as 256x256; black where it reaches over the picture's edge."""
-    assert window is not None
-    x0, y0, x1, y1 = (int(v) for v in (window.x0, window.y0, window.x1, window.y1))
-    height, width = frame.shape[:2]
-    piece = frame[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
-    around = (max(-y0, 0), max(y1 - height, 0), max(-x0, 0), max(x1 - width, 0))
-    if any(around):
-        piece = cv2.copyMakeBorder(piece, *around, cv2.BORDER_CONSTANT)
-    way = cv2.INTER_AREA if x1 - x0 > SIDE else cv2.INTER_CUBIC
-    return np.ascontiguousarray(cv2.resize(piece, (SIDE, SIDE), interpolation=way))
 
 
 def _part(picture: np.ndarray, box: Box) -> np.ndarray:

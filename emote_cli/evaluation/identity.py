@@ -7,10 +7,8 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from emote_cli.evaluation.findings import Findings, Measure, median_known, number, split_windows
+from emote_cli.evaluation.findings import MISSING, Findings, Measure, median_known, number, split_windows
 from emote_cli.evaluation.footage import Footage
-
-MISSING = "not measured: emote download metrics"
 
 MEASURES = {
     "identity.median": Measure(

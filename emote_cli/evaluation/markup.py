@@ -18,9 +18,13 @@ def tag(name: str, *content: Content, **attributes: object) -> Element:
     Args:
         name: `p`, say.
         content: in its order.
-        attributes: an underscore becomes a dash, one at the end goes (`class_`); None and "" leave the attribute out.
+        attributes: an underscore becomes a dash, one at the end goes (`class_`); None leaves the attribute out.
     """
-    told = {key.rstrip("_").replace("_", "-"): str(value) for key, value in attributes.items() if value}
+    told = {
+        key.rstrip("_").replace("_", "-"): str(value)
+        for key, value in attributes.items()
+        if value is not None
+    }
     element = Element(name, {key: _clean(value) for key, value in told.items()})
     for part in content:
         for piece in [part] if isinstance(part, str | Element) else part:

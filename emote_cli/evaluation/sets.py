@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emote_cli.evaluation.evaluate import MEASURES, Evaluation
-from emote_cli.evaluation.findings import Measure
+from emote_cli.evaluation.findings import MISSING, Measure
 from emote_cli.evaluation.learned.frechet import Moments, frechet_distance
 
 LEAST_VIDEOS, LEAST_ROWS = 50, 500
@@ -50,7 +50,6 @@ SET_MEASURES = {
 ALL_MEASURES = {**MEASURES, **SET_MEASURES}
 """Of one video, and of a set."""
 
-_MISSING = "not measured: emote download metrics"
 _NETWORKS = {"fid": "inception", "fvd": "i3d", "efid.blendshapes": ""}
 _UNITS = {"fid": "frames", "fvd": "pieces of 16 frames", "efid.blendshapes": "frames"}
 
@@ -90,7 +89,7 @@ def measure_set(ours: Sequence[Evaluation], true: Sequence[Evaluation], force_sm
                 _NETWORKS[name] in each.features.networks for each in (*ours, *true) if each.features
             )
             there = looked and any(each.features for each in ours)
-            of_set.not_measured[name] = f"there are no {_UNITS[name]} with a face" if there else _MISSING
+            of_set.not_measured[name] = f"there are no {_UNITS[name]} with a face" if there else MISSING
         else:
             told = f"{mine.told(_UNITS[name])} against {theirs.told(_UNITS[name])} of true ones"
             small = mine.small or theirs.small

@@ -1,4 +1,4 @@
-"""Pictures in, and the one crop function that everything uses."""
+"""Pictures in, the crop function of everything that is made, and the one of what is measured."""
 
 from __future__ import annotations
 
@@ -197,6 +197,29 @@ def crop_and_resize(pixels: Pixels, box: Box, size: int) -> UInt8[np.ndarray, "{
         rows, columns = np.arange(y0, y1).clip(0, height - 1), np.arange(x0, x1).clip(0, width - 1)
         crop = pixels[rows[:, None], columns]
     return resize(crop, (size, size))
+
+
+def cut_square(
+    pixels: Pixels, square: Box, side: int, outside: int = 0
+) -> UInt8[np.ndarray, "{side} {side} 3"]:
+    """Cut a square out of a picture to measure it: gray over the edge, scaled by areas or bicubically.
+
+    Args:
+        pixels: the picture.
+        square: in pixels, rounded to whole ones; it may reach over the edge, or lie beside the picture.
+        side: of the result in pixels.
+        outside: the gray beyond the edge, 0..255.
+    """
+    x0, y0, x1, y1 = (round(v) for v in (square.x0, square.y0, square.x1, square.y1))
+    height, width = pixels.shape[:2]
+    piece = pixels[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
+    around = (max(-y0, 0), max(y1 - height, 0), max(-x0, 0), max(x1 - width, 0))
+    if not piece.size:
+        return np.full((side, side, 3), outside, np.uint8)
+    if any(around):
+        piece = cv2.copyMakeBorder(piece, *around, cv2.BORDER_CONSTANT, value=(outside,) * 3)
+    way = cv2.INTER_AREA if x1 - x0 > side else cv2.INTER_CUBIC
+    return np.ascontiguousarray(cv2.resize(piece, (side, side), interpolation=way))
 
 
 def resize(pixels: Pixels, size: tuple[int, int]) -> UInt8[np.ndarray, "{size[1]} {size[0]} 3"]:

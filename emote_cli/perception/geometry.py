@@ -79,8 +79,6 @@ def crop_square(box: Box, image_width: int, image_height: int, expand: float = C
 
     It is shifted into the picture; only what cannot fit stays outside, and is padded when cropping.
 
-    It is shifted into the picture; only what cannot fit stays outside, and is padded when cropping.
-
     Args:
         box: of the face, in pixels.
         image_width: in pixels.

@@ -11,6 +11,7 @@ from made_up_footage import FPS, FRAMES, evaluation, footage, waves
 from emote_cli.evaluation import summary
 from emote_cli.evaluation.curves import panels_of, thin_out, ticks
 from emote_cli.evaluation.evaluate import MEASURES, Evaluation
+from emote_cli.evaluation.markup import tag
 from emote_cli.evaluation.page import MOST_CLIPS, as_html, tell
 from emote_cli.evaluation.strips import Moment, Strip
 
@@ -181,6 +182,10 @@ def test_axes_have_round_steps() -> None:
 def test_numbers_are_told_as_people_say_them() -> None:
     told = [tell(0.12345), tell(1.2345), tell(-12.345, "ms"), tell(1234.5), tell(None)]
     assert told == ["0.123", "1.23", "\N{MINUS SIGN}12.3 ms", "1234", "-"]
+
+
+def test_zero_and_nothing_are_attributes_and_none_is_not() -> None:
+    assert tag("text", x=0, alt="", class_=None).attrib == {"x": "0", "alt": ""}
 
 
 def test_every_measure_stands_under_a_heading() -> None:

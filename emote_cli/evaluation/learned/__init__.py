@@ -1,1 +1,1 @@
-"""Measures that published networks make (`emote download metrics`): FID, FVD, SyncNet's LSE-C and LSE-D; and E-FID, which needs none."""
+"""Measures that published networks make (`emote download metrics`): FID, FVD, SyncNet's LSE-C and LSE-D."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from emote_cli.media.image import cut_square
 from emote_cli.types import Box, Pixels
 
 FPS = 25
 """Frames per second that moving pictures are looked at with."""
 
 _MARGIN = 0.4
-"""What SyncNet's crop adds to the face's box, in half sides of it: to the left, to the right, and twice below."""
+"""What SyncNet's crop adds to the face's box, as a share of half its side: once to the left and right, twice below."""
 _SMOOTH = 13
 _GRAY = 110
 
@@ -21,21 +21,6 @@ def frames_at_25(n_frames: int, fps: float) -> Int[np.ndarray, " shown"]:
     """Which frame is shown at each 25th of a second: the nearest."""
     shown = np.floor(np.arange(round(n_frames * FPS / fps)) * fps / FPS + 0.5).astype(int)
     return np.minimum(shown, n_frames - 1)
-
-
-def cut(frame: Pixels, square: Box, side: int, outside: int = 0) -> UInt8[np.ndarray, "side side 3"]:
-    """A square, scaled; gray of this value where it reaches over the picture's edge."""
-    x0, y0, x1, y1 = (round(v) for v in (square.x0, square.y0, square.x1, square.y1))
-    height, width = frame.shape[:2]
-    piece = frame[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
-    above, below, left, right = max(-y0, 0), max(y1 - height, 0), max(-x0, 0), max(x1 - width, 0)
-    if not piece.size:
-        return np.full((side, side, 3), outside, np.uint8)
-    if above or below or left or right:
-        gray = (outside, outside, outside)
-        piece = cv2.copyMakeBorder(piece, above, below, left, right, cv2.BORDER_CONSTANT, value=gray)
-    way = cv2.INTER_AREA if x1 - x0 > side else cv2.INTER_CUBIC
-    return np.ascontiguousarray(cv2.resize(piece, (side, side), interpolation=way))
 
 
 def lip_squares(boxes_px: Float[np.ndarray, "shown 4"]) -> list[Box]:
@@ -58,7 +43,7 @@ def lip_squares(boxes_px: Float[np.ndarray, "shown 4"]) -> list[Box]:
 
 def cut_lips(frame: Pixels, square: Box, side: int) -> UInt8[np.ndarray, "side side 3"]:
     """What SyncNet sees of a frame; gray outside of the picture, as it learned."""
-    return cut(frame, square, side, _GRAY)
+    return cut_square(frame, square, side, _GRAY)
 
 
 def _median(values: Float[np.ndarray, " shown"]) -> Float[np.ndarray, " shown"]:

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emote_cli.evaluation.findings import Findings, Measure
+from emote_cli.evaluation.findings import MISSING, Findings, Measure
 from emote_cli.evaluation.learned.mfcc import RATE_HZ, STEP, WINDOW, mfcc
 from emote_cli.evaluation.learned.weights import load_named
 from emote_cli.types import Sound
@@ -31,8 +31,6 @@ _PER_FRAME = RATE_HZ // FPS
 _FEWEST = 50
 """Looks below which most of the 31 offsets would be compared with nothing."""
 _BATCH = 32
-
-MISSING = "not measured: emote download metrics"
 
 MEASURES = {
     "syncnet.lse_d": Measure(
