@@ -150,7 +150,12 @@ def evaluate(
     """
     from emote_cli import console
     from emote_cli.commands.evaluate_steps import measure, render
-    from emote_cli.commands.evaluate_table import show_comparison, show_numbers, show_set
+    from emote_cli.commands.evaluate_table import (
+        show_comparison,
+        show_numbers,
+        show_set,
+        show_unmeasured,
+    )
     from emote_cli.errors import SettingsError
     from emote_cli.evaluation import report
     from emote_cli.evaluation.batch import CACHE, make_place, requests_for
@@ -176,6 +181,7 @@ def evaluate(
             make_place(out)
     found, unmeasured = measure(requests, workers, ray)
     show_numbers(found)
+    show_unmeasured(found)
     of_set = measure_set(found, truths := truths_of(found), force_small)
     if len(truths) > 1 or force_small:
         show_set(of_set)

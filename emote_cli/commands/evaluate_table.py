@@ -28,6 +28,19 @@ def show_numbers(evaluations: Sequence[Evaluation]) -> None:
     _print(table)
 
 
+def show_unmeasured(evaluations: Sequence[Evaluation]) -> None:
+    """Print a line for each reason why measures have no number in any video."""
+    from emote_cli import console
+
+    have = {name for each in evaluations for name in each.numbers}
+    missing: dict[str, list[str]] = {}
+    for name, reason in evaluations[0].not_measured.items():
+        if name not in have:
+            missing.setdefault(reason, []).append(name)
+    for reason, names in missing.items():
+        console.say(f"{', '.join(names)}: {reason}")
+
+
 def show_set(of_set: OfSet) -> None:
     """Print a line for each number of the whole set, with what it was made of; and one for those that were refused."""
     from emote_cli import console

@@ -126,7 +126,11 @@ def _summary(
         )
         if lines
         else "",
-        tag("ul", lines) if lines else tag("p", "Nothing: every measure is as good as can be asked."),
+        tag("ul", lines)
+        if lines
+        else tag(
+            "p", f"Nothing was found wrong in what could be judged: {_count(len(verdicts), 'measure')}."
+        ),
     ]
     if good:
         parts.append(tag("p", tag("b", "As good as can be asked: "), good, "."))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import measure_mini
 import numpy as np
@@ -218,3 +219,14 @@ def test_a_damaged_sface_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_lock(folder, "metrics", {evaluate.SFACE_NAME: Locked("a/b", "c", "d", "e", "f", 1000, 0)})
     with pytest.raises(WeightsError, match=r"damaged \(7 bytes"):
         evaluate.open_sface()
+
+
+def test_what_no_video_has_a_number_for_is_told_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    from emote_cli.commands.evaluate_table import show_unmeasured
+
+    first = SimpleNamespace(
+        numbers={"seams": 1.0}, not_measured={"a.b": "no sound", "c.d": "no sound", "e.f": "-"}
+    )
+    second = SimpleNamespace(numbers={"e.f": 2.0}, not_measured={})
+    show_unmeasured([first, second])
+    assert capsys.readouterr().err.splitlines() == ["a.b, c.d: no sound"]
