@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from emote_cli.errors import InputError
 from emote_cli.media.audio import open_audio
-from emote_cli.media.image import cut_square
+from emote_cli.media.image import cut_window
 from emote_cli.media.video import probe, read_frames
 from emote_cli.perception.faces import FaceAnalyzer
 from emote_cli.perception.geometry import crop_square, face_box, mouth_box, overlap, rotation
@@ -190,7 +190,7 @@ class _Notes:
         self._last = face or self._last
         moved = self._place_window(frame, face)
         assert self._window is not None
-        window = cut_square(frame, self._window, SIDE)
+        window = cut_window(frame, self._window, SIDE)
         gray = cv2.cvtColor(window, cv2.COLOR_RGB2GRAY)
         if self._before is not None and not moved:
             row.change = float(cv2.absdiff(gray, self._before).mean())

@@ -199,7 +199,7 @@ def crop_and_resize(pixels: Pixels, box: Box, size: int) -> UInt8[np.ndarray, "{
     return resize(crop, (size, size))
 
 
-def cut_square(
+def cut_window(
     pixels: Pixels, square: Box, side: int, outside: int = 0
 ) -> UInt8[np.ndarray, "{side} {side} 3"]:
     """Cut a square out of a picture to measure it: gray over the edge, scaled by areas or bicubically.

@@ -17,7 +17,7 @@ from emote_cli.evaluation.learned.features import Features, extract
 from emote_cli.evaluation.learned.inception import embed_pictures
 from emote_cli.evaluation.learned.networks import Networks
 from emote_cli.evaluation.learned.syncnet import measure_syncnet
-from emote_cli.media.image import cut_square
+from emote_cli.media.image import cut_window
 from emote_cli.media.video import VideoWriter, read_frames
 from emote_cli.types import Box
 
@@ -44,11 +44,11 @@ def test_lips_are_looked_at_in_smooth_squares_that_reach_below_the_face():
 
 def test_what_lies_outside_of_the_picture_is_gray():
     white = np.full((10, 10, 3), 255, np.uint8)
-    found = cut_square(white, Box(-10, 0, 10, 20), 20, 110)
+    found = cut_window(white, Box(-10, 0, 10, 20), 20, 110)
     assert found.shape == (20, 20, 3)
     assert (found[:9, 11:] == 255).all()
     assert (found[:, :9] == 110).all()
-    assert (cut_square(white, Box(50, 50, 60, 60), 4) == 0).all()
+    assert (cut_window(white, Box(50, 50, 60, 60), 4) == 0).all()
 
 
 def short(n_frames: int, **changes: object) -> Footage:
@@ -78,7 +78,7 @@ def test_each_network_sees_its_share(clip):
     frames = list(read_frames(clip))
     places = np.linspace(0, 59, 50).round().astype(int)
     square = Box(26, 6, 94, 74)  # 1.7 times the face
-    by_hand = embed_pictures(Colors(), np.stack([cut_square(frames[k], square, 299) for k in places[:10]]))
+    by_hand = embed_pictures(Colors(), np.stack([cut_window(frames[k], square, 299) for k in places[:10]]))
     np.testing.assert_allclose(found.pictures[:10], by_hand, rtol=1e-5)
 
 

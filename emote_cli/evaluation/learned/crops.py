@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from emote_cli.media.image import cut_square
+from emote_cli.media.image import cut_window
 from emote_cli.types import Box, Pixels
 
 FPS = 25
@@ -43,7 +43,7 @@ def lip_squares(boxes_px: Float[np.ndarray, "shown 4"]) -> list[Box]:
 
 def cut_lips(frame: Pixels, square: Box, side: int) -> UInt8[np.ndarray, "side side 3"]:
     """What SyncNet sees of a frame; gray outside of the picture, as it learned."""
-    return cut_square(frame, square, side, _GRAY)
+    return cut_window(frame, square, side, _GRAY)
 
 
 def _median(values: Float[np.ndarray, " shown"]) -> Float[np.ndarray, " shown"]:

@@ -18,7 +18,7 @@ from emote_cli.evaluation.footage import Footage
 from emote_cli.evaluation.learned.crops import cut_lips, frames_at_25, lip_squares
 from emote_cli.evaluation.learned.networks import Networks
 from emote_cli.media.audio import open_audio
-from emote_cli.media.image import cut_square
+from emote_cli.media.image import cut_window
 from emote_cli.media.video import probe, read_frames
 from emote_cli.perception.geometry import crop_square
 from emote_cli.types import Box, Pixels
@@ -125,7 +125,7 @@ class _Pictures:
     def add(self, number: int, frame: Pixels) -> None:
         """Look at a frame, if it is one of them and shows a face."""
         if number in self._places and (square := _square(self.footage, number)) is not None:
-            self._waiting.append(cut_square(frame, square, 299))
+            self._waiting.append(cut_window(frame, square, 299))
             if len(self._waiting) == _BATCH:
                 self._look()
 
@@ -164,7 +164,7 @@ class _Pieces:
             self._frames, self._window = [], _square(self.footage, number)
         if self._window is None:
             return
-        self._frames.append(cut_square(frame, self._window, 224))
+        self._frames.append(cut_window(frame, self._window, 224))
         if len(self._frames) == 16:
             from emote_cli.evaluation.learned.i3d import embed_piece
 
