@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from emote_cli.animation.device import FULL, Precision
 from emote_cli.model.painter import HINTS, VIEW, Painter
@@ -26,9 +26,9 @@ from emote_cli.perception.face_mesh import (
     warp_field,
     warp_shift,
 )
-from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, OVAL, SKULL, UPPER_INNER_LIP
+from emote_cli.perception.landmarks import LID_EDGES, OVAL, SKULL
 from emote_cli.perception.mouth_inside import find_teeth, measure_blur, show_inside
-from emote_cli.perception.mouth_sketch import interpolate_line, sketch
+from emote_cli.perception.mouth_sketch import lip_lines, sketch
 from emote_cli.types import Pixels
 
 FIELD_SIDE = 320
@@ -132,7 +132,7 @@ def show_painter(picture: Pixels, rest: Points, points: Points, view: View) -> S
 def _depth(points: Points) -> Float[np.ndarray, "side side"]:
     """How deep between the lips a pixel is: -0.5 at the upper one, 0.5 at the lower one."""
     line = np.arange(VIEW, dtype=np.float32)
-    upper, lower = (interpolate_line(points[list(lip)], line) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
+    upper, lower = lip_lines(points, line)
     return np.asarray(np.clip((line[:, None] - upper) / np.maximum(lower - upper, 4), -0.5, 1.5) - 0.5)
 
 
@@ -169,9 +169,13 @@ class MovingPortrait:
         if lids is not None:
             self._lower_lids(frame[self.y0 : self.y1, self.x0 : self.x1], points, lids)
         view = view_of(points, self.rest)
+        x0, y0, x1, y1 = inside_frame(view, frame)
+        if x1 <= x0 or y1 <= y0:
+            return frame
+        part, corner = frame[y0:y1, x0:x1], np.array([x0, y0])
         if self.teeth.share < 1:
-            self._paint(frame, points, view)
-        self._show_inside(frame, points, view)
+            self._paint(part, corner, points, view)
+        self._show_inside(part, corner, points, view)
         return frame
 
     def _lower_lids(self, part: Pixels, points: Points, lids: Points) -> None:
@@ -208,37 +212,28 @@ class MovingPortrait:
         field = shift + places(width, height) + origin.astype(np.float32)
         return np.asarray(cv2.remap(self.picture, field, None, **_LOOK_UP))
 
-    def _show_inside(self, frame: Pixels, points: Points, view: View) -> None:
+    def _show_inside(self, part: Pixels, corner: Int[np.ndarray, " 2"], points: Points, view: View) -> None:
         """Draw the opening, in place: at the frame's size, the portrait's own teeth as sharp as the photo."""
-        x0, y0, x1, y1 = inside_frame(view, frame)
-        if x1 <= x0 or y1 <= y0:
-            return
-        corner = np.array([x0, y0])
-        back = cv2.invertAffineTransform(view.head)
-        back[:, 2] += back[:, :2] @ corner
-        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        portrait = cv2.warpAffine(
-            self.picture, back, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
+        portrait = None
+        if self.teeth.share:
+            back = cv2.invertAffineTransform(view.head)
+            back[:, 2] += back[:, :2] @ corner
+            flags, size = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, part.shape[1::-1]
+            portrait = cv2.warpAffine(self.picture, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
         rest = self.rest @ view.head[:, :2].T + view.head[:, 2]
         now, closed = ((p - corner).astype(np.float32) for p in (points, rest))
-        show_inside(frame[y0:y1, x0:x1], portrait, now, closed, self.teeth, self.blur_px)
+        show_inside(part, portrait, now, closed, self.teeth, self.blur_px)
 
-    def _paint(self, frame: Pixels, points: Points, view: View) -> None:
+    def _paint(self, part: Pixels, corner: Int[np.ndarray, " 2"], points: Points, view: View) -> None:
         """Add what is new, in place."""
-        seen = show_painter(self.picture, self.rest, points, view)
-        new = self._painted(seen)
-        x0, y0, x1, y1 = inside_frame(view, frame)
-        if x1 <= x0 or y1 <= y0:
-            return
+        new = self._painted(show_painter(self.picture, self.rest, points, view))
         x, y = (
-            (np.arange(a, b) - c) * view.scale
-            for a, b, c in zip((x0, y0), (x1, y1), view.corner, strict=True)
+            (np.arange(a, a + n) - c) * view.scale
+            for a, n, c in zip(corner, part.shape[1::-1], view.corner, strict=True)
         )
         at = np.empty((len(y), len(x), 2), np.float32)
         at[..., 0], at[..., 1] = x, y[:, None]
         new = cv2.remap(new, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        part = frame[y0:y1, x0:x1]
         new += part
         part[:] = np.rint(np.clip(new, 0, 255, out=new), out=new)
 

@@ -30,15 +30,9 @@ def show_numbers(evaluations: Sequence[Evaluation]) -> None:
 
 def show_unmeasured(evaluations: Sequence[Evaluation]) -> None:
     """Print a line for each reason why measures have no number in any video."""
-    from emote_cli import console
-
     have = {name for each in evaluations for name in each.numbers}
-    missing: dict[str, list[str]] = {}
-    for name, reason in evaluations[0].not_measured.items():
-        if name not in have:
-            missing.setdefault(reason, []).append(name)
-    for reason, names in missing.items():
-        console.say(f"{', '.join(names)}: {reason}")
+    reasons = evaluations[0].not_measured
+    _tell_reasons({name: reason for name, reason in reasons.items() if name not in have})
 
 
 def show_set(of_set: OfSet) -> None:
@@ -47,11 +41,18 @@ def show_set(of_set: OfSet) -> None:
 
     for name, value in of_set.numbers.items():
         console.say(f"{name} {value:.3f}: {of_set.samples[name]}")
-    refused: dict[str, list[str]] = {}
-    for name, reason in of_set.not_measured.items():
-        refused.setdefault(reason, []).append(name)
-    for reason, names in refused.items():
-        console.say(f"{', '.join(names)}: {reason}")
+    _tell_reasons(of_set.not_measured)
+
+
+def _tell_reasons(not_measured: Mapping[str, str]) -> None:
+    """Print a line for each reason, with the names that it is the reason for."""
+    from emote_cli import console
+
+    names: dict[str, list[str]] = {}
+    for name, reason in not_measured.items():
+        names.setdefault(reason, []).append(name)
+    for reason, its_names in names.items():
+        console.say(f"{', '.join(its_names)}: {reason}")
 
 
 def show_comparison(rows: Sequence[tuple[str, float, float]]) -> None:

@@ -72,10 +72,9 @@ SKULL = (
 )
 """Points that move with the head only: forehead, bridge of the nose, corners of the eyes, temples."""
 
-UPPER_LID_SKIN = (
-    246, 161, 160, 159, 158, 157, 173, 247, 30, 29, 27, 28, 56, 190,
-    466, 388, 387, 386, 385, 384, 398, 467, 260, 259, 257, 258, 286, 414,
-)  # fmt: skip
+UPPER_LID_SKIN = tuple(
+    point for (upper, _), fold in zip(LID_EDGES, LID_FOLDS, strict=True) for point in (*upper[1:-1], *fold)
+)
 LOWER_LIP_SKIN = (
     146, 91, 181, 84, 17, 314, 405, 321, 375, 77, 90, 180, 85, 16, 315, 404, 320, 307,
     76, 96, 89, 179, 86, 15, 316, 403, 319, 325, 95, 88, 178, 87, 14, 317, 402, 318, 324,

@@ -14,13 +14,13 @@ from jaxtyping import Float
 
 from emote_cli.perception.face_mesh import fill_mouth
 from emote_cli.perception.geometry import measure_gap
-from emote_cli.perception.landmarks import EYES, LOWER_INNER_LIP, UPPER_INNER_LIP
+from emote_cli.perception.landmarks import LID_EDGES, LOWER_INNER_LIP, UPPER_INNER_LIP
 from emote_cli.perception.mouth_sketch import (
     SOFTNESS,
     draw_mouth,
     find_box,
     find_light,
-    interpolate_line,
+    lip_lines,
     millimeter,
 )
 from emote_cli.types import Pixels
@@ -105,7 +105,7 @@ def measure_blur(picture: Pixels, points: Points) -> float:
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     around = _AROUND_EYE_MM * millimeter(points)
     blurs = []
-    for upper, lower, _ in EYES:
+    for upper, lower in LID_EDGES:
         edge = points[[*upper, *lower]]
         x0, y0 = np.maximum(edge.min(0) - around, 0).astype(int)
         x1, y1 = np.maximum(edge.max(0) + around + 1, 0).astype(int)
@@ -119,30 +119,30 @@ def measure_blur(picture: Pixels, points: Points) -> float:
 
 
 def show_inside(
-    moved: Pixels, portrait: Pixels, now: Points, rest: Points, teeth: Teeth, blur_px: float
+    moved: Pixels, portrait: Pixels | None, now: Points, rest: Points, teeth: Teeth, blur_px: float
 ) -> None:
     """Put the sketch into an opening that the portrait did not show, and the portrait's own teeth into it. In place.
 
     Args:
         moved: a part of the moved portrait.
-        portrait: the same part of the portrait, moved with the head only.
+        portrait: the same part of the portrait, moved with the head only; None where it shows no teeth.
         now: the frame's landmarks, in pixels of the part.
         rest: the portrait's, moved with the head only.
         teeth: of `find_teeth`.
         blur_px: of the portrait, of `measure_blur`: a sketch is no sharper.
     """
+    wider_mm = float(measure_gap(now) - measure_gap(rest)) / millimeter(rest)
+    share = max(teeth.share, SKETCHED * _ramp(wider_mm, _WIDER_MM) * _upright(rest))
     inside = fill_mouth(now, moved.shape[1], moved.shape[0]).astype(np.float32) / 255
-    if not inside.any():
+    if not share or not inside.any():
         return
     softness = max(SOFTNESS, blur_px)
     box = find_box(inside, softness)
-    wider_mm = float(measure_gap(now) - measure_gap(rest)) / millimeter(rest)
-    new = SKETCHED * _ramp(wider_mm, _WIDER_MM) * _upright(rest)
-    alpha = (cv2.GaussianBlur(inside, (0, 0), softness)[box] * max(teeth.share, new))[..., None]
+    alpha = (cv2.GaussianBlur(inside, (0, 0), softness)[box] * share)[..., None]
     mouth = draw_mouth(now, rest, box) * find_light(moved)
     if blur_px > LEAST_BLUR_PX:
         mouth = cv2.GaussianBlur(mouth, (0, 0), math.sqrt(blur_px**2 - LEAST_BLUR_PX**2))
-    if teeth.share:
+    if portrait is not None:
         own = _keep_own(mouth, portrait, now, rest, box, lower_teeth=teeth.lower)
         mouth += teeth.share * (own - mouth)
     moved[box] = np.rint(moved[box] * (1 - alpha) + mouth * alpha).clip(0, 255)
@@ -160,15 +160,12 @@ def _keep_own(
     """The inside that the portrait shows, over a sketched one: upper teeth stay, lower ones go with the lower lip."""
     y, x = (v.astype(np.float32) for v in np.mgrid[box])
     near = _LIP_MM * millimeter(rest)
-    upper, lower = (
-        interpolate_line(rest[list(lip)], x[0]).astype(np.float32)
-        for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)
-    )
+    upper, lower = (lip.astype(np.float32) for lip in lip_lines(rest, x[0]))
     gap = lower - upper
     down = np.zeros_like(gap)
     first, last = upper + near, np.maximum(lower - near, upper + near)
     if lower_teeth:
-        down = interpolate_line(now[list(LOWER_INNER_LIP)], x[0]).astype(np.float32) - lower
+        down = lip_lines(now, x[0])[1].astype(np.float32) - lower
         first = upper + _LOWER_HALF * gap
         shown = np.clip((y - down - first) / near + 0.5, 0, 1)
     else:

@@ -91,11 +91,7 @@ def draw_mouth(now: Points, rest: Points, box: tuple[slice, slice]) -> Float[np.
     middle = rest[[61, 291]].mean(0)
     tilt = (rest[291] - rest[61]) / max(float(np.linalg.norm(rest[291] - rest[61])), 1e-3)
     across = (x - middle[0]) * tilt[0] + (y - middle[1]) * tilt[1]
-    lips = [
-        interpolate_line(now[list(lip)], x[0]).astype(np.float32)
-        for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP)
-    ]
-    upper, lower = np.broadcast_to(lips[0], x.shape), np.broadcast_to(lips[1], x.shape)
+    upper, lower = (np.broadcast_to(lip.astype(np.float32), x.shape) for lip in lip_lines(now, x[0]))
     edge = rest[13, 1] + (EDGE_MM + 0.0016 * -((across / mm) ** 2)) * mm + (across * tilt[1])
     sides = np.clip(1 - (np.abs(across) / (27 * mm)) ** 2, 0.25, 1)
     white = _soft(edge - y) * _shade_between_teeth(np.abs(across) / mm, mm) * sides
@@ -115,6 +111,14 @@ def find_light(warped: Pixels) -> Float[np.ndarray, " 3"]:
     brightness = float(np.clip(ratio.mean(), 0.2, 1.15)) ** 0.7
     tint = (ratio / max(float(ratio.mean()), 1e-3)) ** 0.4
     return np.asarray(brightness * tint, np.float32)
+
+
+def lip_lines(
+    points: Points, x: Float[np.ndarray, " w"]
+) -> tuple[Float[np.ndarray, " w"], Float[np.ndarray, " w"]]:
+    """Heights of the upper and the lower inner lip at each x, in pixels, y down."""
+    upper, lower = (interpolate_line(points[list(lip)], x) for lip in (UPPER_INNER_LIP, LOWER_INNER_LIP))
+    return upper, lower
 
 
 def interpolate_line(points: Float[np.ndarray, "n 2"], x: Float[np.ndarray, " w"]) -> Float[np.ndarray, " w"]:
